@@ -1,0 +1,35 @@
+"""samesum's engine: the public surface, lazy. Importing it starts no MPI and loads no kernel."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_TOOLKITS = (
+    "boosted_trees_classifier",
+    "boosted_trees_regression",
+)
+_MODULE_OF = {
+    "Dataset": "engine.data.dataset",
+    "load_model": "engine.models.loading",
+    "errors": "engine.errors",
+    **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
+}
+_MODULES = {"errors", *_TOOLKITS}
+
+__all__ = ["Dataset", "boosted_trees_classifier", "boosted_trees_regression", "errors", "load_model"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}; it has {', '.join(sorted(_MODULE_OF))}")
+    module = importlib.import_module(_MODULE_OF[name])
+    value = module if name in _MODULES else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

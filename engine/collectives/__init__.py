@@ -1,0 +1,1 @@
+"""Where ranks talk: arrays and ranks only, no knowledge of models."""

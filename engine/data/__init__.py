@@ -1,0 +1,1 @@
+"""Stage 1, read: from files or tables to this rank's rows."""

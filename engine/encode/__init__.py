@@ -1,0 +1,1 @@
+"""Stage 2, encode: from columns of any type to numbers that kernels understand."""

@@ -1,0 +1,44 @@
+"""The errors that samesum raises: what was expected, what came, what to do.
+
+Every class also inherits the builtin that fits, so ``except ValueError`` keeps working.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Root of all errors that samesum raises on purpose.
+
+    ``found_by_all`` is set by :mod:`engine.collectives.agree` once every rank raises the same error; such an error is
+    printed by rank 0 alone.
+    """
+
+    found_by_all: bool = False
+
+
+class OptionError(EngineError, ValueError):
+    """An option is unknown or outside its range."""
+
+
+class DataError(EngineError, ValueError):
+    """The data cannot be used as asked: a ragged row, a missing target, a type that does not fit."""
+
+
+class StorageError(EngineError, OSError):
+    """A file or an address could not be read or written."""
+
+
+class MissingFileError(StorageError, FileNotFoundError):
+    """No such file, or nothing matches the glob."""
+
+
+class ModelFileError(EngineError, ValueError):
+    """A saved model is damaged, incomplete or newer than this release."""
+
+
+class NotAvailableError(EngineError, RuntimeError):
+    """Something asked for is not there in this installation or for this model."""
+
+
+class CommunicationError(EngineError, RuntimeError):
+    """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""

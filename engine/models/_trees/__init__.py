@@ -1,0 +1,1 @@
+"""Trees: how they are grown, kept and shown; shared by boosting and forests."""

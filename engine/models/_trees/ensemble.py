@@ -1,0 +1,43 @@
+"""Trees as flat arrays: what growing produces, prediction walks, and a model file stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAF, NUMERIC, CATEGORY = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class TreeEnsemble:
+    """All trees of a model, node after node; tree t holds nodes ``tree_start[t]`` to ``tree_start[t + 1]``, its root first.
+
+    A row goes to ``yes`` where ``x[column] < threshold`` (NUMERIC) or ``x[column] == threshold`` (CATEGORY, a category's code), to
+    ``no`` elsewhere; a NaN goes to ``yes`` where ``missing_yes``, else to ``no``. ``yes`` and ``no`` count from the tree's root and are
+    always greater than their parent's number. Tree t adds its leaf to output ``t % n_outputs``. Nodes are numbered breadth first.
+    """
+
+    n_outputs: int
+    base_score: float
+    tree_start: NDArray[np.int64]  # [n_trees + 1]
+    kind: NDArray[np.uint8]  # [n_nodes] LEAF, NUMERIC or CATEGORY
+    column: NDArray[np.int32]  # [n_nodes] encoded column, -1 at leaves
+    threshold: NDArray[np.float64]  # [n_nodes] 0 at leaves
+    missing_yes: NDArray[np.uint8]  # [n_nodes]
+    yes: NDArray[np.int32]  # [n_nodes] -1 at leaves
+    no: NDArray[np.int32]  # [n_nodes] -1 at leaves
+    value: NDArray[np.float64]  # [n_nodes] what a leaf adds to the margin; 0 at inner nodes
+    gain: NDArray[np.float64]  # [n_nodes] loss reduction of the split; 0 at leaves
+    cover: NDArray[np.float64]  # [n_nodes] sum of hessians of the training rows
+
+    @property
+    def n_trees(self) -> int:
+        """Number of trees, all outputs together."""
+        return len(self.tree_start) - 1
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name, in a fixed order."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("n_outputs", "base_score")}

@@ -1,0 +1,1 @@
+"""Submitting: the command line and, with clusters, jobs."""
