@@ -69,4 +69,5 @@ def extensions() -> list[Extension]:
     ]
 
 
-setup(ext_modules=cythonize(extensions(), compiler_directives=directives(), nthreads=os.cpu_count() or 1))
+if __name__ == "__main__":  # cythonize starts processes that may import this file again
+    setup(ext_modules=cythonize(extensions(), compiler_directives=directives(), nthreads=os.cpu_count() or 1))

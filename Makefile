@@ -1,0 +1,116 @@
+# make demo    from a fresh clone to the mushroom table, trained on two ranks
+# make test    set-up, lint and every test
+# make help    the other targets
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV ?= .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PYTHON := $(BIN)/python
+PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && command -v $$python && break; done)
+RANKS ?= 1 2 3 4
+KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h)
+# What a checked build needs: sources only, never what another build made of them.
+CHECKED := .build/checked
+CHECKED_SOURCES := engine launch samesum.py setup.py pyproject.toml README.md LICENSE tests examples benchmarks
+
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+
+.PHONY: help demo setup test lint test-core test-mpi test-checked prove bench clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
+
+# A registry may be busy for a while: several tries, each after a longer pause.
+define pip_install
+for pause in 5 20 60 0; do \
+	$(PYTHON) -m pip install --quiet --retries 5 $(1) && break; \
+	[[ $$pause != 0 ]] || exit 1; \
+	echo "pip could not install; next try in $$pause s" >&2; sleep $$pause; \
+done
+endef
+
+$(VENV)/pyvenv.cfg:
+	@[[ -n "$(PYTHON3)" ]] || { echo "samesum needs Python 3.10 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON3)"
+	@$(PYTHON3) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/pyvenv.cfg
+	@echo "installing the build tools"
+	@$(call pip_install,'pip>=24' 'setuptools>=77' 'cython>=3.1' 'numpy>=2.0')
+	@touch $@
+
+# Installing builds the kernels in place; the package stays editable.
+$(VENV)/.base: $(VENV)/.tools pyproject.toml
+	@echo "installing samesum and MPICH"
+	@$(call pip_install,--no-build-isolation --editable '.[mpich]')
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@echo "installing what the tests and linters need"
+	@$(call pip_install,--no-build-isolation --editable '.[test,lint]')
+	@touch $@
+
+$(VENV)/.kernels: $(VENV)/.base $(KERNELS) setup.py
+	@echo "building the kernels"
+	@$(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
+	@touch $@
+
+# make setup   the environment for tests, in .venv
+setup: $(VENV)/.test $(VENV)/.kernels
+
+demo: $(VENV)/.base $(VENV)/.kernels
+	$(BIN)/mpiexec -n 2 $(PYTHON) examples/mushroom.py
+
+test: setup
+	@$(PYTHON) tests/run_suites.py lint test-core test-mpi test-checked
+
+# make lint    ruff, mypy, cython-lint and the layer rules
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint engine/_kernels
+	$(BIN)/lint-imports --no-logo
+
+# make test-core     everything that runs in one process
+test-core: setup
+	$(PYTHON) -m pytest tests
+
+# make test-mpi      tests/mpi on 1, 2, 3 and 4 ranks; RANKS="2" for one of them. Rank 0 is shown, the others when one fails.
+test-mpi: setup
+	@mkdir -p .build/logs
+	@for ranks in $(RANKS); do \
+		echo "tests/mpi on $$ranks ranks"; rm -f .build/logs/mpi-*.log; \
+		$(BIN)/mpiexec -n $$ranks bash tests/mpi/one_rank.sh $(PYTHON) -m pytest --with-mpi tests/mpi \
+			|| { tail -n 50 .build/logs/mpi-*.log; exit 1; }; \
+	done
+
+# make test-checked  kernel and model tests with bounds checks on in every kernel
+test-checked: setup
+	@mkdir -p $(CHECKED)
+	@tar --exclude='*.so' --exclude='*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
+	@cd $(CHECKED) && SAMESUM_BOUNDSCHECK=1 $(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
+	@grep -lq RaiseBufferIndexError $(CHECKED)/engine/_kernels/*.c
+	@cd $(CHECKED) && $(PYTHON) -c "import engine, sys; sys.exit(not engine.__file__.startswith('$(CURDIR)/$(CHECKED)'))"
+	cd $(CHECKED) && PYTHONPATH=. $(PYTHON) -m pytest tests/kernels tests/models
+
+# make prove   the same bytes on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, in changed environments
+prove: $(VENV)/.base $(VENV)/.kernels
+	$(PYTHON) benchmarks/same_bytes.py
+
+# make bench   speed beside XGBoost and LightGBM, results in benchmarks/results
+bench: setup
+	@$(call pip_install,--no-build-isolation --editable '.[bench]')
+	$(PYTHON) benchmarks/trees.py
+
+# make clean   remove what was built, the environment too
+clean:
+	rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f engine/_kernels/*.c engine/_kernels/*.so
