@@ -25,6 +25,12 @@ cdef struct Node:
     uint8_t is_category
     uint8_t missing_yes
 
+cdef struct Tree:
+    Node* nodes
+    int64_t start
+    int depth
+    int has_category
+
 
 def predict_margins(
     const double[:, ::1] matrix,
@@ -46,12 +52,11 @@ def predict_margins(
     """
     cdef Py_ssize_t block, n = matrix.shape[0]
     check_shapes(matrix, kind, column, out.shape[0])
-    cdef Node* nodes = pack_nodes(tree_start, kind, column, threshold, missing_yes, yes, no)
-    try:
-        for block in prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
-            add_margins(matrix, base_score, nodes, tree_start, value, out, block * ROWS_PER_BLOCK)
-    finally:
-        free(nodes)
+    cdef PackedTrees packed = PackedTrees(tree_start, kind, column, threshold, missing_yes, yes, no)
+    cdef const Tree* trees = packed.trees
+    cdef Py_ssize_t n_trees = packed.n_trees
+    for block in prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
+        add_margins(matrix, base_score, trees, n_trees, value, out, block * ROWS_PER_BLOCK)
 
 
 def predict_leaves(
@@ -69,12 +74,11 @@ def predict_leaves(
     """``out[i, t]`` = number, within tree t, of the leaf that row i reaches. ``matrix``: [n, n_columns]; ``out``: [n, n_trees]."""
     cdef Py_ssize_t block, n = matrix.shape[0]
     check_shapes(matrix, kind, column, out.shape[0])
-    cdef Node* nodes = pack_nodes(tree_start, kind, column, threshold, missing_yes, yes, no)
-    try:
-        for block in prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
-            store_leaves(matrix, nodes, tree_start, out, block * ROWS_PER_BLOCK)
-    finally:
-        free(nodes)
+    cdef PackedTrees packed = PackedTrees(tree_start, kind, column, threshold, missing_yes, yes, no)
+    cdef const Tree* trees = packed.trees
+    cdef Py_ssize_t n_trees = packed.n_trees
+    for block in prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
+        store_leaves(matrix, trees, n_trees, out, block * ROWS_PER_BLOCK)
 
 
 def fill_probabilities(const double[:, ::1] margins, double[:, ::1] out, int num_threads):
@@ -107,109 +111,131 @@ cdef int check_shapes(const double[:, ::1] matrix, const uint8_t[::1] kind, cons
     return 0
 
 
-cdef Node* pack_nodes(
-    const int64_t[::1] tree_start,
-    const uint8_t[::1] kind,
-    const int32_t[::1] column,
-    const double[::1] threshold,
-    const uint8_t[::1] missing_yes,
-    const int32_t[::1] yes,
-    const int32_t[::1] no,
-) except NULL:
-    """The trees with all that a step needs side by side; the caller frees the result."""
-    cdef Py_ssize_t tree, i, n_nodes = kind.shape[0]
-    cdef Node* nodes = <Node*> malloc((n_nodes + 1) * sizeof(Node))
-    if nodes == NULL:
-        raise MemoryError(f"no room for {n_nodes} tree nodes")
-    for tree in range(tree_start.shape[0] - 1):
-        for i in range(tree_start[tree], tree_start[tree + 1]):
-            nodes[i].threshold = threshold[i]
-            nodes[i].is_numeric = kind[i] == NUMERIC
-            nodes[i].is_category = kind[i] == CATEGORY
-            if kind[i]:
-                nodes[i].child[0] = no[i]
-                nodes[i].child[1] = yes[i]
-                nodes[i].column = column[i]
-                nodes[i].missing_yes = missing_yes[i]
-            else:
-                nodes[i].child[0] = nodes[i].child[1] = <int32_t> (i - tree_start[tree])
-                nodes[i].column = 0
-                nodes[i].missing_yes = 0
-    return nodes
+cdef class PackedTrees:
+    """The trees of one call, with all that a step needs side by side."""
+
+    cdef Tree* trees
+    cdef Node* nodes
+    cdef Py_ssize_t n_trees
+
+    def __cinit__(
+        self,
+        const int64_t[::1] tree_start,
+        const uint8_t[::1] kind,
+        const int32_t[::1] column,
+        const double[::1] threshold,
+        const uint8_t[::1] missing_yes,
+        const int32_t[::1] yes,
+        const int32_t[::1] no,
+    ):
+        cdef Py_ssize_t i, t
+        self.n_trees = tree_start.shape[0] - 1
+        self.nodes = <Node*> malloc((kind.shape[0] + 1) * sizeof(Node))
+        self.trees = <Tree*> malloc((self.n_trees + 1) * sizeof(Tree))
+        if self.nodes == NULL or self.trees == NULL:
+            raise MemoryError(f"no room for {kind.shape[0]} tree nodes")
+        for t in range(self.n_trees):
+            self.trees[t].nodes = self.nodes + tree_start[t]
+            self.trees[t].start = tree_start[t]
+            for i in range(tree_start[t], tree_start[t + 1]):
+                if kind[i]:
+                    self.nodes[i] = Node(threshold[i], [no[i], yes[i]], column[i], kind[i] == NUMERIC, kind[i] == CATEGORY, missing_yes[i])
+                else:
+                    self.nodes[i] = Node(0.0, [<int32_t> (i - tree_start[t]), <int32_t> (i - tree_start[t])], 0, 0, 0, 0)
+            measure_tree(&self.trees[t], tree_start[t + 1] - tree_start[t])
+
+    def __dealloc__(self):
+        free(self.nodes)
+        free(self.trees)
 
 
-cdef inline void walk(const Node* tree, const double* rows, Py_ssize_t stride, int n_rows, int32_t* at) noexcept nogil:
-    """Bring ``n_rows`` rows to their leaves, one level a turn, until none moves; ``at``: [n_rows], set."""
-    cdef int i, go, moved = 1
-    cdef int32_t after
+cdef int measure_tree(Tree* tree, Py_ssize_t n_nodes) except -1:
+    """Find a tree's depth, children coming after their parents, and whether it asks for categories."""
+    cdef Py_ssize_t i, side
+    cdef int* level = <int*> malloc(n_nodes * sizeof(int))
+    if level == NULL:
+        raise MemoryError(f"no room for the levels of {n_nodes} tree nodes")
+    tree.depth = 0
+    tree.has_category = 0
+    level[0] = 0
+    for i in range(n_nodes):
+        tree.has_category |= tree.nodes[i].is_category
+        tree.depth = max(tree.depth, level[i])
+        for side in range(2):
+            if tree.nodes[i].child[side] != i:
+                level[tree.nodes[i].child[side]] = level[i] + 1
+    free(level)
+    return 0
+
+
+cdef inline void descend(const Tree* tree, int has_category, const double* rows, Py_ssize_t stride, int n_rows, int32_t* at) noexcept nogil:
+    """Bring ``n_rows`` rows from the root to their leaves; a row that arrives early stays in its leaf."""
+    cdef int i, go, level
     cdef double x
     cdef const Node* node
     for i in range(n_rows):
         at[i] = 0
-    if tree[0].child[0] == 0:  # a single leaf: there may be no column to look at
-        return
-    while moved:
-        moved = 0
+    for level in range(tree.depth):
         for i in range(n_rows):
-            node = &tree[at[i]]
+            node = &tree.nodes[at[i]]
             x = rows[i * stride + node.column]
             # a NaN compares false with everything, itself included
-            go = ((x < node.threshold) & node.is_numeric) | ((x == node.threshold) & node.is_category) | ((x != x) & node.missing_yes)
-            after = node.child[go]
-            moved |= after != at[i]
-            at[i] = after
+            if has_category:
+                go = ((x < node.threshold) & node.is_numeric) | ((x == node.threshold) & node.is_category) | ((x != x) & node.missing_yes)
+            else:
+                go = (x < node.threshold) | ((x != x) & node.missing_yes)
+            at[i] = node.child[go]
 
 
-cdef inline void walk_group(const Node* tree, const double* rows, Py_ssize_t stride, Py_ssize_t n_rows, int32_t* at) noexcept nogil:
-    """:func:`walk`, with the full width known to the compiler."""
-    if n_rows >= ROWS_ABREAST:
-        walk(tree, rows, stride, ROWS_ABREAST, at)
-    else:
-        walk(tree, rows, stride, <int> n_rows, at)
+cdef void find_leaves(const Tree* tree, const double* rows, Py_ssize_t stride, Py_ssize_t n_rows, int32_t* at) noexcept nogil:
+    """Set ``at[0:n_rows]`` to the rows' leaves; constant arguments let the compiler unroll the usual cases."""
+    cdef Py_ssize_t begin = 0
+    while begin < n_rows:
+        if n_rows - begin < ROWS_ABREAST:
+            descend(tree, True, rows + begin * stride, stride, <int> (n_rows - begin), at + begin)
+        elif tree.has_category:
+            descend(tree, True, rows + begin * stride, stride, ROWS_ABREAST, at + begin)
+        else:
+            descend(tree, False, rows + begin * stride, stride, ROWS_ABREAST, at + begin)
+        begin += ROWS_ABREAST
 
 
 cdef void add_margins(
     const double[:, ::1] matrix,
     double base_score,
-    const Node* nodes,
-    const int64_t[::1] tree_start,
+    const Tree* trees,
+    Py_ssize_t n_trees,
     const double[::1] value,
     double[:, ::1] out,
     Py_ssize_t begin,
 ) noexcept nogil:
     """Set the margins of one block of rows."""
-    cdef Py_ssize_t end = min(begin + ROWS_PER_BLOCK, matrix.shape[0])
-    cdef Py_ssize_t row, i, tree, k, n_outputs = out.shape[1]
-    cdef int32_t at[ROWS_ABREAST]
+    cdef Py_ssize_t n_rows = min(matrix.shape[0] - begin, <Py_ssize_t> ROWS_PER_BLOCK)
+    cdef Py_ssize_t i, t, k, n_outputs = out.shape[1]
+    cdef int32_t at[ROWS_PER_BLOCK]
     cdef const double* rows = &matrix[begin, 0] if matrix.shape[1] else NULL
-    for row in range(begin, end):
+    for i in range(n_rows):
         for k in range(n_outputs):
-            out[row, k] = base_score
-    for tree in range(tree_start.shape[0] - 1):
-        k = tree % n_outputs
-        row = begin
-        while row < end:
-            walk_group(&nodes[tree_start[tree]], rows + (row - begin) * matrix.shape[1], matrix.shape[1], end - row, at)
-            for i in range(min(end - row, <Py_ssize_t> ROWS_ABREAST)):
-                out[row + i, k] += value[tree_start[tree] + at[i]]
-            row += ROWS_ABREAST
+            out[begin + i, k] = base_score
+    for t in range(n_trees):
+        k = t % n_outputs
+        find_leaves(&trees[t], rows, matrix.shape[1], n_rows, at)
+        for i in range(n_rows):
+            out[begin + i, k] += value[trees[t].start + at[i]]
 
 
 cdef void store_leaves(
-    const double[:, ::1] matrix, const Node* nodes, const int64_t[::1] tree_start, int32_t[:, ::1] out, Py_ssize_t begin
+    const double[:, ::1] matrix, const Tree* trees, Py_ssize_t n_trees, int32_t[:, ::1] out, Py_ssize_t begin
 ) noexcept nogil:
     """Set the leaves of one block of rows."""
-    cdef Py_ssize_t end = min(begin + ROWS_PER_BLOCK, matrix.shape[0])
-    cdef Py_ssize_t row, i, tree
-    cdef int32_t at[ROWS_ABREAST]
+    cdef Py_ssize_t n_rows = min(matrix.shape[0] - begin, <Py_ssize_t> ROWS_PER_BLOCK)
+    cdef Py_ssize_t i, t
+    cdef int32_t at[ROWS_PER_BLOCK]
     cdef const double* rows = &matrix[begin, 0] if matrix.shape[1] else NULL
-    for tree in range(tree_start.shape[0] - 1):
-        row = begin
-        while row < end:
-            walk_group(&nodes[tree_start[tree]], rows + (row - begin) * matrix.shape[1], matrix.shape[1], end - row, at)
-            for i in range(min(end - row, <Py_ssize_t> ROWS_ABREAST)):
-                out[row + i, tree] = at[i]
-            row += ROWS_ABREAST
+    for t in range(n_trees):
+        find_leaves(&trees[t], rows, matrix.shape[1], n_rows, at)
+        for i in range(n_rows):
+            out[begin + i, t] = at[i]
 
 
 cdef inline void softmax(const double[:, ::1] margins, double[:, ::1] out, Py_ssize_t i) noexcept nogil:
