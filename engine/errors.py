@@ -9,11 +9,12 @@ from __future__ import annotations
 class EngineError(Exception):
     """Root of all errors that samesum raises on purpose.
 
-    ``found_by_all`` is set by :mod:`engine.collectives.agree` once every rank raises the same error; such an error is
-    printed by rank 0 alone.
+    ``found_by_all`` is set by :mod:`engine.collectives.agree` once every rank raises the same error; if nobody catches it, only the
+    rank whose ``prints_here`` is true, the first of those that agreed, prints it.
     """
 
     found_by_all: bool = False
+    prints_here: bool = True
 
 
 class OptionError(EngineError, ValueError):

@@ -16,7 +16,11 @@ Array = NDArray[Any]
 
 @runtime_checkable
 class Communicator(Protocol):
-    """A group of ranks that call the same operations in the same order."""
+    """A group of ranks that call the same operations in the same order.
+
+    Arrays that an operation replaces must be C-contiguous and writeable, of any shape; a misfit raises ``TypeError`` or
+    ``ValueError`` before anything is sent. An array of no elements takes part like any other.
+    """
 
     @property
     def rank(self) -> int:
@@ -31,13 +35,13 @@ class Communicator(Protocol):
         """Number of ranks of this group that share this rank's node."""
 
     def allreduce_sum(self, array: Array, *, name: str) -> None:
-        """Replace a C-contiguous int64 or uint64 ``array`` by its sum over ranks; floats raise ``TypeError``."""
+        """Replace an int64 or uint64 ``array`` by its sum over ranks (modulo 2**64); floats raise ``TypeError``."""
 
     def allreduce_max(self, array: Array, *, name: str) -> None:
-        """Replace a C-contiguous integer or float64 ``array`` by its maximum over ranks (no NaN allowed)."""
+        """Replace an integer or float64 ``array`` by its maximum over ranks (no NaN allowed)."""
 
     def reduce_scatter_sum(self, array: Array, counts: list[int], *, name: str) -> Array:
-        """Sum a 1-d int64 ``array`` over ranks and return this rank's part, ``counts[rank]`` elements from ``sum(counts[:rank])``.
+        """Sum a 1-d int64 or uint64 ``array`` over ranks; return this rank's ``counts[rank]`` elements from ``sum(counts[:rank])``.
 
         ``array`` may be overwritten; the result may be a view of it.
         """
@@ -46,13 +50,71 @@ class Communicator(Protocol):
         """Replace ``array`` on every rank by ``root``'s bytes; shape and dtype must agree."""
 
     def allgather(self, array: Array, *, name: str) -> list[Array]:
-        """Every rank's 1-d ``array`` (one dtype, any lengths), in rank order, on every rank."""
+        """Every rank's 1-d ``array`` (one dtype, any lengths), in rank order, on every rank; may share memory with ``array``."""
 
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """Send ``arrays[r]`` (1-d, one dtype, any lengths) to rank r; return what each rank sent here, in rank order."""
 
     def gather_objects(self, value: Any, *, name: str) -> list[Any]:
-        """Every rank's small JSON-able ``value``, in rank order, on every rank."""
+        """Every rank's small JSON-able ``value``, in rank order, on every rank, as JSON gives it back (a tuple becomes a list)."""
 
     def barrier(self, *, name: str) -> None:
         """Wait for every rank."""
+
+
+def check_summable(array: Array) -> None:
+    """Refuse sums that would depend on their order, or that could not be done in place."""
+    if array.dtype not in (np.dtype(np.int64), np.dtype(np.uint64)):
+        raise TypeError(f"expected int64 or uint64 for an exact sum over ranks, got {array.dtype}")
+    check_in_place(array)
+
+
+def check_comparable(array: Array) -> None:
+    """Refuse maxima of anything but integers and float64."""
+    if array.dtype.kind not in "iu" and array.dtype != np.dtype(np.float64):
+        raise TypeError(f"expected integers or float64 for a maximum over ranks, got {array.dtype}")
+    check_in_place(array)
+
+
+def check_in_place(array: Array) -> None:
+    """Refuse arrays that cannot be replaced where they are, and arrays of Python objects."""
+    if not array.flags.c_contiguous:
+        raise TypeError(f"expected a C-contiguous array to exchange over ranks, got shape {array.shape} with strides {array.strides}")
+    if not array.flags.writeable:
+        raise ValueError("expected a writeable array to exchange over ranks, got a read-only one")
+    check_plain(array)
+
+
+def check_plain(array: Array) -> None:
+    """Refuse arrays of Python objects: only bytes travel."""
+    if array.dtype.hasobject:
+        raise TypeError(f"expected an array of numbers to exchange over ranks, got {array.dtype}")
+
+
+def check_parts(arrays: list[Array], size: int) -> None:
+    """Refuse lists that are not one 1-d array per rank, all of one dtype."""
+    if len(arrays) != size:
+        raise ValueError(f"expected one array per rank, {size}, got {len(arrays)}")
+    for array in arrays:
+        check_vector(array)
+        if array.dtype != arrays[0].dtype:
+            raise TypeError(f"expected one dtype in a message to all ranks, got {arrays[0].dtype} and {array.dtype}")
+
+
+def check_vector(array: Array) -> None:
+    """Refuse anything but a 1-d array of plain numbers."""
+    if array.ndim != 1:
+        raise ValueError(f"expected a 1-d array to gather over ranks, got shape {array.shape}")
+    check_plain(array)
+
+
+def check_counts(array: Array, counts: list[int], size: int) -> None:
+    """Refuse counts that do not cut a 1-d array into one part per rank."""
+    if array.ndim != 1 or len(counts) != size or min(counts) < 0 or sum(counts) != array.size:
+        raise ValueError(f"expected {size} counts of 0 or more that add up to the array's length, got {counts!r} for shape {array.shape}")
+
+
+def check_root(root: int, size: int) -> None:
+    """Refuse a root that is not a rank."""
+    if not 0 <= root < size:
+        raise ValueError(f"expected a root from 0 to {size - 1}, got {root!r}")

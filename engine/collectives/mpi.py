@@ -1,0 +1,187 @@
+"""The communicator over MPI. The only module that imports mpi4py, and the only one that splits messages too long for a count of int32."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from engine.collectives.communicator import (
+    Array,
+    check_comparable,
+    check_counts,
+    check_in_place,
+    check_parts,
+    check_root,
+    check_summable,
+    check_vector,
+)
+from engine.collectives.excepthook import install
+from engine.collectives.heartbeat import Heartbeat, open_board
+from engine.collectives.watchdog import start_watchdog
+
+LARGEST_COUNT = 2**31 - 1
+_RAW_TYPES = {1: MPI.BYTE, 2: MPI.INT16_T, 4: MPI.INT32_T, 8: MPI.INT64_T}
+_WRAPPED = MPI.Comm.Create_keyval()
+
+
+class MpiComm:
+    """A group of MPI ranks, on a communicator of its own: what users send on theirs never mixes with it.
+
+    Making one is collective; :func:`wrap` makes one per underlying communicator. Only the thread that started MPI may use it.
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._comm = comm.Dup()
+        self.rank: int = comm.Get_rank()
+        self.size: int = comm.Get_size()
+        node = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.ranks_on_node: int = node.Get_size()
+        board, descriptor = open_board(node)
+        self._heartbeat = Heartbeat(board, node.Get_rank(), self.rank)
+        if self.size > 1:
+            watchdog = start_watchdog(descriptor, self.size) if node.Get_rank() == 0 else None
+            install(MPI, self._comm.Dup(), board, watchdog)
+        node.Free()
+
+    def allreduce_sum(self, array: Array, *, name: str) -> None:
+        """Replace ``array`` by its sum over ranks."""
+        check_summable(array)
+        with self._heartbeat.entered(name):
+            for piece in _pieces(array.reshape(-1)):
+                self._comm.Allreduce(MPI.IN_PLACE, piece, MPI.SUM)
+
+    def allreduce_max(self, array: Array, *, name: str) -> None:
+        """Replace ``array`` by its maximum over ranks."""
+        check_comparable(array)
+        with self._heartbeat.entered(name):
+            for piece in _pieces(array.reshape(-1)):
+                self._comm.Allreduce(MPI.IN_PLACE, piece, MPI.MAX)
+
+    def reduce_scatter_sum(self, array: Array, counts: list[int], *, name: str) -> Array:
+        """Sum ``array`` over ranks and return this rank's part, a view."""
+        check_summable(array)
+        check_counts(array, counts, self.size)
+        if array.size > LARGEST_COUNT:
+            self.allreduce_sum(array, name=name)
+            first = sum(counts[: self.rank])
+            return array[first : first + counts[self.rank]]
+        with self._heartbeat.entered(name):
+            self._comm.Reduce_scatter(MPI.IN_PLACE, array, counts, MPI.SUM)
+        return array[: counts[self.rank]]
+
+    def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
+        """Replace ``array`` by ``root``'s bytes."""
+        check_in_place(array)
+        check_root(root, self.size)
+        with self._heartbeat.entered(name):
+            self._broadcast(array.reshape(-1), root)
+
+    def allgather(self, array: Array, *, name: str) -> list[Array]:
+        """Every rank's ``array``, as views of one buffer."""
+        check_vector(array)
+        with self._heartbeat.entered(name):
+            counts = self._gather_counts(array.size)
+            gathered = np.empty(sum(counts), dtype=array.dtype)
+            parts = _cut(gathered, counts)
+            if gathered.size <= LARGEST_COUNT:
+                send = np.ascontiguousarray(array)
+                self._comm.Allgatherv(_message(send), _message(gathered, counts))
+                return parts
+            # Too long for one message: every rank's part is broadcast, in pieces.
+            parts[self.rank][:] = array
+            for root, part in enumerate(parts):
+                self._broadcast(part, root)
+            return parts
+
+    def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
+        """What each rank sent here, as views of one buffer."""
+        check_parts(arrays, self.size)
+        with self._heartbeat.entered(name):
+            send = np.concatenate(arrays)
+            send_counts = [array.size for array in arrays]
+            counts = np.empty(self.size, dtype=np.int64)
+            self._comm.Alltoall(np.array(send_counts, dtype=np.int64), counts)
+            received = np.empty(int(counts.sum()), dtype=send.dtype)
+            parts = _cut(received, counts.tolist())
+            longest = np.array([max(send.size, received.size)], dtype=np.int64)
+            self._comm.Allreduce(MPI.IN_PLACE, longest, MPI.MAX)
+            if longest[0] <= LARGEST_COUNT:
+                self._comm.Alltoallv(_message(send, send_counts), _message(received, counts.tolist()))
+            else:
+                self._exchange_pieces(arrays, parts)
+            return parts
+
+    def gather_objects(self, value: Any, *, name: str) -> list[Any]:
+        """Every rank's ``value`` after a trip through JSON."""
+        text = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
+        return [json.loads(part.tobytes()) for part in self.allgather(text, name=name)]
+
+    def barrier(self, *, name: str) -> None:
+        """Wait for every rank."""
+        with self._heartbeat.entered(name):
+            self._comm.Barrier()
+
+    def _gather_counts(self, count: int) -> list[int]:
+        counts = np.empty(self.size, dtype=np.int64)
+        self._comm.Allgather(np.array([count], dtype=np.int64), counts)
+        return [int(count) for count in counts]
+
+    def _broadcast(self, array: Array, root: int) -> None:
+        for piece in _pieces(array):
+            self._comm.Bcast(_message(piece), root)
+
+    def _exchange_pieces(self, send: list[Array], received: list[Array]) -> None:
+        """Exchange with one pair of neighbours after another, so that few messages are under way at a time."""
+        for step in range(self.size):
+            to, source = (self.rank + step) % self.size, (self.rank - step) % self.size
+            requests = [self._comm.Irecv(_message(piece), source) for piece in _pieces(received[source])]
+            requests += [self._comm.Isend(_message(piece), to) for piece in _pieces(np.ascontiguousarray(send[to]))]
+            MPI.Request.Waitall(requests)
+
+
+def wrap(comm: MPI.Intracomm) -> MpiComm:
+    """The communicator of samesum on ``comm``, made at the first call (which is collective) and kept with ``comm``."""
+    wrapped = comm.Get_attr(_WRAPPED)
+    if wrapped is None:
+        wrapped = MpiComm(comm)
+        comm.Set_attr(_WRAPPED, wrapped)
+    return wrapped
+
+
+def world() -> MPI.Intracomm:
+    """All ranks that were started together."""
+    return MPI.COMM_WORLD
+
+
+def library() -> str:
+    """Name and version of the MPI library found, in one line."""
+    return MPI.Get_library_version().splitlines()[0].replace("\t", " ").strip(" \0,")
+
+
+def is_group(comm: object) -> bool:
+    """Whether ``comm`` is an mpi4py communicator that collectives can run on."""
+    return isinstance(comm, MPI.Intracomm) and comm != MPI.COMM_NULL
+
+
+def _pieces(array: Array) -> Iterator[Array]:
+    """Cut a 1-d array into views of at most ``LARGEST_COUNT`` elements; an empty one is one piece, so that every rank sends as many."""
+    for first in range(0, max(array.size, 1), LARGEST_COUNT):
+        yield array[first : first + LARGEST_COUNT]
+
+
+def _cut(array: Array, counts: list[int]) -> list[Array]:
+    """Views of the consecutive parts of ``array``."""
+    bounds = np.cumsum([0, *counts])
+    return [array[first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _message(array: Array, counts: list[int] | None = None) -> list[Any]:
+    """What mpi4py takes for a buffer of raw elements, whatever NumPy's name for them."""
+    size = array.dtype.itemsize
+    if size not in _RAW_TYPES:
+        _RAW_TYPES[size] = MPI.BYTE.Create_contiguous(size).Commit()
+    return [array.view(np.uint8), array.size if counts is None else counts, _RAW_TYPES[size]]
