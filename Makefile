@@ -12,6 +12,9 @@ PYTHON := $(BIN)/python
 PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && command -v $$python && break; done)
 RANKS ?= 1 2 3 4
+BASE_EXTRAS := '.[mpich]'
+TEST_EXTRAS := '.[test,lint]'
+BENCH_EXTRAS := '.[bench]'
 KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h)
 # What a checked build needs: sources only, never what another build made of them.
 CHECKED := .build/checked
@@ -30,7 +33,7 @@ help:
 # A registry may be busy for a while: several tries, each after a longer pause.
 define pip_install
 for pause in 5 20 60 0; do \
-	$(PYTHON) -m pip install --quiet --retries 5 $(1) && break; \
+	PYTHONWARNINGS=ignore $(PYTHON) -m pip install --quiet --retries 5 $(1) && break; \
 	[[ $$pause != 0 ]] || exit 1; \
 	echo "pip could not install; next try in $$pause s" >&2; sleep $$pause; \
 done
@@ -47,18 +50,18 @@ $(VENV)/.tools: $(VENV)/pyvenv.cfg
 	@$(call pip_install,'pip>=24' 'setuptools>=77' 'cython>=3.1' 'numpy>=2.0')
 	@touch $@
 
-# Installing builds the kernels in place; the package stays editable.
+# The package stays editable; its kernels are built in place, by a rule of their own that rebuilds only what changed.
 $(VENV)/.base: $(VENV)/.tools pyproject.toml
 	@echo "installing samesum and MPICH"
-	@$(call pip_install,--no-build-isolation --editable '.[mpich]')
+	@export SAMESUM_KERNELS=0; $(call pip_install,--no-build-isolation --editable $(BASE_EXTRAS))
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.base
-	@echo "installing what the tests and linters need"
-	@$(call pip_install,--no-build-isolation --editable '.[test,lint]')
-	@touch $@
+$(VENV)/.test: $(VENV)/.tools pyproject.toml
+	@echo "installing samesum and what its tests and linters need"
+	@export SAMESUM_KERNELS=0; $(call pip_install,--no-build-isolation --editable $(TEST_EXTRAS))
+	@touch $(VENV)/.base $@
 
-$(VENV)/.kernels: $(VENV)/.base $(KERNELS) setup.py
+$(VENV)/.kernels: $(VENV)/.tools $(KERNELS) setup.py
 	@echo "building the kernels"
 	@$(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
 	@touch $@
@@ -107,7 +110,7 @@ prove: $(VENV)/.base $(VENV)/.kernels
 
 # make bench   speed beside XGBoost and LightGBM, results in benchmarks/results
 bench: setup
-	@$(call pip_install,--no-build-isolation --editable '.[bench]')
+	@export SAMESUM_KERNELS=0; $(call pip_install,--no-build-isolation --editable $(BENCH_EXTRAS))
 	$(PYTHON) benchmarks/trees.py
 
 # make clean   remove what was built, the environment too
