@@ -9,6 +9,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Vector code for newer processors beside the baseline's: chosen when the library is loaded, the same operations, so the same bits. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define SAMESUM_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define SAMESUM_CLONES
+#endif
+
 #define SAMESUM_ROUND_MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to an integer held in the low mantissa bits */
 #define SAMESUM_LN2_HIGH 6.93147180369123816490e-01 /* ln 2 with 21 trailing zero bits, so that n * high is exact */
 #define SAMESUM_LN2_LOW 1.90821492927058770002e-10
@@ -59,15 +66,13 @@ static inline double samesum_sigmoid(double x) {
     return 1.0 / (1.0 + samesum_exp(-x));
 }
 
-/* ln x; -infinity at 0, NaN below. ln(m 2^e) = e ln 2 + 2 atanh((m - 1) / (m + 1)) with m in [sqrt(1/2), sqrt(2)). */
-static inline double samesum_log(double x) {
-    const int tiny = x < 2.2250738585072014e-308;
-    const double normal = tiny ? x * 18014398509481984.0 : x; /* 2^54 */
-    const int64_t bits = samesum_bits(normal);
-    const int64_t offset = bits - 0x3fe6a09e667f3bcdLL; /* sqrt(1/2) */
-    const int64_t e = offset >> 52;
-    const double m = samesum_from_bits((int64_t)((uint64_t)bits - ((uint64_t)e << 52)));
-    const double k = (double)(e - (tiny ? 54 : 0));
+/* ln x for a positive normal x. ln(m 2^e) = e ln 2 + 2 atanh((m - 1) / (m + 1)) with m in [sqrt(1/2), sqrt(2)). */
+static inline double samesum_log_normal(double x) {
+    const uint64_t bits = (uint64_t)samesum_bits(x);
+    /* the exponent, biased by 1024 so that its shift is unsigned; the low word of a shifted double turns it into a number */
+    const uint64_t biased = (bits - 0x3fe6a09e667f3bcdULL + ((uint64_t)1024 << 52)) >> 52;
+    const double m = samesum_from_bits((int64_t)(bits - ((biased - 1024) << 52)));
+    const double k = samesum_from_bits((int64_t)(biased + (uint64_t)0x4338000000000000ULL)) - (SAMESUM_ROUND_MAGIC + 1024.0);
     const double f = (m - 1.0) / (m + 1.0);
     const double s = f * f;
     double p = 1.0 / 21.0;
@@ -80,10 +85,17 @@ static inline double samesum_log(double x) {
     p = p * s + 1.0 / 7.0;
     p = p * s + 1.0 / 5.0;
     p = p * s + 1.0 / 3.0;
-    const double y = k * SAMESUM_LN2_HIGH + (2.0 * f + (2.0 * f * s * p + k * SAMESUM_LN2_LOW));
-    if (x > 0.0 && x <= 1.7976931348623157e308) return y;
+    return k * SAMESUM_LN2_HIGH + (2.0 * f + (2.0 * f * s * p + k * SAMESUM_LN2_LOW));
+}
+
+/* ln x; -infinity at 0, NaN below. */
+static inline double samesum_log(double x) {
     if (x == 0.0) return -(double)INFINITY;
-    return x > 0.0 ? x : (double)NAN;
+    if (!(x > 0.0)) return (double)NAN;
+    if (x > 1.7976931348623157e308) return x;
+    if (x >= 2.2250738585072014e-308) return samesum_log_normal(x);
+    const double y = samesum_log_normal(x * 18014398509481984.0); /* 2^54 */
+    return (y - 54.0 * SAMESUM_LN2_LOW) - 54.0 * SAMESUM_LN2_HIGH;
 }
 
 /* A bijection of 64-bit integers that scatters consecutive counters: splitmix64's finaliser (Steele, Lea, Flood 2014). */

@@ -91,8 +91,8 @@ def fill_probabilities(const double[:, ::1] margins, double[:, ::1] out, int num
         raise ValueError(f"expected room for {n} rows of probabilities, got {out.shape[0]} x {out.shape[1]}")
     if margins.shape[1] == 1:
         for i in prange(n, nogil=True, num_threads=num_threads, schedule="static"):
-            out[i, 0] = samesum_sigmoid(-margins[i, 0])
             out[i, 1] = samesum_sigmoid(margins[i, 0])
+            out[i, 0] = 1.0 - out[i, 1]
     else:
         for i in prange(n, nogil=True, num_threads=num_threads, schedule="static"):
             softmax(margins, out, i)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from engine._kernels.binning import prepare_values
+from engine.encode.features import Floats, expand, near, shorten, single_chunk
+from engine.errors import DataError
 
 SourceType = Literal["int", "float", "str", "vector", "dict", "list"]
 ColumnKind = Literal["integer", "float", "category", "indicator"]
@@ -35,15 +41,48 @@ class Encoding:
     sources: dict[str, SourceType]  # feature columns in the order of the data
     columns: tuple[EncodedColumn, ...]
 
+    def values(self, table: pa.Table) -> Iterator[Floats]:
+        """Every encoded column of ``table``, in order: [n_rows] float64, NaN where missing, -1 for an unseen category.
+
+        Infinities come as the largest finite numbers. Raises :class:`DataError` where a column is missing or of another kind.
+        """
+        for name, kind in self.sources.items():
+            encoded = [column for column in self.columns if column.source == name]
+            if name not in table.column_names:
+                raise DataError(
+                    f"column {name!r} was used in training and is not in the data{near(name, table.column_names)}; "
+                    f"columns: {shorten(table.column_names)}"
+                )
+            for values in expand(single_chunk(table.column(name)), kind, encoded):
+                out = np.empty(len(values))
+                prepare_values(np.ascontiguousarray(values), out)
+                yield out
+
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:
         """Encode rows for prediction: ``[n_rows, n_columns]`` float64, row-major, NaN where missing, -1 for an unseen category."""
-        raise NotImplementedError
+        out = np.empty((table.num_rows, len(self.columns)))
+        for j, values in enumerate(self.values(table)):
+            out[:, j] = values
+        return out
 
     def to_json(self) -> dict[str, Any]:
         """The encoding as JSON-able values."""
-        raise NotImplementedError
+        return {
+            "sources": [[name, kind] for name, kind in self.sources.items()],
+            "columns": [[c.name, c.source, c.kind, c.item, list(c.categories)] for c in self.columns],
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Encoding:
         """The inverse of :meth:`to_json`."""
-        raise NotImplementedError
+        columns = tuple(EncodedColumn(n, source, kind, item, tuple(categories)) for n, source, kind, item, categories in value["columns"])
+        return cls(sources=dict(value["sources"]), columns=columns)
+
+
+def item_name(source: str, kind: SourceType, item: int | str) -> str:
+    """The name of an encoded column: ``v[3]``, ``m["key"]`` or ``tags=red``."""
+    if kind == "vector":
+        return f"{source}[{item}]"
+    if kind == "dict":
+        return f"{source}[{json.dumps(item, ensure_ascii=False)}]"
+    return f"{source}={item}"

@@ -1,0 +1,138 @@
+"""Gradients and hessians of losses at every row, as integers, with the sums that training needs of them.
+
+Row sums go to ``stats`` as limbs (``high * 2**26 + low``), so that they are exact and independent of blocks, threads and ranks.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport ldexp
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+
+import numpy as np
+
+cdef extern from "losses.h" nogil:
+    enum: SAMESUM_BLOCK
+    ctypedef struct block_stats "samesum_block_stats":
+        int64_t g, h, abs_g, loss, right, max_g, max_h
+    void samesum_logistic(int64_t n, const double* scores, const int32_t* y, int64_t* gh, block_stats* s)
+    void samesum_softmax_normalize(int64_t n, int64_t n_classes, int64_t stride, const double* scores, const int32_t* y,
+                                   double* largest, double* total, block_stats* s)
+    void samesum_softmax(int64_t n, const double* scores, const int32_t* y, int32_t k, const double* largest, const double* total,
+                         int64_t* gh, block_stats* s)
+    double samesum_residuals(int64_t n, const double* scores, const double* y, double* out)
+    void samesum_quantise(int64_t n, double first, double second, int64_t* g, block_stats* s)
+
+# Places in `stats`: limbs of the sums of g, h, |g| and loss, rows predicted right. Places in `largest`: max |g|, max h.
+N_STATS = 9
+N_LARGEST = 2
+
+
+cdef inline void add_limbs(int64_t value, int64_t* out) noexcept nogil:
+    out[0] += value >> 26
+    out[1] += value & 0x3ffffff
+
+
+cdef void collect(const block_stats* blocks, Py_ssize_t n_blocks, int64_t[::1] stats, int64_t[::1] largest) noexcept nogil:
+    cdef Py_ssize_t b
+    for b in range(n_blocks):
+        add_limbs(blocks[b].g, &stats[0])
+        add_limbs(blocks[b].h, &stats[2])
+        add_limbs(blocks[b].abs_g, &stats[4])
+        add_limbs(blocks[b].loss, &stats[6])
+        stats[8] += blocks[b].right
+        largest[0] = max(largest[0], blocks[b].max_g)
+        largest[1] = max(largest[1], blocks[b].max_h)
+
+
+cdef block_stats* new_blocks(Py_ssize_t n, Py_ssize_t* n_blocks) except NULL:
+    n_blocks[0] = (n + SAMESUM_BLOCK - 1) // SAMESUM_BLOCK
+    cdef block_stats* blocks = <block_stats*> calloc(max(n_blocks[0], 1), sizeof(block_stats))
+    if blocks == NULL:
+        raise MemoryError(f"cannot hold the sums of {n} rows")
+    return blocks
+
+
+def compute_logistic(const double[::1] scores, const int32_t[::1] y, int64_t[:, ::1] out, int64_t[::1] stats, int64_t[::1] largest,
+                     int num_threads):
+    """Logistic loss of margins ``scores`` for classes 0 and 1.
+
+    ``out``: [n, 2], g = p - y in units of 2**-50 and h = p (1 - p) >= 1 in units of 2**-52. ``stats`` [9], ``largest`` [2]: added to; the
+    loss is -ln of the probability of y, clipped to [1e-9, 1 - 1e-9], in units of 2**-45.
+    """
+    cdef Py_ssize_t b, n = scores.shape[0], n_blocks
+    cdef block_stats* blocks = new_blocks(n, &n_blocks)
+    for b in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+        samesum_logistic(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), &scores[b * SAMESUM_BLOCK], &y[b * SAMESUM_BLOCK],
+                         &out[b * SAMESUM_BLOCK, 0], &blocks[b])
+    collect(blocks, n_blocks, stats, largest)
+    free(blocks)
+
+
+def normalize_softmax(const double[:, ::1] scores, const int32_t[::1] y, double[::1] row_max, double[::1] row_sum, int64_t[::1] stats,
+                      int64_t[::1] largest, int num_threads):
+    """The maximum score and the sum of e**(score - maximum) of each row over classes; ``scores``: [n_classes, n].
+
+    ``stats`` gets the loss, -ln of the probability of y clipped to [1e-9, 1 - 1e-9], in units of 2**-45, and the rows predicted right.
+    """
+    cdef Py_ssize_t b, n = scores.shape[1], n_blocks
+    cdef Py_ssize_t n_classes = scores.shape[0]
+    cdef block_stats* blocks = new_blocks(n, &n_blocks)
+    for b in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+        samesum_softmax_normalize(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), n_classes, n, &scores[0, b * SAMESUM_BLOCK],
+                                  &y[b * SAMESUM_BLOCK], &row_max[b * SAMESUM_BLOCK], &row_sum[b * SAMESUM_BLOCK], &blocks[b])
+    collect(blocks, n_blocks, stats, largest)
+    free(blocks)
+
+
+def compute_softmax(const double[::1] scores, const int32_t[::1] y, int32_t k, const double[::1] row_max, const double[::1] row_sum,
+                    int64_t[:, ::1] out, int64_t[::1] stats, int64_t[::1] largest, int num_threads):
+    """Softmax loss with respect to class ``k``'s ``scores`` [n], after :func:`normalize_softmax`.
+
+    ``out``: [n, 2], g = p - [y = k] in units of 2**-50 and h = 2 p (1 - p) >= 1 in units of 2**-51.
+    """
+    cdef Py_ssize_t b, n = scores.shape[0], n_blocks
+    cdef block_stats* blocks = new_blocks(n, &n_blocks)
+    for b in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+        samesum_softmax(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), &scores[b * SAMESUM_BLOCK], &y[b * SAMESUM_BLOCK], k,
+                        &row_max[b * SAMESUM_BLOCK], &row_sum[b * SAMESUM_BLOCK], &out[b * SAMESUM_BLOCK, 0], &blocks[b])
+    collect(blocks, n_blocks, stats, largest)
+    free(blocks)
+
+
+def compute_residuals(const double[::1] scores, const double[::1] y, int64_t[:, ::1] out, int num_threads) -> float:
+    """Residuals ``scores - y``, whose doubles are stored in the bits of ``out`` [n, 1]; returns the largest magnitude, 0 for no rows."""
+    cdef Py_ssize_t b, n = scores.shape[0]
+    cdef Py_ssize_t n_blocks = (n + SAMESUM_BLOCK - 1) // SAMESUM_BLOCK
+    cdef double largest = 0.0
+    cdef double[::1] maxima = np.zeros(max(n_blocks, 1))
+    for b in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+        maxima[b] = samesum_residuals(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), &scores[b * SAMESUM_BLOCK], &y[b * SAMESUM_BLOCK],
+                                      <double*> &out[b * SAMESUM_BLOCK, 0])
+    for b in range(n_blocks):
+        largest = max(largest, maxima[b])
+    return largest
+
+
+def quantise_residuals(int64_t[:, ::1] out, int exponent, int64_t[::1] stats, int64_t[::1] largest, int num_threads):
+    """Turn the doubles of :func:`compute_residuals` into integers in units of ``2**(exponent - 50)``, in place.
+
+    ``exponent``: every ``|residual| <= 2**exponent``. ``stats`` gets the sums, the hessian's being the number of rows, and as loss
+    the squares in units of ``2**(2 * exponent - 50)``.
+    """
+    cdef Py_ssize_t b, n = out.shape[0], n_blocks
+    # one factor alone overflows where all residuals are next to the smallest double
+    cdef double first = ldexp(1.0, min(-exponent, 1000)), second = ldexp(1.0, -exponent - min(-exponent, 1000))
+    cdef block_stats* blocks = new_blocks(n, &n_blocks)
+    for b in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+        samesum_quantise(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), first, second, &out[b * SAMESUM_BLOCK, 0], &blocks[b])
+    collect(blocks, n_blocks, stats, largest)
+    free(blocks)
+
+
+def add_leaf_values(const unsigned int[::1] rows, const int64_t[::1] begin, const int64_t[::1] end, const double[::1] values,
+                    double[::1] scores, int num_threads):
+    """``scores[r] += values[k]`` for the rows r of leaf k, ``rows[begin[k]:end[k]]``; leaves share no row."""
+    cdef Py_ssize_t k, i
+    for k in prange(begin.shape[0], nogil=True, num_threads=num_threads, schedule="dynamic"):
+        for i in range(begin[k], end[k]):
+            scores[rows[i]] += values[k]

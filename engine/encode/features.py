@@ -1,0 +1,213 @@
+"""Feature columns: which there are, what kind each is, and their values as numbers, one encoded column at a time."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from engine.errors import DataError
+
+if TYPE_CHECKING:
+    from engine.encode.encoding import EncodedColumn, SourceType
+
+Floats = NDArray[np.float64]
+
+
+def select_features(columns: Sequence[str], target: str, features: Sequence[str] | None) -> list[str]:
+    """The feature columns, in the order of the data; every column but the target if ``features`` is None."""
+    if target not in columns:
+        raise DataError(f"target {target!r} is not a column of the data{near(target, columns)}; columns: {shorten(columns)}")
+    if features is None:
+        features = [name for name in columns if name != target]
+    for name in features:
+        if name not in columns:
+            raise DataError(f"feature {name!r} is not a column of the data{near(name, columns)}; columns: {shorten(columns)}")
+        if name == target:
+            raise DataError(f"feature {name!r} is the target; leave it out of features")
+    if not features:
+        raise DataError(f"expected at least one feature column beside the target {target!r}, got none")
+    chosen = set(features)
+    return [name for name in columns if name in chosen]
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """', did you mean ...?' where something similar exists."""
+    matches = difflib.get_close_matches(name, names, n=3)
+    return f" (did you mean {' or '.join(repr(m) for m in matches)}?)" if matches else ""
+
+
+def shorten(names: Sequence[str], most: int = 12) -> str:
+    """The names in one line, the first ``most`` of them."""
+    rest = len(names) - most
+    return ", ".join(repr(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def source_type(name: str, arrow: pa.DataType) -> SourceType:
+    """What kind of feature an Arrow type is; :class:`DataError` for types that have no meaning as a feature."""
+    if pa.types.is_boolean(arrow) or pa.types.is_integer(arrow) or pa.types.is_temporal(arrow):
+        return "int"
+    if pa.types.is_floating(arrow) or pa.types.is_decimal(arrow) or pa.types.is_null(arrow):
+        return "float"
+    if is_text(arrow):
+        return "str"
+    if pa.types.is_map(arrow) or pa.types.is_struct(arrow):
+        return "dict"
+    if is_list(arrow):
+        return "list" if is_text(arrow.value_type) else "vector"
+    raise DataError(f"column {name!r} has type {arrow}, which cannot be a feature; leave it out of features or convert it")
+
+
+def is_text(arrow: pa.DataType) -> bool:
+    """Whether values of this type are strings."""
+    return bool(pa.types.is_string(arrow) or pa.types.is_large_string(arrow) or pa.types.is_string_view(arrow))
+
+
+def is_list(arrow: pa.DataType) -> bool:
+    """Whether values of this type are lists, of fixed size or not."""
+    return bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow))
+
+
+def single_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column as one array; no copy where it is one already."""
+    if isinstance(column, pa.Array):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
+
+
+def expand(column: pa.Array, kind: SourceType, encoded: Sequence[EncodedColumn]) -> Iterator[Floats]:
+    """The values of every encoded column made from ``column``: [n_rows] float64, NaN where missing, category codes with -1 if unseen."""
+    name = encoded[0].source if encoded else ""
+    if kind == "str":
+        yield category_codes(column, encoded[0].categories)
+    elif kind == "vector":
+        values = vector_matrix(column, len(encoded), name)
+        for position in range(len(encoded)):
+            yield values[position]
+    elif kind == "dict":
+        rows, keys, values = map_entries(column, name)
+        yield from scatter_items(rows, keys, values, len(column), [c.item for c in encoded])
+    elif kind == "list":
+        rows, items = list_entries(column, name)
+        yield from scatter_items(rows, items, np.ones(len(rows)), len(column), [c.item for c in encoded])
+    else:
+        yield numbers(column, name)
+
+
+def numbers(column: pa.Array, name: str) -> Floats:
+    """A column of numbers, booleans or dates as float64; dates count days, times of day and timestamps microseconds."""
+    arrow = column.type
+    try:
+        if pa.types.is_null(arrow):
+            return np.full(len(column), np.nan)
+        if pa.types.is_timestamp(arrow) or pa.types.is_time(arrow) or pa.types.is_duration(arrow):
+            column = microseconds(column)
+        elif pa.types.is_date(arrow):
+            column = column.cast(pa.date32()).cast(pa.int32())
+        elif is_text(arrow):
+            raise pa.ArrowInvalid("text")
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"column {name!r} was trained on numbers; expected numbers, got {arrow}") from error
+
+
+def microseconds(column: pa.Array) -> pa.Array:
+    """Timestamps, times and durations as int64 microseconds, whatever their unit."""
+    arrow = column.type
+    if pa.types.is_timestamp(arrow):
+        column = column.cast(pa.timestamp("us", tz=arrow.tz), safe=False)
+    elif pa.types.is_duration(arrow):
+        column = column.cast(pa.duration("us"), safe=False)
+    else:
+        column = column.cast(pa.time64("us"), safe=False)
+    return column.cast(pa.int64())
+
+
+def category_codes(column: pa.Array, categories: Sequence[str | None]) -> Floats:
+    """Each value's place in ``categories``, -1 where it is not among them."""
+    text = as_text(column)
+    codes = pc.index_in(text, value_set=pa.array(categories, type=pa.string()))
+    return np.asarray(pc.fill_null(codes, -1).cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def as_text(column: pa.Array) -> pa.Array:
+    """The values as strings; numbers and booleans are written out, so that a column read as numbers still meets its categories."""
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def vector_matrix(column: pa.Array, length: int, name: str) -> Floats:
+    """A column of equally long vectors as [length, n_rows] float64; a null vector is all missing."""
+    if not is_list(column.type):
+        raise DataError(f"column {name!r} was trained on vectors of length {length}; expected lists of numbers, got {column.type}")
+    lengths = np.asarray(pc.list_value_length(column).fill_null(length).to_numpy(zero_copy_only=False))
+    wrong = np.flatnonzero(lengths != length)
+    if len(wrong):
+        raise DataError(
+            f"column {name!r}: expected vectors of length {length} in every row, got {int(lengths[wrong[0]])} in row {int(wrong[0])}"
+        )
+    valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+    out = np.full((length, len(column)), np.nan)
+    flat = column.flatten() if not pa.types.is_fixed_size_list(column.type) else column.drop_null().flatten()
+    out[:, valid] = numbers(flat, name).reshape(-1, length).T if length else 0.0
+    return out
+
+
+def map_entries(column: pa.Array, name: str) -> tuple[NDArray[np.int64], pa.Array, Floats]:
+    """The entries of maps or structs: row, key and value of each; entries without a value are left out."""
+    if pa.types.is_struct(column.type):
+        parts = [(field.name, column.field(i)) for i, field in enumerate(column.type)]
+        parent = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
+        rows, keys, values = [], [], []
+        for key, child in parts:
+            number = numbers(child, f"{name}[{key!r}]")
+            present = np.flatnonzero(parent & ~np.isnan(number))
+            rows.append(present)
+            keys.append(pa.array([key], type=pa.string()).take(pa.array(np.zeros(len(present), dtype=np.int32))))
+            values.append(number[present])
+        if not parts:
+            return np.empty(0, dtype=np.int64), pa.array([], type=pa.string()), np.empty(0)
+        return np.concatenate(rows), pa.concat_arrays(keys), np.concatenate(values)
+    if not pa.types.is_map(column.type):
+        raise DataError(f"column {name!r} was trained on maps; expected maps of numbers, got {column.type}")
+    lengths = np.diff(np.asarray(column.offsets.to_numpy(zero_copy_only=False)))
+    lengths = np.where(np.asarray(column.is_valid().to_numpy(zero_copy_only=False)), lengths, 0)
+    present = pa.array(np.repeat(np.arange(len(column)), lengths))
+    entries = column.drop_null()
+    begin, end = (entries.offsets[0].as_py(), entries.offsets[-1].as_py()) if len(entries) else (0, 0)
+    number = numbers(entries.items.slice(begin, end - begin), name)
+    kept = ~np.isnan(number)
+    text = as_text(entries.keys.slice(begin, end - begin))
+    return np.asarray(present)[kept], text.filter(pa.array(kept)), number[kept]
+
+
+def list_entries(column: pa.Array, name: str) -> tuple[NDArray[np.int64], pa.Array]:
+    """The elements of lists of strings: row and element of each; nulls are left out."""
+    if not is_list(column.type) and not pa.types.is_null(column.type):
+        raise DataError(f"column {name!r} was trained on lists of strings; expected lists, got {column.type}")
+    if pa.types.is_null(column.type):
+        return np.empty(0, dtype=np.int64), pa.array([], type=pa.string())
+    rows = np.asarray(pc.list_parent_indices(column).to_numpy(zero_copy_only=False)).astype(np.int64)
+    items = as_text(pc.list_flatten(column))
+    kept = items.is_valid()
+    return rows[np.asarray(kept.to_numpy(zero_copy_only=False))], items.filter(kept)
+
+
+def scatter_items(
+    rows: NDArray[np.int64], keys: pa.Array, values: Floats, n_rows: int, items: Sequence[int | str | None]
+) -> Iterator[Floats]:
+    """One dense column per item of ``items``, NaN where a row does not have it; of repeated keys the last wins."""
+    codes = np.asarray(pc.fill_null(pc.index_in(keys, value_set=pa.array(items, type=pa.string())), -1).to_numpy(zero_copy_only=False))
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(items) + 1))
+    for number in range(len(items)):
+        chosen = order[starts[number] : starts[number + 1]]
+        dense = np.full(n_rows, np.nan)
+        dense[rows[chosen]] = values[chosen]
+        yield dense

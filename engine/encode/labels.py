@@ -1,0 +1,102 @@
+"""The target column: class numbers for classifiers, float64 for regressions, checked on every rank."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.encode.features import numbers, single_chunk
+from engine.errors import DataError
+
+MAX_CLASSES = 65_535
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """Class numbers of this rank's rows; classes are numbered by sorted value."""
+
+    codes: NDArray[np.int32]  # [n_rows_local]
+    classes: list[Any]
+    counts: list[int]  # rows of each class, over all ranks
+
+
+def encode_classes(column: pa.ChunkedArray, *, target: str, first_row: int, comm: Communicator) -> ClassLabels:
+    """Number the classes of all ranks' rows; collective. Raises :class:`DataError` for missing values, one class, or too many."""
+    with agree(comm, "reading the target"):
+        values = single_chunk(column)
+        check_classes(values, target, first_row)
+        local = pc.unique(values).to_pylist()
+    classes = sorted({item for part in comm.gather_objects(local, name="gather classes") for item in part}, key=class_order)
+    if len(classes) < 2:
+        raise found_by_all(
+            DataError(f"target {target!r} has one class, {classes[0]!r}; one-class classification is not supported: expected two or more")
+            if classes
+            else DataError(f"target {target!r} has no rows")
+        )
+    if len(classes) > MAX_CLASSES:
+        raise found_by_all(DataError(f"target {target!r} has {len(classes)} classes, expected at most {MAX_CLASSES}; use a regression?"))
+    codes = np.asarray(pc.index_in(values, value_set=pa.array(classes, type=values.type)).to_numpy(zero_copy_only=False)).astype(np.int32)
+    counts = np.bincount(codes, minlength=len(classes)).astype(np.int64)
+    comm.allreduce_sum(counts, name="count classes")
+    return ClassLabels(codes=codes, classes=classes, counts=counts.tolist())
+
+
+def check_classes(values: pa.Array, target: str, first_row: int) -> None:
+    """Refuse targets that have no classes: missing values, or types other than integers, strings, booleans and whole floats."""
+    check_present(values, target, first_row)
+    arrow = values.type
+    if pa.types.is_floating(arrow):
+        number = numbers(values, target)
+        check_finite(number, target, first_row)
+    elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or pa.types.is_string(arrow) or len(values) == 0):
+        raise DataError(f"target {target!r}: expected classes that are strings, integers, booleans or floats, got {arrow}")
+
+
+def class_order(value: Any) -> Any:
+    """Numbers and booleans in their order, strings by their UTF-8 bytes."""
+    return value.encode("utf-8") if isinstance(value, str) else value
+
+
+def encode_numbers(column: pa.ChunkedArray, *, target: str, first_row: int, comm: Communicator) -> NDArray[np.float64]:
+    """The target as float64; collective. Raises :class:`DataError` for missing, NaN and infinite values; warns if it is constant."""
+    with agree(comm, "reading the target"):
+        values = single_chunk(column)
+        arrow = values.type
+        check_present(values, target, first_row)
+        if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
+            raise DataError(f"target {target!r}: expected numbers for a regression, got {arrow}; use a classifier for classes")
+        number = np.ascontiguousarray(numbers(values, target))
+        check_finite(number, target, first_row)
+    extremes = np.array([number.max(), -number.min()]) if len(number) else np.array([-np.inf, -np.inf])
+    comm.allreduce_max(extremes, name="range of the target")
+    if extremes[0] == -extremes[1] and comm.rank == 0:
+        warnings.warn(f"target {target!r} is constant ({extremes[0]!r}): the model will predict little else", stacklevel=2)
+    return number
+
+
+def check_present(values: pa.Array, target: str, first_row: int) -> None:
+    """Refuse missing values, naming the first row that has one."""
+    if values.null_count:
+        row = first_row + int(np.flatnonzero(np.asarray(values.is_null().to_numpy(zero_copy_only=False)))[0])
+        raise DataError(f"target {target!r} has a missing value in row {row}: expected a value in every row; drop such rows")
+
+
+def check_finite(number: NDArray[np.float64], target: str, first_row: int) -> None:
+    """Refuse NaN and infinity, naming the first row that has one."""
+    wrong = np.flatnonzero(~np.isfinite(number))
+    if len(wrong):
+        raise DataError(f"target {target!r} has {number[wrong[0]]!r} in row {first_row + int(wrong[0])}: expected a finite number; drop such rows")
+
+
+def found_by_all(error: DataError) -> DataError:
+    """Mark an error that every rank raises from reduced values, so that it is printed once."""
+    error.found_by_all = True
+    return error
