@@ -1,0 +1,241 @@
+"""The command ``samesum``: its words become a job, and this process becomes the engine rank that does it.
+
+Under ``mpirun -n 4 samesum train ...`` each of the four processes turns into one rank: the process is replaced, not followed by another
+one, so it keeps its connection to the launcher.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from engine import __version__
+from engine.errors import EngineError, OptionError
+from engine.spec import TOOLKITS, DataSpec, JobSpec
+from launch import cli_options as words
+
+# Who this process is, as launchers say it: what is wrong with a command line is said once, by rank 0.
+_RANK_VARIABLES = (
+    "OMPI_COMM_WORLD_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "PALS_RANKID",
+    "JSM_NAMESPACE_RANK",
+    "FLUX_TASK_RANK",
+    "SLURM_PROCID",
+)
+# Linux takes no longer argument than 128 KiB.
+_LONGEST_ARGUMENT = 100_000
+
+app = typer.Typer(
+    help="Train models on any number of ranks and threads: same data, same options, the same model, byte for byte. "
+    "Every command also runs as `mpirun -n 4 samesum ...`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train a model and save it.")
+app.add_typer(train_app, name="train", subcommand_metavar="TOOLKIT DATA...")
+
+
+def main() -> NoReturn:
+    """Run the command line: 0 if all went well, 1 for an error, 2 for a command line that cannot be meant."""
+    try:
+        code = app(prog_name="samesum", standalone_mode=False)
+    except EngineError as error:
+        _fail(str(error), 2 if isinstance(error, OptionError) else 1)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        # Click's own errors; Typer carries its own Click or uses the installed one, depending on its version.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message(), 2, _help_hint(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def train_boosted_trees(
+    context: typer.Context,
+    data: words.DataPaths,
+    *,
+    target: words.Target,
+    output: words.ModelOutput,
+    features: words.Features = None,
+    max_iterations: words.MaxIterations = None,
+    max_depth: words.MaxDepth = None,
+    step_size: words.StepSize = None,
+    min_loss_reduction: words.MinLossReduction = None,
+    min_child_weight: words.MinChildWeight = None,
+    max_bins: words.MaxBins = None,
+    random_seed: words.RandomSeed = None,
+    format: words.Format = None,
+    delimiter: words.Delimiter = ",",
+    header: words.Header = True,
+    null_values: words.NullValues = None,
+    column_types: words.ColumnTypes = None,
+    num_threads: words.NumThreads = None,
+    quiet: words.Quiet = False,
+    debug: words.Debug = False,
+) -> None:
+    """Train boosted trees and save the model."""
+    options = {
+        "max_iterations": max_iterations,
+        "max_depth": max_depth,
+        "step_size": step_size,
+        "min_loss_reduction": min_loss_reduction,
+        "min_child_weight": min_child_weight,
+        "max_bins": max_bins,
+        "random_seed": random_seed,
+    }
+    job = JobSpec(
+        task="train",
+        toolkit=context.info_name,
+        data=_data_spec(data, format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types),
+        target=target,
+        features=_split_names(features),
+        options={name: value for name, value in options.items() if value is not None},
+        output=output,
+        verbose=not quiet,
+        num_threads=num_threads,
+        debug=debug,
+    )
+    become_rank(job)
+
+
+for _toolkit in TOOLKITS:
+    train_app.command(_toolkit, no_args_is_help=True)(train_boosted_trees)
+
+
+@app.command(no_args_is_help=True)
+def predict(
+    model: words.ModelPath,
+    data: words.DataPaths,
+    *,
+    output: words.PredictionsOutput,
+    output_type: words.OutputType = None,
+    format: words.Format = None,
+    delimiter: words.Delimiter = ",",
+    header: words.Header = True,
+    null_values: words.NullValues = None,
+    column_types: words.ColumnTypes = None,
+    num_threads: words.NumThreads = None,
+    debug: words.Debug = False,
+) -> None:
+    """Predict every row of the data with a saved model, in input order."""
+    job = JobSpec(
+        task="predict",
+        model=model,
+        data=_data_spec(data, format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types),
+        output_type=output_type,
+        output=output,
+        num_threads=num_threads,
+        debug=debug,
+    )
+    become_rank(job)
+
+
+@app.command(no_args_is_help=True)
+def evaluate(
+    model: words.ModelPath,
+    data: words.DataPaths,
+    *,
+    output: words.MetricsOutput = None,
+    format: words.Format = None,
+    delimiter: words.Delimiter = ",",
+    header: words.Header = True,
+    null_values: words.NullValues = None,
+    column_types: words.ColumnTypes = None,
+    num_threads: words.NumThreads = None,
+    debug: words.Debug = False,
+) -> None:
+    """Compare a saved model's predictions with the data's target: metrics as JSON."""
+    job = JobSpec(
+        task="evaluate",
+        model=model,
+        data=_data_spec(data, format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types),
+        output=output,
+        num_threads=num_threads,
+        debug=debug,
+    )
+    become_rank(job)
+
+
+def become_rank(job: JobSpec) -> NoReturn:
+    """Replace this process by ``python -m engine JOB``, with its open files, environment and place among the ranks."""
+    # Without -P, a file named engine.py where the user stands would be run instead.
+    safe_path = ["-P"] if sys.version_info >= (3, 11) else []
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *safe_path, "-m", "engine", _as_argument(job.to_json())])
+
+
+def launched_rank() -> int:
+    """Number of this process among those that a launcher started; 0 if none did."""
+    values = (os.environ.get(variable, "") for variable in _RANK_VARIABLES)
+    return next((int(value) for value in values if value.isdigit()), 0)
+
+
+def _as_argument(text: str) -> str:
+    """The job itself, or a file in memory that holds it if it is too long for an argument."""
+    if len(text) < _LONGEST_ARGUMENT:
+        return text
+    descriptor = os.memfd_create("samesum-job", 0)
+    with open(descriptor, "w", closefd=False) as file:
+        file.write(text)
+    return f"/dev/fd/{descriptor}"
+
+
+def _data_spec(
+    paths: list[str], *, format: str | None, delimiter: str, header: bool, null_values: list[str] | None, column_types: list[str] | None
+) -> DataSpec:
+    given: dict[str, Any] = {} if null_values is None else {"null_values": tuple(null_values)}
+    types = dict(map(_split_type, column_types)) if column_types else None
+    return DataSpec(paths=tuple(paths), format=format, delimiter=delimiter, header=header, column_types=types, **given)
+
+
+def _split_type(text: str) -> tuple[str, str]:
+    name, equals, kind = text.rpartition("=")
+    if not (name and equals and kind):
+        raise OptionError(f"expected --column-type NAME=TYPE, as zip=string, got {text!r}")
+    return name, kind
+
+
+def _split_names(texts: list[str] | None) -> tuple[str, ...] | None:
+    """Names between commas; a name that holds a comma is written in double quotes, as in CSV."""
+    return None if texts is None else tuple(name for names in csv.reader(texts) for name in names)
+
+
+def _help_hint(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see '{context.command_path} --help')" if context is not None else ""
+
+
+def _fail(message: str, code: int, hint: str = "") -> NoReturn:
+    """One line on standard error, from rank 0 alone."""
+    line = " ".join(message.split()).removesuffix(".")
+    if line and launched_rank() == 0:  # it is empty where the help was shown instead
+        typer.echo(f"samesum: error: {line}{hint}", err=True)
+    sys.exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        if launched_rank() == 0:
+            typer.echo(f"samesum {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """What stands before the command."""
+
+
+if __name__ == "__main__":
+    main()
