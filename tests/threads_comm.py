@@ -117,7 +117,8 @@ def collect_ranks(size: int, function: Callable[[ThreadComm], Result]) -> tuple[
             outcomes[rank] = function(ThreadComm(meeting, rank))
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
             errors[rank] = error
-            meeting.barrier.abort()
+            if not getattr(error, "found_by_all", False):  # the others raise it too, and may still be leaving the barrier
+                meeting.barrier.abort()
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:

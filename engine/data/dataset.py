@@ -1,0 +1,164 @@
+"""What a user calls data: a description of rows, opened only when something is asked of it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.collectives.communicator import Communicator
+from engine.collectives.serial import SerialComm
+from engine.data.memory import is_tabular, to_table
+from engine.data.origin import FileOrigin, MemoryOrigin, Origin
+from engine.data.schema import check_columns, check_names
+from engine.data.splits import Split
+from engine.errors import DataError, OptionError
+
+_SLICE = 1 << 20  # rows whose split is decided at once
+
+
+class Dataset:
+    """Rows from files or memory, lazily: making one opens nothing.
+
+    ``data`` is a path, glob, folder, ``http(s)://`` address or a list of these (CSV, Parquet or Arrow IPC by suffix, or as ``format``,
+    one of ``'csv'``, ``'parquet'``, ``'arrow'``, says), or a table: Arrow, pandas, polars or anything with the Arrow PyCapsule interface, or a
+    dict of arrays, which is the whole table on every rank unless ``sharded``. ``delimiter`` (a tab for ``.tsv``), ``header`` (without:
+    X1, X2, ...), ``null_values`` and ``column_types`` (name to int, float, str, bool or an Arrow type; by default the values decide)
+    are for CSV. Raises ``OptionError`` for options that do not fit.
+
+    Under MPI the accessors below are local: they look at all rows on each rank that calls them. ``create`` and the like read in parallel.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        format: str | None = None,
+        delimiter: str = ",",
+        header: bool = True,
+        null_values: Sequence[str] = ("", "NA", "null"),
+        column_types: Mapping[str, Any] | None = None,
+        sharded: bool = False,
+    ) -> None:
+        self._columns: tuple[str, ...] | None = None
+        self._splits: tuple[Split, ...] = ()
+        self._origin: Origin
+        if is_tabular(data):
+            if format is not None or column_types is not None:
+                raise OptionError("format and column_types: expected None for a table in memory; they are for files")
+            self._origin = MemoryOrigin(to_table(data), sharded=sharded)
+            return
+        if sharded:
+            raise OptionError("sharded: expected False for files, whose rows are dealt out to the ranks anyway, got True")
+        self._origin = FileOrigin(
+            _paths_of(data), format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types or {}
+        )
+
+    def __repr__(self) -> str:
+        steps = [f".select({list(self._columns)!r})"] if self._columns is not None else []
+        steps += [f".random_split({split.fraction!r}, seed={split.seed})[{0 if split.first else 1}]" for split in self._splits]
+        return f"Dataset({self._origin.describe()}){''.join(steps)}"
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names."""
+        if self._columns is None:
+            return self._local_source().names()
+        check_columns(self._columns, self._local_source().names(), self._origin.describe())
+        return list(self._columns)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types, joined over all rows: for CSV this reads the files, once."""
+        return pa.schema([pa.field(name, self._origin.types_of(self.columns)[name]) for name in self.columns])
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows (of this rank, for a table that is ``sharded``). For CSV this reads the files, once."""
+        n_rows = self._origin.n_rows_local()
+        for split in self._splits:
+            n_rows = sum(int(split.keeps(at, min(_SLICE, n_rows - at)).sum()) for at in range(0, n_rows, _SLICE))
+        return n_rows
+
+    @property
+    def input_bytes(self) -> int:
+        """Size of what reading all rows and columns goes through, as the ``on_bytes`` hook of ``read_shard`` counts it on all ranks."""
+        return self._local_source().input_bytes()
+
+    @property
+    def is_from_files(self) -> bool:
+        """Whether the rows come from files, not from memory."""
+        return isinstance(self._origin, FileOrigin)
+
+    def head(self, n: int = 10) -> pa.Table:
+        """The first ``n`` rows, reading little more. Their types are those of all rows if these have been read, else what the rows show."""
+        if n < 0:
+            raise OptionError(f"n: expected 0 or more, got {n!r}")
+        columns = self.columns
+        asked = n
+        while True:
+            table = self._local_source().head(asked, columns, self._origin.known_schema(columns))
+            all_there = table.num_rows < asked
+            for split in self._splits:
+                table = table.filter(pa.array(split.keeps(0, table.num_rows)))
+            if table.num_rows >= n or all_there:
+                return table.slice(0, n)
+            asked = 4 * asked
+
+    def select(self, columns: Sequence[str]) -> Dataset:
+        """The same rows with these columns only, in this order; only they are read."""
+        if isinstance(columns, str) or not columns:
+            raise OptionError(f"columns: expected a list of at least one name, got {columns!r}")
+        check_names(columns, "select")
+        if self._columns is not None:
+            check_columns(columns, self._columns, repr(self))
+        return self._derived(tuple(columns), self._splits)
+
+    def random_split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Two datasets: each row is in the first with probability ``fraction``, else in the second; rows keep their order.
+
+        Which one depends on ``seed`` and the row's position alone, so it is the same on any number of ranks.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1 or math.isnan(fraction):
+            raise OptionError(f"fraction: expected a number from 0 to 1, got {fraction!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise OptionError(f"seed: expected an integer, got {seed!r}")
+        first, second = (self._derived(self._columns, (*self._splits, Split(seed, float(fraction), side))) for side in (True, False))
+        return first, second
+
+    def to_table(self) -> pa.Table:
+        """All rows (this rank's, for a table that is ``sharded``), in memory."""
+        from engine.data.shard import read_shard
+
+        return read_shard(self, SerialComm()).table
+
+    def read_local(self, comm: Communicator, columns: list[str] | None, on_bytes: Any) -> tuple[pa.Table, tuple[Split, ...]]:
+        """This rank's rows before splits, and the splits; use :func:`engine.data.shard.read_shard`. Collective."""
+        own = None if self._columns is None else list(self._columns)
+        return self._origin.read(comm, own if columns is None else columns, on_bytes, allowed=own), self._splits
+
+    def _derived(self, columns: tuple[str, ...] | None, splits: tuple[Split, ...]) -> Dataset:
+        other = object.__new__(Dataset)
+        other._columns, other._splits, other._origin = columns, splits, self._origin
+        return other
+
+    def _local_source(self) -> Any:
+        return self._origin.open(SerialComm())
+
+
+def as_dataset(data: Any) -> Dataset:
+    """``data`` as a :class:`Dataset`: itself, or one of a path, a list of paths, a table or a dict of arrays."""
+    return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def _paths_of(data: Any) -> list[str]:
+    paths = [data] if isinstance(data, (str, os.PathLike)) else data
+    if isinstance(paths, Sequence) and paths and all(isinstance(path, (str, os.PathLike)) for path in paths):
+        return [os.fspath(path) for path in paths]
+    raise DataError(f"expected a path, a list of paths, a table or a dict of arrays, got {type(data).__name__} {data!r:.80}")

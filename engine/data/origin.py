@@ -1,0 +1,189 @@
+"""Where a dataset's rows come from, shared by all that are derived from it, with what has been learnt of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from engine import storage
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.collectives.serial import SerialComm
+from engine.data.csv import CsvSource
+from engine.data.csv_text import CsvFormat, is_compressed
+from engine.data.grouped import ArrowGroups, GroupedSource, ParquetGroups
+from engine.data.memory import MemorySource
+from engine.data.schema import check_columns, named_type
+from engine.data.shard_plan import share_from_root
+from engine.errors import DataError, OptionError
+
+FORMATS = {
+    "csv": (".csv", ".tsv", ".txt"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc", ".arrows"),
+}
+Progress = Callable[[int], None]
+
+
+class Source(Protocol):
+    """An open table that ranks can read their part of."""
+
+    def names(self) -> list[str]:
+        """Column names."""
+
+    def input_bytes(self) -> int:
+        """Bytes that reading everything goes through."""
+
+    def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, keep: bool) -> tuple[pa.Table, int]:
+        """This rank's rows with types joined over ranks, and their number; without ``keep`` no rows but the schema. Collective."""
+
+    def head(self, n_rows: int, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
+        """The first rows, typed by ``schema`` if given."""
+
+
+class Origin:
+    """Opens its source when first needed, and remembers types and the number of rows once they have been read."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, pa.DataType] = {}
+        self._n_rows_local: int | None = None
+
+    def describe(self) -> str:
+        """What it is, for ``repr`` and messages. Opens nothing."""
+        raise NotImplementedError
+
+    def open(self, comm: Communicator) -> Source:
+        """The source. Collective, whatever was opened before."""
+        raise NotImplementedError
+
+    def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
+        """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
+        with agree(comm, "reading"):
+            if allowed is not None and columns is not None:
+                check_columns(columns, allowed, self.describe())
+        table, n_rows = self.open(comm).read(comm, columns, on_bytes, keep=True)
+        self._remember(table.schema, n_rows if comm.size == 1 else None)
+        return table
+
+    def types_of(self, columns: Sequence[str]) -> dict[str, pa.DataType]:
+        """The types of these columns; reads what is not known yet, on this rank alone."""
+        unknown = [name for name in columns if name not in self._types]
+        if unknown:
+            comm = SerialComm()
+            table, n_rows = self.open(comm).read(comm, unknown, None, keep=False)
+            self._remember(table.schema, n_rows)
+        return self._types
+
+    def known_schema(self, columns: Sequence[str]) -> pa.Schema | None:
+        """The schema of these columns if all are known without reading."""
+        if any(name not in self._types for name in columns):
+            return None
+        return pa.schema([pa.field(name, self._types[name]) for name in columns])
+
+    def n_rows_local(self) -> int:
+        """Number of rows that one rank alone would read; reads one column if it is not known yet."""
+        if self._n_rows_local is None:
+            comm = SerialComm()
+            source = self.open(comm)
+            table, n_rows = source.read(comm, source.names()[:1], None, keep=False)
+            self._remember(table.schema, n_rows)
+        assert self._n_rows_local is not None
+        return self._n_rows_local
+
+    def _remember(self, schema: pa.Schema, n_rows: int | None) -> None:
+        self._types.update({field.name: field.type for field in schema})
+        if n_rows is not None:
+            self._n_rows_local = n_rows
+
+
+class MemoryOrigin(Origin):
+    """A table in memory."""
+
+    def __init__(self, table: pa.Table, *, sharded: bool) -> None:
+        super().__init__()
+        self._source = MemorySource(table, sharded=sharded)
+
+    def describe(self) -> str:
+        """Rows and columns."""
+        table = self._source.table
+        return f"<table of {table.num_rows} rows, {table.num_columns} columns>{', sharded=True' if self._source.sharded else ''}"
+
+    def open(self, comm: Communicator) -> Source:
+        """The table."""
+        return self._source
+
+
+class FileOrigin(Origin):
+    """Files, listed when first needed: by rank 0, so that all ranks see the same ones."""
+
+    def __init__(
+        self,
+        paths: list[str],
+        *,
+        format: str | None,
+        delimiter: str,
+        header: bool,
+        null_values: Sequence[str],
+        column_types: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        if format is not None and format not in FORMATS:
+            raise OptionError(f"format: expected one of {', '.join(map(repr, FORMATS))}, got {format!r}")
+        if isinstance(null_values, str) or not all(isinstance(value, str) for value in null_values):
+            raise OptionError(f"null_values: expected a list of strings, got {null_values!r}")
+        self._paths = paths
+        self._format = format
+        self._csv = CsvFormat(delimiter, header, tuple(null_values))
+        self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
+        self._files: list[str] | None = None
+
+    def describe(self) -> str:
+        """The paths and the options that are not as usual."""
+        usual = CsvFormat()
+        shown = [repr(self._paths[0] if len(self._paths) == 1 else self._paths)]
+        shown += [f"format={self._format!r}"] if self._format else []
+        shown += [f"{key}={value!r}" for key, value in vars(self._csv).items() if value != getattr(usual, key)]
+        shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
+        return ", ".join(shown)
+
+    def open(self, comm: Communicator) -> Source:
+        """List the files and choose their reader."""
+        self._files = share_from_root(comm, lambda: self._files or storage.list_files(self._paths), stage="reading")
+        source: Source | None = None
+        with agree(comm, "reading"):
+            source = self._reader(self._files)
+        assert source is not None
+        return source
+
+    def _reader(self, files: list[str]) -> Source:
+        if self._common_format(files) == "csv":
+            is_tabbed = self._csv.delimiter == "," and all(_plain_suffix(file) == ".tsv" for file in files)
+            form = CsvFormat("\t", self._csv.header, self._csv.null_values) if is_tabbed else self._csv
+            return CsvSource(files, form, self._column_types)
+        if self._column_types:
+            raise OptionError(f"column_types: expected none for files that say their types, got {sorted(self._column_types)!r}")
+        return GroupedSource(files, ParquetGroups if self._common_format(files) == "parquet" else ArrowGroups)
+
+    def _common_format(self, files: list[str]) -> str:
+        if self._format is not None:
+            return self._format
+        formats = {_format_of(file): file for file in files}
+        if len(formats) > 1:
+            raise DataError(f"expected files of one format, got {', '.join(f'{file!r} ({name})' for name, file in formats.items())}")
+        return next(iter(formats))
+
+
+def _format_of(file: str) -> str:
+    suffix = _plain_suffix(file)
+    found = [name for name, suffixes in FORMATS.items() if suffix in suffixes]
+    if not found or (is_compressed(file) and found != ["csv"]):
+        known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+        raise DataError(f"{file}: expected a name that ends in one of {known} (CSV also .gz, .bz2, .zst after it), or format='csv' or the like")
+    return found[0]
+
+
+def _plain_suffix(file: str) -> str:
+    """The suffix before that of a compression."""
+    return storage.suffix_of(file[: file.rindex(".")] if is_compressed(file) else file)
