@@ -11,9 +11,9 @@ cdef extern from "losses.h" nogil:
 
 
 def fill_log_losses(const double[:, ::1] probabilities, const int64_t[::1] codes, double[::1] out):
-    """``out[i]`` = -ln of row i's probability of class ``codes[i]``, clipped to [1e-9, 1 - 1e-9]; a code without a column has probability 0.
+    """``out[i]`` = -ln of row i's probability of class ``codes[i]``, clipped to [1e-9, 1 - 1e-9].
 
-    ``probabilities``: [n, n_classes].
+    ``probabilities``: [n, n_classes]; a code without a column has probability 0.
     """
     cdef Py_ssize_t i, n_classes = probabilities.shape[1]
     check_lengths(probabilities.shape[0], codes.shape[0], out.shape[0])

@@ -170,12 +170,12 @@ cdef int measure_tree(Tree* tree, Py_ssize_t n_nodes) except -1:
 
 cdef inline void descend(const Tree* tree, int has_category, const double* rows, Py_ssize_t stride, int n_rows, int32_t* at) noexcept nogil:
     """Bring ``n_rows`` rows from the root to their leaves; a row that arrives early stays in its leaf."""
-    cdef int i, go, level
+    cdef int i, go, _level
     cdef double x
     cdef const Node* node
     for i in range(n_rows):
         at[i] = 0
-    for level in range(tree.depth):
+    for _level in range(tree.depth):
         for i in range(n_rows):
             node = &tree.nodes[at[i]]
             x = rows[i * stride + node.column]

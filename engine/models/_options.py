@@ -32,10 +32,10 @@ class Limits:
 
     def accepts(self, value: Any) -> bool:
         """Whether ``value`` is of this kind and within the limits; booleans are no numbers here."""
-        kind = numbers.Integral if self.kind is int else numbers.Real
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.kind is int else numbers.Real):
             return False
-        return bool(self.low <= value <= (self.high if self.high is not None else sys.float_info.max))
+        number: Any = value
+        return bool(self.low <= number <= (self.high if self.high is not None else sys.float_info.max))
 
 
 LIMITS: Mapping[str, Limits] = {

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from engine._kernels.metrics import count_thresholds, fill_log_losses, fill_score_keys
 from hypothesis import given
 from hypothesis import strategies as st
-
-from engine._kernels.metrics import count_thresholds, fill_log_losses, fill_score_keys
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=20))

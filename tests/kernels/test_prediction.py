@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+from engine._kernels.prediction import fill_probabilities, predict_leaves, predict_margins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine._kernels.prediction import fill_probabilities, predict_leaves, predict_margins
 from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, TreeEnsemble
 from tests.oracles import naive_margins, walk_tree
 from tests.random_trees import random_ensemble, random_matrix
@@ -88,7 +89,7 @@ def test_any_split_of_the_rows_gives_the_same_bits(seed: int, cuts: list[int]) -
     ensemble = random_ensemble(seed, n_trees=9)
     matrix = random_matrix(seed, 700)
     bounds = [0, *sorted(cuts), 700]
-    parts = [margins_of(ensemble, matrix[a:b], 2) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [margins_of(ensemble, matrix[a:b], 2) for a, b in itertools.pairwise(bounds)]
     assert np.concatenate(parts).tobytes() == margins_of(ensemble, matrix).tobytes()
 
 
@@ -117,7 +118,8 @@ def test_binary_probabilities() -> None:
     out = np.empty((5, 2))
     fill_probabilities(margins, out, 2)
     assert out[0].tolist() == [0.5, 0.5]
-    assert out[3].tolist() == [0.0, 1.0] and out[4].tolist() == [1.0, 0.0]
+    assert out[3].tolist() == [0.0, 1.0]
+    assert out[4].tolist() == [1.0, 0.0]
     np.testing.assert_allclose(out[:3, 1], 1 / (1 + np.exp(-margins[:3, 0])), rtol=1e-15)
     np.testing.assert_allclose(out.sum(axis=1), 1.0, rtol=1e-15)
 

@@ -43,9 +43,10 @@ def test_auc_counts_every_pair(rows: list[tuple[float, bool]]) -> None:
     scores, positive = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], dtype=bool)
     expected = naive_auc(scores.tolist(), positive.tolist())
     for size in (1, 2, 3):
-        assert run_ranks(size, lambda comm: compute_auc(comm, scores[share(comm, len(rows))], positive[share(comm, len(rows))])) == [
-            expected
-        ] * size
+        assert (
+            run_ranks(size, lambda comm: compute_auc(comm, scores[share(comm, len(rows))], positive[share(comm, len(rows))]))
+            == [expected] * size
+        )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -83,7 +84,9 @@ def test_macro_auc() -> None:
     assert compute_macro_auc(SerialComm(), probabilities, np.zeros(300, dtype=np.int64)) is None
 
 
-def classifier_metrics(size: int, probabilities: Any, actual: Any, classes: list[Any], unseen: list[Any], names: Any) -> list[dict[str, Any]]:
+def classifier_metrics(
+    size: int, probabilities: Any, actual: Any, classes: list[Any], unseen: list[Any], names: Any
+) -> list[dict[str, Any]]:
     predicted = np.where(probabilities[:, 1] >= 0.5, 1, 0) if len(classes) == 2 else probabilities.argmax(axis=1)
     n = len(actual)
     return run_ranks(
@@ -115,7 +118,9 @@ def test_two_classes_against_sklearn(size: int) -> None:
     assert metrics["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(actual, probabilities[:, 1]), abs=1e-12)
     table = sklearn.metrics.confusion_matrix(actual, predicted)
     assert metrics["confusion_matrix"].to_pylist() == [
-        {"target_label": a, "predicted_label": b, "count": int(table[i, j])} for i, a in enumerate(["no", "yes"]) for j, b in enumerate(["no", "yes"])
+        {"target_label": a, "predicted_label": b, "count": int(table[i, j])}
+        for i, a in enumerate(["no", "yes"])
+        for j, b in enumerate(["no", "yes"])
     ]
 
 
@@ -154,15 +159,20 @@ def test_one_class_in_the_data() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
     metrics = classifier_metrics(3, probabilities, np.array([0, 0]), [0, 1], [], CLASSIFIER_METRICS)[0]
     assert metrics["accuracy"] == 1.0
-    assert metrics["auc"] is None and metrics["precision"] is None and metrics["recall"] is None and metrics["f1_score"] is None
-    assert metrics["roc_curve"]["tpr"].null_count == 1001 and metrics["roc_curve"]["fpr"][0].as_py() == 1.0
+    assert metrics["auc"] is None
+    assert metrics["precision"] is None
+    assert metrics["recall"] is None
+    assert metrics["f1_score"] is None
+    assert metrics["roc_curve"]["tpr"].null_count == 1001
+    assert metrics["roc_curve"]["fpr"][0].as_py() == 1.0
 
 
 def test_unseen_classes_are_wrong_and_listed() -> None:
     probabilities = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
     metrics = classifier_metrics(2, probabilities, np.array([1, 2, 3]), ["a", "b"], ["x", "y"], CLASSIFIER_METRICS)[0]
     assert metrics["accuracy"] == 1 / 3
-    assert metrics["precision"] == 1 / 2 and metrics["recall"] == 1.0
+    assert metrics["precision"] == 1 / 2
+    assert metrics["recall"] == 1.0
     assert metrics["log_loss"] == pytest.approx((-math.log(0.75) - 2 * math.log(1e-9)) / 3, rel=1e-12)
     assert metrics["auc"] == 1.0
     assert metrics["confusion_matrix"].to_pylist() == [
@@ -194,7 +204,8 @@ def test_regression_metrics(rows: list[tuple[float, float]], scale: float) -> No
         )
         for size in (1, 2, 3)
     ]
-    assert expected[0] * 2 == expected[1] and expected[0] * 3 == expected[2]
+    assert expected[0] * 2 == expected[1]
+    assert expected[0] * 3 == expected[2]
     assert expected[0][0]["max_error"] == errors.max()
     top = errors.max() or 1.0
     naive = top * math.sqrt(sum((e / top) ** 2 for e in errors.tolist()) / len(rows))
@@ -225,7 +236,8 @@ def test_choosing_metrics() -> None:
 def test_target_values_become_class_numbers(values: Any, classes: list[Any], codes: list[int], unseen: list[Any]) -> None:
     column = pa.chunked_array([values])
     numbered, new = number_labels(SerialComm(), column, classes, target="y", first_row=0)
-    assert numbered.tolist() == codes and new == unseen
+    assert numbered.tolist() == codes
+    assert new == unseen
 
 
 @pytest.mark.parametrize(
@@ -246,7 +258,8 @@ def test_targets_that_cannot_be_evaluated(column: Any, message: str) -> None:
 def test_unseen_values_have_the_same_numbers_on_every_rank() -> None:
     parts = [["z", "a"], ["c", "z"], []]
     results = run_ranks(
-        3, lambda comm: number_labels(comm, pa.chunked_array([pa.array(parts[comm.rank], pa.string())]), ["a", "b"], target="y", first_row=0)
+        3,
+        lambda comm: number_labels(comm, pa.chunked_array([pa.array(parts[comm.rank], pa.string())]), ["a", "b"], target="y", first_row=0),
     )
     assert [codes.tolist() for codes, _ in results] == [[3, 0], [2, 3], []]
     assert [unseen for _, unseen in results] == [["c", "z"]] * 3
@@ -255,9 +268,7 @@ def test_unseen_values_have_the_same_numbers_on_every_rank() -> None:
 def test_too_many_unseen_values_in_all_ranks_together() -> None:
     _, errors = collect_ranks(
         2,
-        lambda comm: number_labels(
-            comm, pa.chunked_array([[f"{comm.rank}-{i}" for i in range(600)]]), ["a", "b"], target="y", first_row=0
-        ),
+        lambda comm: number_labels(comm, pa.chunked_array([[f"{comm.rank}-{i}" for i in range(600)]]), ["a", "b"], target="y", first_row=0),
     )
     assert all(isinstance(error, DataError) and "1200 values" in str(error) for error in errors)
 

@@ -27,7 +27,8 @@ from engine.models._options import LIMITS, check_choice, check_features, check_f
 )
 def test_values_within_limits(name: str, value: Any, expected: Any) -> None:
     checked = check_option(name, value)
-    assert checked == expected and type(checked) is type(expected)
+    assert checked == expected
+    assert type(checked) is type(expected)
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,7 @@ def compute_auc(comm: Communicator, scores: NDArray[np.float64], positive: NDArr
 
 def compute_macro_auc(comm: Communicator, probabilities: NDArray[np.float64], codes: NDArray[np.int64]) -> float | None:
     """The mean over classes of the exact one-against-the-rest AUC, without the classes that have none; collective."""
-    areas = [
-        compute_auc_fraction(comm, np.ascontiguousarray(probabilities[:, k]), codes == k) for k in range(probabilities.shape[1])
-    ]
+    areas = [compute_auc_fraction(comm, np.ascontiguousarray(probabilities[:, k]), codes == k) for k in range(probabilities.shape[1])]
     known = [area for area in areas if area is not None]
     if not known:
         return None
@@ -116,8 +114,6 @@ def reduce_pairs(comm: Communicator, negatives: KeyCounts, positives: KeyCounts)
     ranks_of_pairs = cumulative[left] + cumulative[right]
     # limbs of 24 bits: 2^39 rows times 2^24 still fits in 64 bits
     mask = (1 << LIMB_BITS) - 1
-    limbs = np.array(
-        [(((ranks_of_pairs >> (LIMB_BITS * i)) & mask) * positives.counts).sum() for i in range(N_LIMBS)], dtype=np.int64
-    )
+    limbs = np.array([(((ranks_of_pairs >> (LIMB_BITS * i)) & mask) * positives.counts).sum() for i in range(N_LIMBS)], dtype=np.int64)
     comm.allreduce_sum(limbs, name="AUC: count pairs")
     return sum(int(limb) << (LIMB_BITS * i) for i, limb in enumerate(limbs))

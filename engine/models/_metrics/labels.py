@@ -23,7 +23,11 @@ def label_array(labels: list[Any]) -> pa.Array:
     """Labels of one kind as an Arrow array; numbers of several kinds become the widest of them."""
     if any(isinstance(label, str) for label in labels):
         return pa.array(labels, type=pa.string())
-    kinds: list[tuple[type, Callable[[Any], Any], pa.DataType]] = [(bool, bool, pa.bool_()), (int, int, pa.int64()), (float, float, pa.float64())]
+    kinds: list[tuple[type, Callable[[Any], Any], pa.DataType]] = [
+        (bool, bool, pa.bool_()),
+        (int, int, pa.int64()),
+        (float, float, pa.float64()),
+    ]
     for kind, convert, arrow in kinds:
         if all(isinstance(label, (bool, kind)) or (kind is float and isinstance(label, int)) for label in labels):
             return pa.array([convert(label) for label in labels], type=arrow)
@@ -63,7 +67,9 @@ def check_kind(values: pa.Array, classes: list[Any], target: str) -> None:
     is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if len(values) and are_text != is_text:
         expected = "strings" if are_text else "numbers"
-        raise DataError(f"target {target!r}: the model's classes are {expected}, such as {classes[0]!r}; expected {expected}, got {values.type}")
+        raise DataError(
+            f"target {target!r}: the model's classes are {expected}, such as {classes[0]!r}; expected {expected}, got {values.type}"
+        )
 
 
 def check_unseen(new: list[Any], target: str) -> None:
@@ -74,4 +80,6 @@ def check_unseen(new: list[Any], target: str) -> None:
 
 def too_many_unseen(count: int, target: str) -> DataError:
     """The error for a target full of values that are no class."""
-    return DataError(f"target {target!r} has {count} values that are no class of the model, expected at most {MAX_UNSEEN}; is it the right column?")
+    return DataError(
+        f"target {target!r} has {count} values that are no class of the model, expected at most {MAX_UNSEEN}; is it the right column?"
+    )

@@ -1,0 +1,174 @@
+"""The table that training prints, row by row; on a terminal with a bar below it.
+
+Rows 1 to 6, then 10, 50, 100, 500, ..., the last one, and one after ten seconds of silence; in a pipe plain text, each row at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+FIRST_ROWS = 6
+SILENCE = 10.0  # seconds
+RULE_WIDTH = 56
+
+
+class ProgressTable:
+    """Prints preamble and table on rank 0 if ``verbose``; elsewhere the same calls print nothing.
+
+    ``columns`` are the header; rows are mappings from them to ints and floats. ``total`` is the number of rows to come, for the
+    bar. ``clock`` gives seconds.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        *,
+        verbose: bool = True,
+        comm_rank: int = 0,
+        total: int | None = None,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.columns = list(columns)
+        self.widths = [max(len(column), 8) for column in columns]
+        self._speaks = verbose and comm_rank == 0
+        self._total = total
+        self._clock = clock
+        self._stream = stream if stream is not None else sys.stdout
+        self._bar = make_bar(self._stream) if self._speaks else None
+        self._n_rows = 0
+        self._held_back: Mapping[str, Any] | None = None
+        self._has_header = False
+        self._last_print = clock()
+
+    def stage(self, description: str, total: int | None = None) -> None:
+        """Show on the bar what is being done now, of ``total`` steps if that is known; nothing in a pipe."""
+        if self._bar is not None:
+            self._bar.stage(description, total)
+
+    def preamble(self, lines: Iterable[str]) -> None:
+        """Print lines above the table and what will head it; on a terminal the bar turns to training."""
+        for line in lines:
+            self._print(line)
+        self.stage("Training", self._total)
+
+    def row(self, values: Mapping[str, Any]) -> None:
+        """Take the next row: show it if it is one of those shown, else keep it in case it is the last."""
+        self._n_rows += 1
+        if self._bar is not None:
+            self._bar.advance()
+        if is_shown(self._n_rows) or self._clock() - self._last_print >= SILENCE:
+            self._print_row(values)
+        else:
+            self._held_back = values
+
+    def message(self, line: str) -> None:
+        """Print a line between the rows."""
+        self._print(line)
+
+    def finish(self) -> None:
+        """Print the last row, if it has not been, and the rule below it; take the bar away. May be called twice."""
+        if self._held_back is not None:
+            self._print_row(self._held_back)
+        if self._has_header:
+            self._print(self._rule())
+            self._has_header = False
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away without a word, as after an error. May be called at any time."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _print_row(self, values: Mapping[str, Any]) -> None:
+        if not self._has_header:
+            for line in (self._rule(), self._cells(self.columns), self._rule()):
+                self._print(line)
+            self._has_header = True
+        self._print(self._cells([format_value(values[c], w) for c, w in zip(self.columns, self.widths, strict=True)]))
+        self._held_back = None
+        self._last_print = self._clock()
+
+    def _rule(self) -> str:
+        return "+" + "+".join("-" * (width + 2) for width in self.widths) + "+"
+
+    def _cells(self, texts: Iterable[str]) -> str:
+        return "|" + "|".join(f" {text.ljust(width)} " for text, width in zip(texts, self.widths, strict=True)) + "|"
+
+    def _print(self, line: str) -> None:
+        if not self._speaks:
+            return
+        if self._bar is not None:
+            self._bar.print(line)
+        else:
+            print(line, file=self._stream, flush=True)
+
+
+def is_shown(number: int) -> bool:
+    """Whether the row of this number, from 1, is always shown: 1 to 6, 10, 50, 100, 500, 1000, ..."""
+    if number <= FIRST_ROWS:
+        return True
+    while number % 10 == 0:
+        number //= 10
+    return number in (1, 5)
+
+
+def format_value(value: Any, width: int) -> str:
+    """A cell: integers as they are, floats with six decimals, or in powers of ten where these do not fit into ``width``."""
+    if isinstance(value, float):
+        text = f"{value:.6f}"
+        return text if len(text) <= width else f"{value:.6e}"
+    return str(value)
+
+
+def make_preamble(name: str, counts: Mapping[str, int]) -> list[str]:
+    """The lines above a table: the model's name, a rule, and what it is trained on, ``label : count`` each."""
+    width = max(len(label) for label in counts)
+    return [f"{name}:", "-" * RULE_WIDTH, *(f"{label.ljust(width)} : {count}" for label, count in counts.items())]
+
+
+def make_bar(stream: TextIO) -> Bar | None:
+    """A bar if ``stream`` is a terminal that can move its cursor, else None."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(file=stream)
+    return Bar(console) if console.is_terminal and not console.is_dumb_terminal else None
+
+
+class Bar:
+    """A bar at the bottom of the terminal that vanishes at the end; printed lines stay above it."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        # standard output and error go through the console too, so a warning does not break into the bar
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
+        )
+        self._task: Any = None
+
+    def stage(self, description: str, total: int | None) -> None:
+        """Begin a stage: a new bar in place of the last one."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(description, total=total)
+        self._progress.start()
+
+    def advance(self) -> None:
+        """One step of the stage is done."""
+        if self._task is not None:
+            self._progress.advance(self._task)
+
+    def print(self, line: str) -> None:
+        """Print a line as it is, above the bar."""
+        self._progress.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
