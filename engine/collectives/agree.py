@@ -112,7 +112,7 @@ def _first_difference(values: list[Any]) -> str | None:
     """The first key under which dictionaries differ; None if some value is no dictionary."""
     if not all(isinstance(value, dict) for value in values):
         return None
-    keys = sorted({key for value in values for key in value})
+    keys: list[str] = sorted({key for value in values for key in value})
     return next(key for key in keys if len({_text(value[key]) if key in value else "" for value in values}) > 1)
 
 

@@ -115,15 +115,14 @@ class _Exit:
                     farewell.watchdog.stop()
 
 
-_exit: _Exit | None = None
+_installed: list[_Exit] = []
 
 
 def install(mpi: Any, comm: Any, board: mmap.mmap, watchdog: Any) -> None:
     """Look after ``comm``, a communicator for this alone, from now to the end of the process; the first call installs the hooks."""
-    global _exit
-    if _exit is None:
-        _exit = _Exit(mpi)
-    _exit.farewells.append(_Farewell(comm, board, watchdog))
+    if not _installed:
+        _installed.append(_Exit(mpi))
+    _installed[0].farewells.append(_Farewell(comm, board, watchdog))
 
 
 def _abort(mpi: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +27,9 @@ from engine.collectives.heartbeat import Heartbeat, open_board
 from engine.collectives.watchdog import start_watchdog
 
 LARGEST_COUNT = 2**31 - 1
+ASK_FOR = 5e-4
+SHORTEST_NAP = 5e-5
+LONGEST_NAP = 5e-4
 _RAW_TYPES = {1: MPI.BYTE, 2: MPI.INT16_T, 4: MPI.INT32_T, 8: MPI.INT64_T}
 _WRAPPED = MPI.Comm.Create_keyval()
 
@@ -42,6 +48,8 @@ class MpiComm:
         self.ranks_on_node: int = node.Get_size()
         board, descriptor = open_board(node)
         self._heartbeat = Heartbeat(board, node.Get_rank(), self.rank)
+        cores: set[int] = set().union(*node.allgather(_cores()))
+        self._crowded = self.ranks_on_node > len(cores)
         if self.size > 1:
             watchdog = start_watchdog(descriptor, self.size) if node.Get_rank() == 0 else None
             install(MPI, self._comm.Dup(), board, watchdog)
@@ -50,14 +58,14 @@ class MpiComm:
     def allreduce_sum(self, array: Array, *, name: str) -> None:
         """Replace ``array`` by its sum over ranks."""
         check_summable(array)
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             for piece in _pieces(array.reshape(-1)):
                 self._comm.Allreduce(MPI.IN_PLACE, piece, MPI.SUM)
 
     def allreduce_max(self, array: Array, *, name: str) -> None:
         """Replace ``array`` by its maximum over ranks."""
         check_comparable(array)
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             for piece in _pieces(array.reshape(-1)):
                 self._comm.Allreduce(MPI.IN_PLACE, piece, MPI.MAX)
 
@@ -69,7 +77,7 @@ class MpiComm:
             self.allreduce_sum(array, name=name)
             first = sum(counts[: self.rank])
             return array[first : first + counts[self.rank]]
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             self._comm.Reduce_scatter(MPI.IN_PLACE, array, counts, MPI.SUM)
         return array[: counts[self.rank]]
 
@@ -77,13 +85,13 @@ class MpiComm:
         """Replace ``array`` by ``root``'s bytes."""
         check_in_place(array)
         check_root(root, self.size)
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             self._broadcast(array.reshape(-1), root)
 
     def allgather(self, array: Array, *, name: str) -> list[Array]:
         """Every rank's ``array``, as views of one buffer."""
         check_vector(array)
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             counts = self._gather_counts(array.size)
             gathered = np.empty(sum(counts), dtype=array.dtype)
             parts = _cut(gathered, counts)
@@ -100,7 +108,7 @@ class MpiComm:
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """What each rank sent here, as views of one buffer."""
         check_parts(arrays, self.size)
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             send = np.concatenate(arrays)
             send_counts = [array.size for array in arrays]
             counts = np.empty(self.size, dtype=np.int64)
@@ -122,8 +130,26 @@ class MpiComm:
 
     def barrier(self, *, name: str) -> None:
         """Wait for every rank."""
-        with self._heartbeat.entered(name):
+        with self._entered(name):
             self._comm.Barrier()
+
+    def _entered(self, name: str) -> Heartbeat:
+        """Say that this rank enters ``name``, and on a crowded node wait for the others without taking a core from them.
+
+        MPI libraries wait by asking again and again. With more ranks than cores that starves the ranks that are waited for: at 7 ranks
+        on 2 cores, 0.1 s of work on one rank took 0.35 s under MPICH, and takes 0.11 s if the others sleep. So ranks meet at a
+        barrier that they ask after more rarely the longer it takes, and the operation itself finds all of them there.
+        """
+        self._heartbeat.entered(name)
+        if self._crowded:
+            met, asked_enough, nap = self._comm.Ibarrier(), time.perf_counter() + ASK_FOR, SHORTEST_NAP
+            while not met.Test():
+                if time.perf_counter() < asked_enough:
+                    _give_way()
+                else:
+                    time.sleep(nap)
+                    nap = min(1.2 * nap, LONGEST_NAP)
+        return self._heartbeat
 
     def _gather_counts(self, count: int) -> list[int]:
         counts = np.empty(self.size, dtype=np.int64)
@@ -146,7 +172,7 @@ class MpiComm:
 def wrap(comm: MPI.Intracomm) -> MpiComm:
     """The communicator of samesum on ``comm``, made at the first call (which is collective) and kept with ``comm``."""
     wrapped = comm.Get_attr(_WRAPPED)
-    if wrapped is None:
+    if not isinstance(wrapped, MpiComm):
         wrapped = MpiComm(comm)
         comm.Set_attr(_WRAPPED, wrapped)
     return wrapped
@@ -167,6 +193,16 @@ def is_group(comm: object) -> bool:
     return isinstance(comm, MPI.Intracomm) and comm != MPI.COMM_NULL
 
 
+_give_way = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+def _cores() -> list[int]:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return list(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def _pieces(array: Array) -> Iterator[Array]:
     """Cut a 1-d array into views of at most ``LARGEST_COUNT`` elements; an empty one is one piece, so that every rank sends as many."""
     for first in range(0, max(array.size, 1), LARGEST_COUNT):
@@ -176,7 +212,7 @@ def _pieces(array: Array) -> Iterator[Array]:
 def _cut(array: Array, counts: list[int]) -> list[Array]:
     """Views of the consecutive parts of ``array``."""
     bounds = np.cumsum([0, *counts])
-    return [array[first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [array[first:last] for first, last in itertools.pairwise(bounds)]
 
 
 def _message(array: Array, counts: list[int] | None = None) -> list[Any]:
