@@ -94,10 +94,11 @@ class JobSpec:
         version = value.pop("version", VERSION)
         if not _is_int(version) or not 1 <= version <= VERSION:
             raise OptionError(f"expected a job of version 1 to {VERSION}, got {version!r}: install the release of samesum that wrote it")
-        data = _read_fields(value.pop("data", {}), _DATA_FIELDS, "data.")
+        data_value = value.pop("data", {})
+        job = _read_fields(value, _JOB_FIELDS, "")
+        data = _read_fields(data_value, _DATA_FIELDS, "data.")
         if "paths" not in data:
             raise OptionError("expected 'data.paths' in a job, got none: add the files to read")
-        job = _read_fields(value, _JOB_FIELDS, "")
         if "task" not in job:
             raise OptionError(f"expected 'task' in a job, got none: add one of {', '.join(TASKS)}")
         return cls(data=DataSpec(**data), **job)

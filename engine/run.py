@@ -1,0 +1,221 @@
+"""What every rank of a job runs: read the job, do its task together with the other ranks, write what comes of it on rank 0.
+
+An error that all ranks found ends each of them with code 1, and rank 0 prints it in one line; a job that cannot be meant ends with 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.collectives.default import resolve
+from engine.errors import EngineError, MissingFileError, OptionError, StorageError
+from engine.spec import JobSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from engine.data.dataset import Dataset
+
+# Arguments of `create` that a job says elsewhere than in its options.
+_RESERVED = ("dataset", "target", "features", "verbose", "num_threads", "comm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do the job that the one argument says, a path of a JSON file or the JSON text itself; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if len(words) != 1:
+        return _report(OptionError(f"expected one argument, a job as a JSON file or as JSON text, got {len(words)}"), None, debug=False)
+    comm, debug = None, False
+    try:
+        comm = resolve(None)
+        with agree(comm, "reading the job"):
+            spec = read_job(words[0])
+        debug = spec.debug
+        run_job(spec, comm)
+    except EngineError as error:
+        if comm is not None and comm.size > 1 and not error.found_by_all:
+            raise  # other ranks know nothing of it: the hook of uncaught errors ends them all
+        return _report(error, comm, debug=debug)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def read_job(argument: str) -> JobSpec:
+    """The job in JSON text (it begins with a brace) or in the file of that name."""
+    if argument.lstrip().startswith("{"):
+        return JobSpec.from_json(argument)
+    try:
+        return JobSpec.from_json(pathlib.Path(argument).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"expected a job file, got {argument!r}: no such file (working directory {os.getcwd()!r})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"could not read the job file {argument!r}: {error}") from error
+
+
+def run_job(spec: JobSpec, comm: Communicator) -> None:
+    """Do the job's task. Collective: every rank calls it with the same job."""
+    tasks = {"train": train, "predict": predict, "evaluate": evaluate}
+    tasks[spec.task](spec, comm)
+
+
+def train(spec: JobSpec, comm: Communicator) -> None:
+    """Train the toolkit's model and save it in the folder ``output``. Collective."""
+    with agree(comm, "preparing the output"):
+        check_options(spec)
+        output = check_folder(spec.output or "")
+    toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
+    features = None if spec.features is None else list(spec.features)
+    model = toolkit.create(
+        open_dataset(spec),
+        target=spec.target,
+        features=features,
+        verbose=spec.verbose,
+        num_threads=spec.num_threads,
+        comm=comm,
+        **spec.options,
+    )
+    with agree(comm, "saving the model"):
+        model.save(output)
+
+
+def predict(spec: JobSpec, comm: Communicator) -> None:
+    """Write the model's predictions for every row, in input order, to the file ``output``, ``.csv`` or ``.parquet``. Collective."""
+    import pyarrow as pa
+
+    from engine.models.loading import load_model
+
+    with agree(comm, "preparing the output"):
+        path, write = check_output(spec.output or "", _TABLE_WRITERS)
+    with agree(comm, "loading the model"):
+        model = load_model(spec.model)
+    kind = {} if spec.output_type is None else {"output_type": spec.output_type}
+    values = model.predict(open_dataset(spec), comm=comm, **kind)
+    name = "prediction" if spec.output_type is None else spec.output_type
+    with agree(comm, "writing the predictions"):
+        if comm.rank == 0:
+            put_file(path, lambda partial: write(pa.table({name: values}), partial))
+
+
+def evaluate(spec: JobSpec, comm: Communicator) -> None:
+    """Print the model's metrics as JSON; with ``output``, write them there, the ROC curve included. Collective."""
+    from engine.models.loading import load_model
+
+    with agree(comm, "preparing the output"):
+        path = None if spec.output is None else check_output(spec.output, {".json": None})[0]
+    with agree(comm, "loading the model"):
+        model = load_model(spec.model)
+    metrics = {name: _as_json(value) for name, value in model.evaluate(open_dataset(spec), comm=comm).items()}
+    with agree(comm, "writing the metrics"):
+        if comm.rank == 0:
+            if path is not None:
+                put_file(path, lambda partial: partial.write_text(json.dumps(metrics) + "\n"))
+            shown = {name: value for name, value in metrics.items() if name != "roc_curve"}
+            sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+
+
+def open_dataset(spec: JobSpec) -> Dataset:
+    """The job's data, not read yet."""
+    from engine.data.dataset import Dataset
+
+    data = spec.data
+    return Dataset(
+        list(data.paths),
+        format=data.format,
+        delimiter=data.delimiter,
+        header=data.header,
+        null_values=list(data.null_values),
+        column_types=data.column_types,
+    )
+
+
+def check_options(spec: JobSpec) -> None:
+    """Refuse what would say an argument of ``create`` twice; the toolkit checks the options themselves."""
+    for name in spec.options:
+        if name in _RESERVED:
+            raise OptionError(f"{name!r} is no option of {spec.toolkit}: say it outside of 'options'")
+
+
+def check_folder(output: str) -> str:
+    """The folder for a model, as the toolkit takes it; a place that cannot hold one is found before the work."""
+    path = pathlib.Path(output).expanduser()
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"expected a folder as output of training, got the file {output!r}")
+    return str(path)
+
+
+def check_output(output: str, kinds: dict[str, Any]) -> tuple[pathlib.Path, Any]:
+    """The path of an output file and what its extension stands for; found before the work, so that no work is lost."""
+    path = pathlib.Path(output).expanduser()
+    if path.suffix.lower() not in kinds:
+        raise OptionError(f"expected an output file with the extension {' or '.join(kinds)}, got {output!r}")
+    if path.is_dir():
+        raise OptionError(f"expected an output file, got the folder {output!r}")
+    return path, kinds[path.suffix.lower()]
+
+
+def put_file(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
+    """Write a file beside its place and move it there when it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise StorageError(f"could not write {str(path)!r}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_csv(table: pa.Table, path: pathlib.Path) -> None:
+    """Lists become columns, one for each place, as ``probability_vector[0]``: CSV knows no lists."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    columns: dict[str, Any] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+            columns[name] = column
+            continue
+        width = pc.max(pc.list_value_length(column)).as_py() or 0
+        columns.update({f"{name}[{place}]": pc.list_element(column, place) for place in range(width)})
+    csv.write_csv(pa.table(columns), path)
+
+
+def _write_parquet(table: pa.Table, path: pathlib.Path) -> None:
+    from pyarrow import parquet
+
+    parquet.write_table(table, path)
+
+
+_TABLE_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _as_json(value: Any) -> Any:
+    """A metric as JSON knows it: tables as an object of columns, what is no number as null."""
+    if hasattr(value, "to_pydict"):
+        return {name: [_as_json(item) for item in column] for name, column in value.to_pydict().items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _report(error: EngineError, comm: Communicator | None, *, debug: bool) -> int:
+    """Print an error once; the exit code says whether the job was wrong or its work failed."""
+    if comm is None or comm.rank == 0:
+        if debug:
+            traceback.print_exception(error)
+        else:
+            sys.stderr.write(f"samesum: error: {' '.join(str(error).split())}\n")
+    return 2 if isinstance(error, OptionError) else 1
