@@ -57,3 +57,16 @@ def limbs_to_float(high: int, low: int, exponent: int) -> float:
         return math.ldexp(float(limbs_to_int(high, low)), exponent - FIXED_POINT_BITS)
     except OverflowError:
         return math.copysign(math.inf, high)
+
+
+def normalize_limbs(limbs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Carry, in place, so that every low limb lies in [0, 2**26) and equal sums have equal limbs; [n, 2 k] pairs of high and low."""
+    carry = limbs[:, 1::2] >> LIMB_BITS
+    limbs[:, 0::2] += carry
+    limbs[:, 1::2] -= carry << LIMB_BITS
+    return limbs
+
+
+def limbs_to_floats(limbs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[n, 2] limbs as doubles: ``high * 2**26 + low``."""
+    return limbs[:, 0].astype(np.float64) * float(1 << LIMB_BITS) + limbs[:, 1].astype(np.float64)

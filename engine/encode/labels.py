@@ -34,15 +34,10 @@ def encode_classes(column: pa.ChunkedArray, *, target: str, first_row: int, comm
         values = single_chunk(column)
         check_classes(values, target, first_row)
         local = pc.unique(values).to_pylist()
-    classes = sorted({item for part in comm.gather_objects(local, name="gather classes") for item in part}, key=class_order)
-    if len(classes) < 2:
-        raise found_by_all(
-            DataError(f"target {target!r} has one class, {classes[0]!r}; one-class classification is not supported: expected two or more")
-            if classes
-            else DataError(f"target {target!r} has no rows")
-        )
-    if len(classes) > MAX_CLASSES:
-        raise found_by_all(DataError(f"target {target!r} has {len(classes)} classes, expected at most {MAX_CLASSES}; use a regression?"))
+    gathered = comm.gather_objects(local, name="gather classes")
+    classes = sorted({item for part in gathered for item in part}, key=class_order)
+    with agree(comm, "reading the target"):
+        check_class_count(classes, target)
     codes = np.asarray(pc.index_in(values, value_set=pa.array(classes, type=values.type)).to_numpy(zero_copy_only=False)).astype(np.int32)
     counts = np.bincount(codes, minlength=len(classes)).astype(np.int64)
     comm.allreduce_sum(counts, name="count classes")
@@ -58,6 +53,16 @@ def check_classes(values: pa.Array, target: str, first_row: int) -> None:
         check_finite(number, target, first_row)
     elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or pa.types.is_string(arrow) or len(values) == 0):
         raise DataError(f"target {target!r}: expected classes that are strings, integers, booleans or floats, got {arrow}")
+
+
+def check_class_count(classes: list[Any], target: str) -> None:
+    """Refuse fewer than two classes, or more than fit."""
+    if not classes:
+        raise DataError(f"target {target!r} has no rows: expected two classes or more")
+    if len(classes) == 1:
+        raise DataError(f"target {target!r} has one class, {classes[0]!r}: one-class classification is not supported; expected two or more")
+    if len(classes) > MAX_CLASSES:
+        raise DataError(f"target {target!r} has {len(classes)} classes, expected at most {MAX_CLASSES}; is this a regression?")
 
 
 def class_order(value: Any) -> Any:
@@ -94,9 +99,3 @@ def check_finite(number: NDArray[np.float64], target: str, first_row: int) -> No
     wrong = np.flatnonzero(~np.isfinite(number))
     if len(wrong):
         raise DataError(f"target {target!r} has {number[wrong[0]]!r} in row {first_row + int(wrong[0])}: expected a finite number; drop such rows")
-
-
-def found_by_all(error: DataError) -> DataError:
-    """Mark an error that every rank raises from reduced values, so that it is printed once."""
-    error.found_by_all = True
-    return error

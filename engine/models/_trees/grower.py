@@ -1,0 +1,159 @@
+"""Growing one tree, level by level: reduce histograms, choose splits, partition rows.
+
+Per level, ranks talk in three places: the reduction of histograms (:mod:`engine.models._trees.histograms`), the choice among the columns'
+owners, and the rows of each child, which decide whose histogram is built and whose is its parent's minus its sibling's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine._kernels.gradients import add_leaf_values
+from engine._kernels.histogram import cut_chunks, sum_gradients
+from engine._kernels.partition import partition_rows
+from engine._kernels.splits import find_best_splits
+from engine.collectives.communicator import Communicator
+from engine.collectives.exact import limbs_to_floats, normalize_limbs
+from engine.encode.bins import BinMatrix
+from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, finish_tree
+from engine.models._trees.histograms import HistogramBuilder, Ints
+from engine.models._trees.lanes import Gradients, Lanes, choose_lanes
+
+HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
+
+
+class TreeGrower:
+    """Grows trees on one set of binned rows; holds the order of rows by leaf of the last tree grown."""
+
+    def __init__(
+        self, bins: BinMatrix, options: GrowthOptions, *, first_row: int, n_rows: int, num_threads: int, comm: Communicator
+    ) -> None:
+        self.bins, self.options, self.first_row, self.n_rows = bins, options, first_row, n_rows
+        self.num_threads, self.comm = num_threads, comm
+        self.histograms = HistogramBuilder(bins, num_threads=num_threads, comm=comm)
+        own = self.histograms.columns
+        self._is_category = np.array([bins.specs[j].n_categories > 0 for j in own], dtype=np.uint8)
+        self._has_missing = np.array([bins.specs[j].has_missing for j in own], dtype=np.uint8)
+        self.rows = np.empty(bins.n_rows_local, dtype=np.uint32)
+        self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
+
+    def grow(self, gradients: Gradients, *, key: int) -> GrownTree:
+        """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random."""
+        lanes = choose_lanes(gradients, self.n_rows)
+        self.rows[:] = np.arange(len(self.rows), dtype=np.uint32)
+        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(self.rows), dtype=np.int64)
+        level = Level.leaves(begin, end, np.array([self.n_rows]), gradients.sums.reshape(1, 4))
+        everything = self.rows[:0]
+        hist, _ = self.histograms.reduce_histograms(gradients, lanes, everything, begin, end, first_row=self.first_row, key=key)
+        kept: Ints | None = hist
+        self._choose_splits(level, slice(None), hist, lanes)
+        levels = [level]
+        for depth in range(1, self.options.max_depth + 1):
+            if not (level.column >= 0).any():
+                break
+            level, kept = self._grow_level(level, kept, gradients, lanes, key, last=depth == self.options.max_depth)
+            levels.append(level)
+        return finish_tree(levels, self.bins.specs, gradients, self.options)
+
+    def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
+        """Add the last tree's leaves to this rank's ``scores`` [n_rows_local]."""
+        add_leaf_values(self.rows, tree.leaf_begin, tree.leaf_end, tree.leaf_value, scores, self.num_threads)
+
+    def _grow_level(
+        self, parents: Level, kept: Ints | None, gradients: Gradients, lanes: Lanes, key: int, *, last: bool
+    ) -> tuple[Level, Ints | None]:
+        """Split the parents' rows and choose the children's splits; parents with a child that is too light become leaves."""
+        split = np.flatnonzero(parents.column >= 0)
+        children = self._split_rows(parents, split)
+        small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
+        if last:
+            children.sums = self._reduce_sums(gradients, children, parents.sums[split], small)
+            return self._drop_light_children(parents, split, children, None, gradients)
+        per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
+        fits = len(split) <= per_batch
+        hist: Ints | None = None
+        for first in range(0, len(split), per_batch):
+            pair = slice(first, first + per_batch)
+            batch = slice(2 * first, 2 * min(first + per_batch, len(split)))
+            parent_hist = kept[split[pair]] if kept is not None else None
+            hist = self._child_histograms(children, batch, small[pair], parents.sums[split[pair]], parent_hist, gradients, lanes, key)
+            self._choose_splits(children, batch, hist, lanes)
+        return self._drop_light_children(parents, split, children, hist if fits else None, gradients)
+
+    def _split_rows(self, parents: Level, split: Ints) -> Level:
+        """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
+        begin, end, column = parents.begin[split], parents.end[split], parents.column[split]
+        specs = [self.bins.specs[j] for j in column]
+        category = np.array([spec.n_categories > 0 for spec in specs])
+        missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in specs], dtype=np.int32)
+        code = parents.code[split]
+        n_yes = np.zeros(len(split), dtype=np.int64)
+        partition_rows(
+            self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self.bins.is_wide[column],
+            self.bins.position[column], np.where(category, code, np.int32(0)), code,
+            np.where(parents.missing_yes[split] == 1, missing_code, np.int32(-1)), n_yes, self.num_threads,
+        )  # fmt: skip
+        middle = begin + n_yes
+        self.comm.allreduce_sum(n_yes, name="count rows of children")
+        interleaved = [np.stack(pair, axis=1).reshape(-1) for pair in ((begin, middle), (middle, end), (n_yes, parents.n_rows[split] - n_yes))]
+        return Level.leaves(*interleaved, np.zeros((2 * len(split), 4), dtype=np.int64))
+
+    def _reduce_sums(self, gradients: Gradients, children: Level, parent_sums: Ints, small: Ints) -> Ints:
+        """Full sums of all children, from those of the smaller ones; collective."""
+        sums = np.zeros((len(small), 4), dtype=np.int64)
+        sum_gradients(gradients.values, self.rows, cut_chunks(children.begin[small], children.end[small]), sums, self.num_threads)
+        self.comm.allreduce_sum(sums, name="sum leaves")
+        return pair_up(sums, normalize_limbs(parent_sums - sums), small)
+
+    def _child_histograms(
+        self, children: Level, batch: slice, small: Ints, parent_sums: Ints, parent_hist: Ints | None, gradients: Gradients, lanes: Lanes, key: int
+    ) -> Ints:
+        """Histograms of a batch of children, the larger ones by subtraction where their parents' are kept; sets their full sums."""
+        build = small if parent_hist is not None else np.arange(batch.start, batch.stop)
+        hist, sums = self.histograms.reduce_histograms(
+            gradients, lanes, self.rows, children.begin[build], children.end[build], first_row=self.first_row, key=key
+        )
+        if parent_hist is None:
+            children.sums[batch] = sums
+            return hist
+        children.sums[batch] = pair_up(sums, normalize_limbs(parent_sums - sums), small - batch.start)
+        return pair_up(hist, parent_hist - hist, small - batch.start)
+
+    def _choose_splits(self, level: Level, batch: slice, hist: Ints, lanes: Lanes) -> None:
+        """Set the best split of every node of a batch: each rank searches its own columns, then all compare. Collective."""
+        n = len(hist)
+        gain, column, code, missing = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
+        find_best_splits(
+            hist, self.histograms.column_start, self._is_category, self._has_missing, lanes.g_unit, lanes.h_unit,
+            self.options.reg_lambda, self.options.min_child_weight, MIN_GAIN, gain, column, code, missing, self.num_threads,
+        )  # fmt: skip
+        column[column >= 0] += self.histograms.columns.start
+        offers = np.stack([np.where(column >= 0, gain, 0.0), column, code, missing], axis=1)
+        gathered = np.stack(self.comm.allgather(offers.reshape(-1), name="choose splits")).reshape(-1, n, 4)
+        # ranks own ascending columns: the first of equal gains is the lowest column
+        best = gathered[np.argmax(gathered[:, :, 0], axis=0), np.arange(n)]
+        level.column[batch] = best[:, 1]
+        level.code[batch] = best[:, 2]
+        level.missing_yes[batch] = best[:, 3]
+
+    def _drop_light_children(
+        self, parents: Level, split: Ints, children: Level, hist: Ints | None, gradients: Gradients
+    ) -> tuple[Level, Ints | None]:
+        """Turn parents into leaves where a child's full hessian sum is below min_child_weight; lanes only estimated it."""
+        weight = limbs_to_floats(children.sums[:, 2:]) * gradients.h_unit
+        light = (weight < self.options.min_child_weight).reshape(-1, 2).any(axis=1)
+        if not light.any():
+            return children, hist
+        parents.column[split[light]] = -1
+        stay = np.repeat(~light, 2)
+        kept = Level(*(getattr(children, name)[stay] for name in children.__dataclass_fields__))
+        return kept, hist[stay] if hist is not None else None
+
+
+def pair_up(small: Ints, large: Ints, places: Ints) -> Ints:
+    """Put ``small[k]`` at ``places[k]``, one of 2 k and 2 k + 1, and ``large[k]`` at the other."""
+    out = np.empty((2 * len(small), *small.shape[1:]), dtype=small.dtype)
+    out[places] = small
+    out[places ^ 1] = large
+    return out

@@ -1,0 +1,88 @@
+"""Histograms over ranks: where each column's codes lie, and the one reduction per level in which ranks add theirs up.
+
+Columns are dealt to ranks in contiguous shares balanced on codes. A reduce-scatter leaves every rank the sums of its own columns; each
+share also carries the full sums of the nodes, so that one message brings both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine._kernels.histogram import build_histograms, cut_chunks, gather_gradients
+from engine.collectives.communicator import Communicator
+from engine.collectives.exact import normalize_limbs
+from engine.encode.bins import BinMatrix
+from engine.models._trees.lanes import Gradients, Lanes
+
+Ints = NDArray[np.int64]
+
+
+class HistogramBuilder:
+    """Builds this rank's histograms of many nodes and reduces them over ranks."""
+
+    def __init__(self, bins: BinMatrix, *, num_threads: int, comm: Communicator) -> None:
+        self.bins, self.num_threads, self.comm = bins, num_threads, comm
+        n_codes = np.array([spec.n_codes for spec in bins.specs], dtype=np.int64)
+        self.column_share = share_columns(n_codes, comm.size)
+        first, last = self.column_share[comm.rank], self.column_share[comm.rank + 1]
+        starts = np.concatenate([[0], np.cumsum(n_codes)])
+        self.share_codes = np.diff(starts[self.column_share])  # codes owned by each rank
+        owner = np.repeat(np.arange(comm.size), np.diff(self.column_share))
+        self._owner = owner
+        self._offset = starts[:-1] - starts[self.column_share][owner]  # of a column's codes within its owner's share
+        self.columns = range(first, last)
+        self.column_start = np.ascontiguousarray(starts[first : last + 1] - starts[first])
+        narrow = bins.is_wide == 0
+        self._narrow, self._wide = np.flatnonzero(narrow), np.flatnonzero(~narrow)
+        self._narrow_codes = n_codes[self._narrow].astype(np.int32)
+        self._packed = np.empty(0, dtype=np.int64)
+
+    @property
+    def node_bytes(self) -> int:
+        """Bytes of the largest share of one node's histogram; the same on every rank."""
+        return 16 * int(self.share_codes.max(initial=0))
+
+    def reduce_histograms(
+        self, gradients: Gradients, lanes: Lanes, rows: NDArray[np.uint32], begin: Ints, end: Ints, *, first_row: int, key: int
+    ) -> tuple[Ints, Ints]:
+        """Histograms of nodes over all ranks' rows: this rank's columns [n_nodes, n_codes owned, 2], and full sums [n_nodes, 4]; collective.
+
+        Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty ``rows`` stand for all rows in order.
+        """
+        n_nodes = len(begin)
+        chunks = cut_chunks(begin, end)
+        shares = n_nodes * (self.share_codes + 2)  # pairs of each owner: histograms, then two pairs of limbs per node
+        share_start = np.concatenate([[0], np.cumsum(shares)])
+        local = np.zeros((int(share_start[-1]), 2), dtype=np.int64)
+        packed = self._packed_buffer(lanes)
+        sums = np.zeros((n_nodes, 4), dtype=np.int64)
+        gather_gradients(
+            gradients.values, rows, chunks, first_row, key, lanes.g_shift, lanes.h_shift, lanes.h_bits, packed, sums, self.num_threads
+        )
+        base = share_start[self._owner] + self._offset
+        stride = self.share_codes[self._owner]
+        build_histograms(
+            self.bins.grouped, self.bins.group_start, self.bins.wide, rows, chunks, packed, lanes.h_bits, self.bins.n_rows_local,
+            base[self._narrow], stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], local, self.num_threads,
+        )  # fmt: skip
+        for r in range(self.comm.size):
+            local[share_start[r + 1] - 2 * n_nodes : share_start[r + 1]] = sums.reshape(-1, 2)
+        mine = self.comm.reduce_scatter_sum(local.reshape(-1), (2 * shares).tolist(), name="reduce histograms")
+        hist, total = np.split(mine, [len(mine) - 4 * n_nodes])
+        return hist.reshape(n_nodes, int(self.share_codes[self.comm.rank]), 2), normalize_limbs(total.reshape(n_nodes, 4))
+
+    def _packed_buffer(self, lanes: Lanes) -> Ints:
+        needed = self.bins.n_rows_local * (2 if lanes.h_bits == 0 else 1)
+        if len(self._packed) < needed:
+            self._packed = np.empty(needed, dtype=np.int64)
+        return self._packed
+
+
+def share_columns(n_codes: Ints, n_ranks: int) -> Ints:
+    """Contiguous shares of columns with nearly equal numbers of codes: rank r owns ``result[r]`` to ``result[r + 1]``."""
+    ends = np.cumsum(n_codes)
+    total = int(ends[-1]) if len(ends) else 0
+    aims = [total * r // n_ranks for r in range(1, n_ranks)]
+    inner = np.searchsorted(ends - n_codes // 2, aims, side="left")
+    return np.concatenate([[0], inner, [len(n_codes)]]).astype(np.int64)
