@@ -115,7 +115,7 @@ def collect_ranks(size: int, function: Callable[[ThreadComm], Result]) -> tuple[
     def run(rank: int) -> None:
         try:
             outcomes[rank] = function(ThreadComm(meeting, rank))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        except BaseException as error:  # handed to the caller, whatever it is
             errors[rank] = error
             if not getattr(error, "found_by_all", False):  # the others raise it too, and may still be leaving the barrier
                 meeting.barrier.abort()

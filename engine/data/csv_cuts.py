@@ -1,8 +1,8 @@
 """Cuts CSV files between ranks at record boundaries, by composing what quotes do over ranks instead of guessing.
 
-A rank that starts in the middle of a file cannot know whether it is inside a quoted field. So it finds out, for each of the automaton's states,
-where its first record would begin and in which state its bytes would end. These few numbers go to all ranks, which compose them from the
-file's beginning. A record belongs to the rank that holds its first byte; its owner reads on into the next ranks' bytes.
+A rank that starts in the middle of a file cannot know whether it is inside a quoted field. So it finds out, for each of the automaton's
+states, where its first record would begin and in which state its bytes would end. These few numbers go to all ranks, which compose them
+from the file's beginning. A record belongs to the rank that holds its first byte; its owner reads on into the next ranks' bytes.
 """
 
 from __future__ import annotations

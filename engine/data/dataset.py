@@ -24,10 +24,10 @@ class Dataset:
     """Rows from files or memory, lazily: making one opens nothing.
 
     ``data`` is a path, glob, folder, ``http(s)://`` address or a list of these (CSV, Parquet or Arrow IPC by suffix, or as ``format``,
-    one of ``'csv'``, ``'parquet'``, ``'arrow'``, says), or a table: Arrow, pandas, polars or anything with the Arrow PyCapsule interface, or a
-    dict of arrays, which is the whole table on every rank unless ``sharded``. ``delimiter`` (a tab for ``.tsv``), ``header`` (without:
-    X1, X2, ...), ``null_values`` and ``column_types`` (name to int, float, str, bool or an Arrow type; by default the values decide)
-    are for CSV. Raises ``OptionError`` for options that do not fit.
+    one of ``'csv'``, ``'parquet'``, ``'arrow'``, says), or a table: Arrow, pandas, polars or anything with the Arrow PyCapsule interface,
+    or a dict of arrays, which is the whole table on every rank unless ``sharded``. ``delimiter`` (a tab for ``.tsv``), ``header``
+    (without: X1, X2, ...), ``null_values`` and ``column_types`` (name to int, float, str, bool or an Arrow type; by default the values
+    decide) are for CSV. Raises ``OptionError`` for options that do not fit.
 
     Under MPI the accessors below are local: they look at all rows on each rank that calls them. ``create`` and the like read in parallel.
     """
@@ -61,9 +61,6 @@ class Dataset:
         steps = [f".select({list(self._columns)!r})"] if self._columns is not None else []
         steps += [f".random_split({split.fraction!r}, seed={split.seed})[{0 if split.first else 1}]" for split in self._splits]
         return f"Dataset({self._origin.describe()}){''.join(steps)}"
-
-    def __len__(self) -> int:
-        return self.num_rows
 
     @property
     def columns(self) -> list[str]:

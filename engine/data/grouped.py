@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -65,7 +65,7 @@ class ArrowGroups:
             self.schema = self._open(None).schema
             self.group_rows = [batch.num_rows for batch in _batches(reader)]
 
-    def _open(self, fields: list[int] | None) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    def _open(self, fields: list[int] | None) -> Any:
         source = pa.memory_map(str(storage.local_path(self._path)))
         options = pa.ipc.IpcReadOptions(included_fields=fields or [])
         is_file = source.read(6) == b"ARROW1"
@@ -79,7 +79,7 @@ class ArrowGroups:
                 yield pa.Table.from_batches([batch]).select(columns)
 
 
-def _batches(reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader, first: int = 0, last: int | None = None) -> Iterator[pa.RecordBatch]:
+def _batches(reader: Any, first: int = 0, last: int | None = None) -> Iterator[pa.RecordBatch]:
     if hasattr(reader, "num_record_batches"):
         yield from (reader.get_batch(number) for number in range(first, reader.num_record_batches if last is None else last))
         return

@@ -180,7 +180,7 @@ def _format_of(file: str) -> str:
     found = [name for name, suffixes in FORMATS.items() if suffix in suffixes]
     if not found or (is_compressed(file) and found != ["csv"]):
         known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-        raise DataError(f"{file}: expected a name that ends in one of {known} (CSV also .gz, .bz2, .zst after it), or format='csv' or the like")
+        raise DataError(f"{file}: expected a name ending in one of {known} (CSV also .gz, .bz2, .zst), or an option like format='csv'")
     return found[0]
 
 

@@ -232,5 +232,4 @@ def join_over_ranks(comm: Communicator, schema: pa.Schema) -> pa.Schema:
         names = [sorted(each.names) for each in schemas]
         if any(each != names[0] for each in names):
             raise DataError(f"expected the same columns on every rank, got {', '.join(map(repr, names))}")
-        schema = join_schemas(schemas)
-    return schema
+        return join_schemas(schemas)

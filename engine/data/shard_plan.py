@@ -28,8 +28,8 @@ def cut(total: int, size: int, rank: int) -> tuple[int, int]:
 def plan_segments(sizes: Sequence[int], size: int, rank: int, *, whole: Sequence[bool] | None = None) -> list[Segment]:
     """The parts of files of these ``sizes`` that ``rank`` reads, in order.
 
-    A file marked ``whole`` cannot be cut: the rank in whose share its middle lies takes all of it. Together the ranks cover every file once,
-    in order.
+    A file marked ``whole`` cannot be cut: the rank in whose share its middle lies takes all of it. Together the ranks cover every file
+    once, in order.
     """
     first, last = cut(sum(sizes), size, rank)
     segments = []

@@ -1,8 +1,8 @@
 """What type a column of text has: decided by all its values, never by where the text was cut.
 
-Each value accepts a set of types; a column accepts what all its non-null values accept (a bit mask, so ranks and pieces combine by ``&``) and
-gets the first of ``TYPES`` among these. That is the join in null < bool < int64 < float64 < string, with dates and timestamps joining their
-like. The functions here are the definition; pyarrow's CSV converters are the fast way to the same values, and accept no more than these.
+Each value accepts a set of types; a column accepts what all its non-null values accept (a bit mask, so ranks and pieces combine by ``&``)
+and gets the first of ``TYPES`` among these. That is the join in null < bool < int64 < float64 < string, with dates and timestamps joining
+their like. The functions here are the definition; pyarrow's CSV converters are the fast way to the same values, and accept no more.
 """
 
 from __future__ import annotations
