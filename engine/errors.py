@@ -43,3 +43,11 @@ class NotAvailableError(EngineError, RuntimeError):
 
 class CommunicationError(EngineError, RuntimeError):
     """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""
+
+
+class FieldError(EngineError, KeyError, AttributeError):
+    """A model has no field of this name."""
+
+    def __str__(self) -> str:
+        """The message as it is; a KeyError would put it in quotes."""
+        return str(self.args[0]) if self.args else ""
