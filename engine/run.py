@@ -19,6 +19,7 @@ from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.errors import EngineError, MissingFileError, OptionError, StorageError
+from engine.model_io import check_replaceable, local_folder
 from engine.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -71,13 +72,14 @@ def run_job(spec: JobSpec, comm: Communicator) -> None:
 
 def train(spec: JobSpec, comm: Communicator) -> None:
     """Train the toolkit's model and save it in the folder ``output``. Collective."""
-    with agree(comm, "preparing the output"):
+    with agree(comm, "preparing the job"):
         check_options(spec)
-        output = check_folder(spec.output or "")
+        check_replaceable(pathlib.Path(local_folder(spec.output or "")))
+        dataset = open_dataset(spec)
     toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
     features = None if spec.features is None else list(spec.features)
     model = toolkit.create(
-        open_dataset(spec),
+        dataset,
         target=spec.target,
         features=features,
         verbose=spec.verbose,
@@ -86,7 +88,7 @@ def train(spec: JobSpec, comm: Communicator) -> None:
         **spec.options,
     )
     with agree(comm, "saving the model"):
-        model.save(output)
+        model.save(spec.output)
 
 
 def predict(spec: JobSpec, comm: Communicator) -> None:
@@ -95,12 +97,11 @@ def predict(spec: JobSpec, comm: Communicator) -> None:
 
     from engine.models.loading import load_model
 
-    with agree(comm, "preparing the output"):
+    with agree(comm, "preparing the job"):
         path, write = check_output(spec.output or "", _TABLE_WRITERS)
-    with agree(comm, "loading the model"):
-        model = load_model(spec.model)
+        dataset, model = open_dataset(spec), load_model(spec.model)
     kind = {} if spec.output_type is None else {"output_type": spec.output_type}
-    values = model.predict(open_dataset(spec), comm=comm, **kind)
+    values = model.predict(dataset, comm=comm, **kind)
     name = "prediction" if spec.output_type is None else spec.output_type
     with agree(comm, "writing the predictions"):
         if comm.rank == 0:
@@ -111,11 +112,10 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
     """Print the model's metrics as JSON; with ``output``, write them there, the ROC curve included. Collective."""
     from engine.models.loading import load_model
 
-    with agree(comm, "preparing the output"):
+    with agree(comm, "preparing the job"):
         path = None if spec.output is None else check_output(spec.output, {".json": None})[0]
-    with agree(comm, "loading the model"):
-        model = load_model(spec.model)
-    metrics = {name: _as_json(value) for name, value in model.evaluate(open_dataset(spec), comm=comm).items()}
+        dataset, model = open_dataset(spec), load_model(spec.model)
+    metrics = {name: _as_json(value) for name, value in model.evaluate(dataset, comm=comm).items()}
     with agree(comm, "writing the metrics"):
         if comm.rank == 0:
             if path is not None:
@@ -144,14 +144,6 @@ def check_options(spec: JobSpec) -> None:
     for name in spec.options:
         if name in _RESERVED:
             raise OptionError(f"{name!r} is no option of {spec.toolkit}: say it outside of 'options'")
-
-
-def check_folder(output: str) -> str:
-    """The folder for a model, as the toolkit takes it; a place that cannot hold one is found before the work."""
-    path = pathlib.Path(output).expanduser()
-    if path.exists() and not path.is_dir():
-        raise OptionError(f"expected a folder as output of training, got the file {output!r}")
-    return str(path)
 
 
 def check_output(output: str, kinds: dict[str, Any]) -> tuple[pathlib.Path, Any]:

@@ -1,0 +1,177 @@
+"""Prove the promise: the same model, byte for byte, however it is trained. ``python benchmarks/same_bytes.py`` or ``make prove``.
+
+Trains four tables on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, and with environments that send NumPy, OpenBLAS and libc down other code
+paths; prints the hash of each saved model, and fails if two differ. What was run goes to ``benchmarks/results/same_bytes.json``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "same_bytes.json"
+SEED = 20
+MODEL_FILES = ("model.json", "arrays.safetensors")
+
+
+def main() -> int:
+    """Run every case; 1 if any model differs from that of one rank and one thread."""
+    runs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
+        tables = write_tables(pathlib.Path(folder))
+        for number, case in enumerate(list_cases()):
+            began = time.monotonic()
+            hashes = train_case(pathlib.Path(folder, str(number)), tables, **case)
+            differ = [table for table in hashes if runs and hashes[table] != runs[0]["sha256"][table]]
+            runs.append({**case, "seconds": round(time.monotonic() - began, 2), "sha256": hashes, "differ": differ})
+            print(describe(runs[-1]), flush=True)
+    failed = [run for run in runs if run["differ"]]
+    write_result(runs, failed=len(failed))
+    print(f"{len(runs) - len(failed)} of {len(runs)} runs gave the same bytes for {', '.join(tables)}")
+    return 1 if failed else 0
+
+
+def list_cases() -> list[dict[str, Any]]:
+    """Ranks, threads and changed environment variables of every run; the first is what the others are compared with."""
+    cases: list[dict[str, Any]] = [
+        {"ranks": ranks, "threads": threads, "environment": {}} for ranks in (1, 2, 3, 4, 7) for threads in (1, 2)
+    ]
+    environments = [
+        {"OPENBLAS_CORETYPE": "Prescott"},
+        {"OPENBLAS_NUM_THREADS": "1"},
+        {"NPY_DISABLE_CPU_FEATURES": dispatched_features()},
+        {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F,-ERMS"},
+    ]
+    return cases + [{"ranks": ranks, "threads": 1, "environment": changed} for ranks in (1, 2) for changed in environments]
+
+
+def dispatched_features() -> str:
+    """The processor features that NumPy would use here beyond its baseline."""
+    from numpy._core import _multiarray_umath as core
+
+    return " ".join(name for name in core.__cpu_dispatch__ if core.__cpu_features__.get(name))
+
+
+def write_tables(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The tables, from the seed alone: what to train on each, by name."""
+    random = np.random.default_rng(SEED)
+    n_rows = 5000
+    wide = random.normal(size=(n_rows, 4))
+    holes = np.where(random.random(n_rows) < 0.2, np.nan, wide[:, 0])
+    words = random.choice(["", "a", "b", "é", "zz", None], n_rows)
+    outliers = np.where(random.random(n_rows) < 0.001, 1e6, 1.0)
+    columns = {
+        "x": pa.array(holes, from_pandas=True),
+        "count": pa.array(random.poisson(3, n_rows)),
+        "word": pa.array(words),
+        "v": pa.array(list(wide)),
+    }
+    amount = outliers * (wide[:, 1] + 0.5 * random.normal(size=n_rows))
+    score = wide[:, 2] + 0.3 * random.normal(size=n_rows)
+    three = np.array(["low", "middle", "high"])[np.digitize(score, [-0.5, 0.5])]
+    parquet.write_table(pa.table({**columns, "target": amount}), folder / "regression.parquet", row_group_size=700)
+    parquet.write_table(pa.table({**columns, "target": three}), folder / "three_classes.parquet", row_group_size=700)
+    parquet.write_table(pa.table({**columns, "target": three}).slice(0, 5), folder / "five_rows.parquet")
+    classifier = "boosted_trees_classifier"
+    return {
+        "mushroom": {"toolkit": classifier, "path": str(ROOT / "examples" / "data" / "mushroom.csv"), "target": "label"},
+        "regression": {"toolkit": "boosted_trees_regression", "path": str(folder / "regression.parquet"), "target": "target"},
+        "three_classes": {"toolkit": classifier, "path": str(folder / "three_classes.parquet"), "target": "target"},
+        "five_rows": {"toolkit": classifier, "path": str(folder / "five_rows.parquet"), "target": "target"},
+    }
+
+
+def train_case(
+    folder: pathlib.Path, tables: dict[str, dict[str, Any]], *, ranks: int, threads: int, environment: dict[str, str]
+) -> dict[str, str]:
+    """Train every table in new processes; the hash of each saved model."""
+    work = {"folder": str(folder), "threads": threads, "tables": tables}
+    command = [sys.executable, __file__, "--rank", json.dumps(work)]
+    if ranks > 1:
+        command = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-n", str(ranks), *command]
+    done = subprocess.run(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{ranks} ranks, {threads} threads, {environment}: training failed\n{done.stdout}\n{done.stderr}")
+    return {table: hash_model(folder / table) for table in tables}
+
+
+def train_as_rank(work: dict[str, Any]) -> None:
+    """What each rank runs."""
+    import samesum as ss
+
+    for name, table in work["tables"].items():
+        toolkit = getattr(ss, table["toolkit"])
+        model = toolkit.create(table["path"], target=table["target"], max_iterations=12, num_threads=work["threads"], verbose=False)
+        model.save(os.path.join(work["folder"], name))
+
+
+def hash_model(folder: pathlib.Path) -> str:
+    """SHA-256 of the files that are the model."""
+    digest = hashlib.sha256()
+    for name in MODEL_FILES:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def describe(run: dict[str, Any]) -> str:
+    """One line for a run."""
+    changed = " ".join(f"{name}={value}" for name, value in run["environment"].items())
+    verdict = "differs: " + ", ".join(run["differ"]) if run["differ"] else "same"
+    hashes = " ".join(value[:12] for value in run["sha256"].values())
+    return f"{run['ranks']} ranks {run['threads']} threads  {hashes}  {verdict}  {changed}"
+
+
+def write_result(runs: list[dict[str, Any]], *, failed: int) -> None:
+    """Keep the runs, with all that is needed to make them again."""
+    result = {
+        "what": "SHA-256 of model.json and arrays.safetensors after 12 iterations",
+        "failed": failed,
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "seed": SEED,
+        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "mpi4py", "mpich")}
+        | {"python": platform.python_version()},
+        "runs": runs,
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def commit() -> str:
+    """The commit that was run, marked if the sources differ from it."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    changes = subprocess.run(
+        [*git, "status", "--porcelain", "engine", "launch", "setup.py"], capture_output=True, text=True, check=False
+    ).stdout
+    return head + ("+changes" if changes.strip() else "")
+
+
+def processor() -> str:
+    """The processor's name as Linux says it."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--rank"]:
+        train_as_rank(json.loads(sys.argv[2]))
+    else:
+        sys.exit(main())
