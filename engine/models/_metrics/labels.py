@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.encode.features import single_chunk
-from engine.encode.labels import check_present, class_order, found_by_all
+from engine.encode.labels import check_present, class_order
 from engine.errors import DataError
 
 MAX_UNSEEN = 1000
@@ -54,8 +54,8 @@ def number_labels(
         new = [label for label in distinct if label not in known]
         check_unseen(new, target)
     unseen = sorted({label for part in comm.gather_objects(new, name="gather unseen classes") for label in part}, key=class_order)
-    if len(unseen) > MAX_UNSEEN:
-        raise found_by_all(too_many_unseen(len(unseen), target))
+    with agree(comm, "reading the target"):
+        check_unseen(unseen, target)
     known.update({label: len(classes) + place for place, label in enumerate(unseen)})
     codes = np.array([known[label] for label in distinct], dtype=np.int64)
     return codes[np.asarray(encoded.indices)] if len(values) else np.empty(0, dtype=np.int64), unseen
@@ -72,14 +72,10 @@ def check_kind(values: pa.Array, classes: list[Any], target: str) -> None:
         )
 
 
-def check_unseen(new: list[Any], target: str) -> None:
-    """Refuse a target that hardly is the model's, before its values travel."""
-    if len(new) > MAX_UNSEEN:
-        raise too_many_unseen(len(new), target)
-
-
-def too_many_unseen(count: int, target: str) -> DataError:
-    """The error for a target full of values that are no class."""
-    return DataError(
-        f"target {target!r} has {count} values that are no class of the model, expected at most {MAX_UNSEEN}; is it the right column?"
-    )
+def check_unseen(unseen: list[Any], target: str) -> None:
+    """Refuse a target that hardly is the model's: most of its values are no class."""
+    if len(unseen) > MAX_UNSEEN:
+        raise DataError(
+            f"target {target!r} has {len(unseen)} values that are no class of the model, expected at most {MAX_UNSEEN}; "
+            "is it the right column?"
+        )

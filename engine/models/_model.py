@@ -1,0 +1,104 @@
+"""What every model can do: show its fields, describe itself, be saved."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from engine.encode.features import near
+from engine.errors import FieldError, OptionError
+from engine.model_io import Arrays, write_model
+
+LABEL_WIDTH = 30
+DECIMALS = 4
+
+Sections = list[tuple[str, list[tuple[str, Any]]]]
+
+
+class Model(ABC):
+    """A trained model: fields by name, as ``model['field']``, ``model.field`` or ``model.get('field')``.
+
+    ``fields`` maps each name to a value, or to a function that gives it when asked. ``rank`` is the rank that trained it, which decides
+    who writes; None, for a loaded model, means whichever this process is.
+    """
+
+    toolkit: ClassVar[str]
+
+    def __init__(self, fields: Mapping[str, Any | Callable[[], Any]], *, rank: int | None) -> None:
+        self._fields = dict(fields)
+        self._rank = rank
+
+    def get(self, field: str) -> Any:
+        """The value of a field. Raises :class:`FieldError`, a KeyError and an AttributeError, for a name that is no field."""
+        if field not in self._fields:
+            raise FieldError(f"no field {field!r}{near(str(field), list(self._fields))}; the fields are {', '.join(self._fields)}")
+        value = self._fields[field]
+        return value() if callable(value) else value
+
+    def __getitem__(self, field: str) -> Any:
+        return self.get(field)
+
+    def __getattr__(self, name: str) -> Any:
+        # while unpickling or copying there are no fields yet, and asking for them would come back here
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self.get(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._fields})
+
+    def list_fields(self) -> list[str]:
+        """The names of all fields."""
+        return list(self._fields)
+
+    def summary(self, output: str | None = None) -> Any:
+        """Print a description (``output`` None or 'stdout'), or return it: 'str' as text, 'dict' as titles and sections of (label, value)."""
+        if output is None or output == "stdout":
+            print(self)  # noqa: T201 - what was asked for
+            return None
+        if output == "str":
+            return repr(self)
+        if output == "dict":
+            sections = self._sections()
+            return {"section_titles": [title for title, _ in sections], "sections": [lines for _, lines in sections]}
+        raise OptionError(f"output must be None, 'stdout', 'str' or 'dict', got {output!r}")
+
+    def __repr__(self) -> str:
+        lines = [label_line("Class", type(self).__name__)]
+        for title, section in self._sections():
+            lines += ["", title, "-" * len(title), *(label_line(label, value) for label, value in section)]
+        return "\n".join(lines) + "\n"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a directory, as :func:`engine.load_model` reads it; a model that is there is replaced.
+
+        All ranks may call this, or rank 0 alone: rank 0 writes, and no rank waits for another. Raises :class:`StorageError`.
+        """
+        if (self._rank if self._rank is not None else rank_of_process()) == 0:
+            document, arrays, run = self._content()
+            write_model(path, document, arrays, run)
+
+    @abstractmethod
+    def _sections(self) -> Sections:
+        """Titles, and labels with values, of the description."""
+
+    @abstractmethod
+    def _content(self) -> tuple[dict[str, Any], Arrays, dict[str, Any]]:
+        """What is saved: document, arrays, run."""
+
+
+def label_line(label: str, value: Any) -> str:
+    """One line of a description."""
+    return f"{label.ljust(LABEL_WIDTH)} : {round(value, DECIMALS) if isinstance(value, float) else value}"
+
+
+def rank_of_process() -> int:
+    """This process's rank if MPI has been started, else 0; starts nothing and talks to nobody."""
+    if "mpi4py.MPI" not in sys.modules:
+        return 0
+    from engine.collectives.mpi import world
+
+    return int(world().Get_rank())

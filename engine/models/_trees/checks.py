@@ -1,0 +1,46 @@
+"""Whether arrays from a file are trees that kernels may walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.encode.encoding import Encoding
+from engine.errors import ModelFileError
+from engine.models._trees.ensemble import CATEGORY, LEAF, TreeEnsemble
+
+
+def check_ensemble(ensemble: TreeEnsemble, encoding: Encoding) -> TreeEnsemble:
+    """Return ``ensemble`` if no walk over encoded rows could leave its arrays or not end; else raise :class:`ModelFileError`."""
+    for problem in find_problems(ensemble, encoding):
+        raise ModelFileError(f"the model's trees are damaged: {problem}; train or copy the model again")
+    return ensemble
+
+
+def find_problems(ensemble: TreeEnsemble, encoding: Encoding) -> Iterator[str]:
+    """What is wrong, the gravest first: later checks rely on earlier ones."""
+    start, n_nodes = ensemble.tree_start, len(ensemble.kind)
+    for name, array in ensemble.arrays().items():
+        if array.ndim != 1 or (name != "tree_start" and len(array) != n_nodes):
+            yield f"{name} has shape {array.shape}, expected ({n_nodes},)"
+    if len(start) == 0 or start[0] != 0 or start[-1] != n_nodes or (np.diff(start) < 1).any():
+        yield "tree_start does not divide the nodes into trees"
+    if ensemble.n_outputs < 1 or ensemble.n_trees % ensemble.n_outputs:
+        yield f"{ensemble.n_trees} trees cannot be shared by {ensemble.n_outputs} outputs"
+    if (ensemble.kind > CATEGORY).any() or (ensemble.missing_yes > 1).any():
+        yield "a node is of no known kind"
+    inner = np.flatnonzero(ensemble.kind != LEAF)
+    tree = np.searchsorted(start, inner, side="right") - 1
+    place, size = inner - start[tree], start[tree + 1] - start[tree]
+    for name in ("yes", "no"):
+        child = getattr(ensemble, name)[inner]
+        if ((child <= place) | (child >= size)).any():
+            yield f"a {name} branch leads outside its tree"
+    column, n_columns = ensemble.column[inner], len(encoding.columns)
+    if ((column < 0) | (column >= n_columns)).any():
+        yield f"a split asks for a column beyond the {n_columns} that there are"
+    n_categories = np.array([len(each.categories) for each in encoding.columns], dtype=np.int64)[column]
+    is_category, code = ensemble.kind[inner] == CATEGORY, ensemble.threshold[inner]
+    if (is_category & ~((code >= 0) & (code < n_categories) & (code == np.floor(code)))).any():
+        yield "a split asks for a category that there is not"

@@ -1,0 +1,193 @@
+"""Trees that predict classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine._kernels.prediction import fill_probabilities
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.errors import DataError, OptionError
+from engine.models._metrics.classification import CLASSIFIER_METRICS, compute_classifier_metrics
+from engine.models._metrics.labels import label_array, number_labels
+from engine.models._metrics.names import chosen_metrics
+from engine.models._options import check_choice, check_option
+from engine.models._rows import Rows
+from engine.models._trees.model import TreesModel, as_column, as_lists
+
+OUTPUT_TYPES = ("class", "probability", "margin", "probability_vector")
+TOPK_TYPES = ("probability", "rank", "margin")
+
+
+class TreesClassifier(TreesModel):
+    """Trees whose sums are the log-odds of the second of two classes, or a score for each of more."""
+
+    tracked_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
+
+    def predict(
+        self,
+        dataset: Any,
+        output_type: str = "class",
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> Any:
+        """Predict one value a row, in input order. Collective: every rank calls it and gets the whole result.
+
+        ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
+        known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
+        one value. ``output_type``: 'class'; for two classes 'probability' of the greater one and 'margin', its log-odds;
+        'probability_vector', one of each class, in class order. The class is the one of the largest margin, the lower one in a tie;
+        of two, the greater at a margin of 0. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
+        'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
+        :class:`OptionError`, :class:`DataError`.
+        """
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        with agree(rows.comm, "checking options"):
+            self._check_output_type(output_type)
+        margins = self._margins(rows, threads)
+        if output_type == "class":
+            codes = rows.gather(choose_classes(margins), sharded=sharded)
+            return as_column(label_array(self._classes).take(pa.array(codes)), single=rows.single)
+        if output_type == "margin":
+            return as_column(pa.array(rows.gather(margins[:, 0], sharded=sharded)), single=rows.single)
+        probabilities = self._probabilities(margins, threads)
+        if output_type == "probability":
+            return as_column(pa.array(rows.gather(probabilities[:, 1], sharded=sharded)), single=rows.single)
+        return as_lists(rows.gather(probabilities, sharded=sharded), single=rows.single)
+
+    def classify(
+        self,
+        dataset: Any,
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> Any:
+        """A table of class and probability (of that class), a row for each row; for one dict, a dict. Collective as :meth:`predict`."""
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        margins = self._margins(rows, threads)
+        codes = choose_classes(margins)
+        probability = self._probabilities(margins, threads)[np.arange(len(codes)), codes]
+        labels = label_array(self._classes).take(pa.array(rows.gather(codes, sharded=sharded)))
+        table = pa.table({"class": labels, "probability": pa.array(rows.gather(probability, sharded=sharded))})
+        return table.to_pylist()[0] if rows.single else table
+
+    def predict_topk(
+        self,
+        dataset: Any,
+        output_type: str = "probability",
+        k: int = 3,
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> pa.Table:
+        """The ``k`` likeliest classes of each row, the likeliest first, ties in class order: a table of id, class, and ``output_type``.
+
+        ``id`` is the row's number in the input. ``output_type``: 'probability', 'rank' (from 0), or 'margin' (of two classes: the log-odds
+        of the class). Collective as :meth:`predict`.
+        """
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        with agree(rows.comm, "checking options"):
+            k = self._check_topk(output_type, k)
+        margins = self._margins(rows, threads)
+        if margins.shape[1] == 1:
+            scores = np.concatenate([-margins, margins], axis=1)
+            margins_order = np.where(choose_classes(margins)[:, None] == 1, [[1, 0]], [[0, 1]])
+        else:
+            scores, margins_order = margins, np.argsort(-margins, axis=1, kind="stable")
+        order = margins_order[:, :k].astype(np.int64)
+        values = {
+            "rank": lambda: np.broadcast_to(np.arange(k), order.shape),
+            "margin": lambda: np.take_along_axis(scores, order, axis=1),
+            "probability": lambda: np.take_along_axis(self._probabilities(margins, threads), order, axis=1),
+        }[output_type]()
+        ids = np.broadcast_to(rows.first_row + np.arange(rows.n_rows_local)[:, None], order.shape)
+        ids, order, values = (rows.gather(np.ascontiguousarray(each), sharded=sharded).reshape(-1) for each in (ids, order, values))
+        return pa.table({"id": pa.array(ids), "class": label_array(self._classes).take(pa.array(order)), output_type: pa.array(values)})
+
+    def evaluate(
+        self,
+        dataset: Any,
+        metric: Any = "auto",
+        missing_value_action: str = "auto",
+        *,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> dict[str, Any]:
+        """Compare predictions with the target column of ``dataset``; the same numbers for any number of ranks. Collective.
+
+        ``metric``: 'auto' for all, one name, or a list: accuracy; auc (exact; for more than two classes the mean of one class against
+        the rest; None if no class has both); confusion_matrix (target_label, predicted_label, count; cells with rows); f1_score,
+        precision, recall (of the greater of two classes; for more the mean over classes, leaving out those where it is undefined; None
+        if it is undefined); log_loss (probabilities clipped to [1e-9, 1 - 1e-9]); roc_curve (threshold, fpr, tpr, p, n, and class if more
+        than two; 1001 thresholds). A target value that is no class of the model counts as wrong, with probability 0, and has its rows in
+        the confusion matrix. Raises :class:`DataError` for missing target values and for no rows.
+        """
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm, with_target=True)
+        with agree(rows.comm, "checking options"):
+            names = chosen_metrics(metric, CLASSIFIER_METRICS)
+            check_any_rows(rows)
+        target = self._document["target"]
+        actual, unseen = number_labels(rows.comm, rows.table.column(target), self._classes, target=target, first_row=rows.first_row)
+        margins = self._margins(rows, threads)
+        probabilities, predicted = self._probabilities(margins, threads), choose_classes(margins)
+        return compute_classifier_metrics(rows.comm, probabilities, predicted, actual, names, classes=self._classes, unseen=unseen)
+
+    @property
+    def _classes(self) -> list[Any]:
+        return list(self._document["classes"])
+
+    def _probabilities(self, margins: NDArray[np.float64], num_threads: int) -> NDArray[np.float64]:
+        out = np.empty((len(margins), len(self._document["classes"])))
+        fill_probabilities(margins, out, num_threads)
+        return out
+
+    def _check_output_type(self, output_type: Any) -> None:
+        check_choice("output_type", output_type, OUTPUT_TYPES)
+        if output_type in ("probability", "margin") and len(self._document["classes"]) > 2:
+            raise OptionError(
+                f"output_type {output_type!r} is for two classes, the model has {len(self._document['classes'])}; "
+                "use 'probability_vector', or predict_topk"
+            )
+
+    def _check_topk(self, output_type: Any, k: Any) -> int:
+        check_choice("output_type", output_type, TOPK_TYPES)
+        n_classes = len(self._document["classes"])
+        if check_option("k", k) > n_classes:
+            raise OptionError(f"k must be an integer in [1, {n_classes}], the number of classes, got {k!r}")
+        return int(k)
+
+    def _make_fields(self) -> dict[str, Any]:
+        classes, counts = self._document["classes"], self._document["num_examples_per_class"]
+        return {
+            **super()._make_fields(),
+            "classes": lambda: list(classes),
+            "num_classes": len(classes),
+            "num_examples_per_class": lambda: dict(zip(classes, counts, strict=True)),
+        }
+
+    def _schema_lines(self) -> list[tuple[str, Any]]:
+        return [("Number of classes", self.get("num_classes"))]
+
+
+def choose_classes(margins: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Class numbers: the largest margin, the lower class in a tie; for one margin column, class 1 where it is not negative."""
+    if margins.shape[1] == 1:
+        return (margins[:, 0] >= 0.0).astype(np.int64)
+    return np.argmax(margins, axis=1).astype(np.int64)
+
+
+def check_any_rows(rows: Rows) -> None:
+    """Refuse to evaluate nothing."""
+    if rows.n_rows == 0:
+        raise DataError("expected at least one row to evaluate, got none")

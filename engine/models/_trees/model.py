@@ -1,0 +1,197 @@
+"""What all tree models share: their fields, their files, and the questions asked of the trees themselves."""
+
+from __future__ import annotations
+
+import pathlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.collectives.default import resolve
+from engine.collectives.threads import resolve_threads
+from engine.encode.encoding import Encoding
+from engine.errors import ModelFileError, OptionError
+from engine.model_io import Arrays
+from engine.models._model import Model, Sections
+from engine.models._options import check_choice, check_option
+from engine.models._rows import Rows, read_rows, refuse_missing
+from engine.models._trees.checks import check_ensemble
+from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
+from engine.models._trees.ensemble import TreeEnsemble
+from engine.models._trees.importance import count_splits
+from engine.models._trees.predictor import compute_leaves, compute_margins
+
+TIME_COLUMN = "Elapsed Time"
+
+
+class TreesModel(Model):
+    """A model made of trees. Built from a document (what ``model.json`` holds), the trees, and the run (what may differ between equal runs).
+
+    The document's keys: toolkit, target, options, num_examples, classes and num_examples_per_class (None for a regression), encoding,
+    ensemble (n_outputs, base_score), metrics, progress (columns, rows; without times).
+    """
+
+    tracked_metrics: ClassVar[tuple[str, ...]]  # in the progress table, as training_<metric>
+
+    def __init__(
+        self, document: Mapping[str, Any], encoding: Encoding, ensemble: TreeEnsemble, run: Mapping[str, Any] | None, *, rank: int | None
+    ) -> None:
+        self._document, self._encoding, self._ensemble, self._run = dict(document), encoding, ensemble, run
+        super().__init__(self._make_fields(), rank=rank)
+
+    @classmethod
+    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: pathlib.Path) -> TreesModel:
+        """The model in the files of :meth:`save`. Raises :class:`ModelFileError` for what no release has written."""
+        try:
+            encoding = Encoding.from_json(document["encoding"])
+            ensemble = TreeEnsemble(**document["ensemble"], **arrays)
+            check_ensemble(ensemble, encoding)
+            return cls(document, encoding, ensemble, run, rank=None)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if isinstance(error, ModelFileError):
+                raise ModelFileError(f"{str(path)!r}: {error}") from error
+            raise ModelFileError(
+                f"{str(path)!r} is damaged: {error!r} where the trees were expected; train or copy the model again"
+            ) from error
+
+    def get_feature_importance(self) -> pa.Table:
+        """How many splits use each feature: name, index (category, key or position; null for a number), count, the most used first."""
+        return count_splits(self._ensemble, self._encoding)
+
+    def dump_to_json(self, with_stats: bool = True) -> list[str]:
+        """Each tree as a JSON string: vertices (id, type, name, value, children, with statistics gain and cover) and edges.
+
+        ``value_hexadecimal`` is the little-endian float64, sixteen digits; ``value`` reads back as the same number.
+        """
+        return dump_trees_to_json(self._ensemble, self._encoding, with_stats=with_stats)
+
+    def dump_to_text(self, with_stats: bool = True) -> list[str]:
+        """Each tree as text, one node a line, children indented."""
+        return dump_trees_to_text(self._ensemble, self._encoding, with_stats=with_stats)
+
+    def extract_features(
+        self,
+        dataset: Any,
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> Any:
+        """The leaf that each row reaches in every tree: lists of node numbers, [n_trees] each, in input order.
+
+        Collective, with the arguments of :meth:`predict`; for one dict, one list.
+        """
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        leaves = rows.gather(compute_leaves(self._ensemble, self._encoding, rows, threads), sharded=sharded)
+        return as_lists(leaves, single=rows.single)
+
+    def _read(
+        self, dataset: Any, missing_value_action: str, num_threads: int | None, comm: Communicator | None, *, with_target: bool = False
+    ) -> tuple[Rows, int]:
+        """The rows asked about, and the number of threads to use; collective."""
+        group = resolve(comm)
+        rows = read_rows(dataset, self._encoding, group, target=self._document["target"] if with_target else None)
+        with agree(rows.comm, "checking options"):
+            check_missing_value_action(missing_value_action)
+            check_option("num_threads", num_threads)
+        if missing_value_action == "error":
+            refuse_missing(rows, list(self._encoding.sources))
+        return rows, resolve_threads(num_threads, rows.comm)
+
+    def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
+        return compute_margins(self._ensemble, self._encoding, rows, num_threads)
+
+    def _make_fields(self) -> dict[str, Any]:
+        document, encoding = self._document, self._encoding
+        unpacked = unpack_features(encoding)
+        fields: dict[str, Any] = {
+            "features": lambda: list(encoding.sources),
+            "unpacked_features": lambda: list(unpacked),
+            "num_features": len(encoding.sources),
+            "num_unpacked_features": len(unpacked),
+            "num_examples": document["num_examples"],
+            "target": document["target"],
+            "training_time": None if self._run is None else self._run.get("training_time"),
+            "progress": self._progress_table,
+            **document["options"],
+            "num_trees": self._ensemble.n_trees,
+            "trees_json": self.dump_to_json,
+            "num_validation_examples": 0,
+        }
+        for metric in self.tracked_metrics:
+            fields |= {f"training_{metric}": document["metrics"][f"training_{metric}"], f"validation_{metric}": None}
+        return fields
+
+    def _progress_table(self) -> pa.Table:
+        """Every iteration, with the columns of the printed table; times are null if the run is not known."""
+        progress = self._document["progress"]
+        columns = {name: [row[i] for row in progress["rows"]] for i, name in enumerate(progress["columns"])}
+        times = (self._run or {}).get("elapsed_time") or [None] * len(progress["rows"])
+        table = pa.table({name: pa.array(values) for name, values in columns.items()})
+        return table.add_column(1, TIME_COLUMN, pa.array(times, pa.float64()))
+
+    def _sections(self) -> Sections:
+        training = [(f"Training {metric}", self.get(f"training_{metric}")) for metric in self.tracked_metrics]
+        schema = [
+            ("Number of examples", self.get("num_examples")),
+            ("Number of feature columns", self.get("num_features")),
+            ("Number of unpacked features", self.get("num_unpacked_features")),
+            *self._schema_lines(),
+        ]
+        settings = [
+            ("Number of trees", self.get("num_trees")),
+            ("Max tree depth", self.get("max_depth")),
+            ("Training time (sec)", self.get("training_time")),
+            *training,
+        ]
+        return [("Schema", schema), ("Settings", settings)]
+
+    def _schema_lines(self) -> list[tuple[str, Any]]:
+        return []
+
+    def _content(self) -> tuple[dict[str, Any], Arrays, dict[str, Any]]:
+        return self._document, self._ensemble.arrays(), dict(self._run or {})
+
+    @abstractmethod
+    def predict(self, dataset: Any) -> Any:
+        """One value a row."""
+
+    @abstractmethod
+    def evaluate(self, dataset: Any) -> dict[str, Any]:
+        """Metrics by name."""
+
+
+def check_missing_value_action(value: Any) -> None:
+    """'auto' and 'none' take missing values as the trees have learnt to, 'error' refuses them. Trees have nothing to impute."""
+    if value == "impute":
+        raise OptionError("missing_value_action 'impute' is not for trees, which learn where missing values go; use 'auto' or 'error'")
+    check_choice("missing_value_action", value, ["auto", "none", "error"])
+
+
+def unpack_features(encoding: Encoding) -> list[str]:
+    """Features with vectors and maps taken apart, ``name[0]`` and ``name[key]``; strings and lists stay one."""
+    names: dict[str, None] = {}
+    for column in encoding.columns:
+        apart = encoding.sources[column.source] in ("vector", "dict")
+        names[f"{column.source}[{column.item}]" if apart else column.source] = None
+    return list(names)
+
+
+def as_lists(values: NDArray[Any], *, single: bool) -> Any:
+    """Rows of a matrix as a chunked array of lists of one length; of a single row, its list."""
+    if single:
+        return values[0].tolist()
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.chunked_array([pa.FixedSizeListArray.from_arrays(flat, values.shape[1])])
+
+
+def as_column(values: pa.Array, *, single: bool) -> Any:
+    """Values as a chunked array; of a single row, its value."""
+    return values[0].as_py() if single else pa.chunked_array([values])

@@ -1,0 +1,72 @@
+"""Trees that predict numbers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.encode.features import is_text, numbers, single_chunk
+from engine.encode.labels import check_finite, check_present
+from engine.errors import DataError
+from engine.models._metrics.names import chosen_metrics
+from engine.models._metrics.regression import REGRESSION_METRICS, compute_regression_metrics
+from engine.models._trees.classifier import check_any_rows
+from engine.models._trees.model import TreesModel, as_column
+
+
+class TreesRegression(TreesModel):
+    """Trees whose sum is the prediction."""
+
+    tracked_metrics: ClassVar[tuple[str, ...]] = ("max_error", "rmse")
+
+    def predict(
+        self,
+        dataset: Any,
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> Any:
+        """Predict one float a row, in input order. Collective: every rank calls it and gets the whole result.
+
+        ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
+        known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
+        one float. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or 'error'. ``sharded=True`` gives
+        each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises :class:`OptionError`, :class:`DataError`.
+        """
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        values = rows.gather(self._margins(rows, threads)[:, 0], sharded=sharded)
+        return as_column(pa.array(values), single=rows.single)
+
+    def evaluate(
+        self,
+        dataset: Any,
+        metric: Any = "auto",
+        missing_value_action: str = "auto",
+        *,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> dict[str, Any]:
+        """Compare predictions with the target column of ``dataset``; the same numbers for any number of ranks. Collective.
+
+        ``metric``: 'auto' for both, one name, or a list: max_error, rmse. Raises :class:`DataError` for a target that is missing or not
+        finite in some row, and for no rows.
+        """
+        rows, threads = self._read(dataset, missing_value_action, num_threads, comm, with_target=True)
+        target = self._document["target"]
+        with agree(rows.comm, "reading the target"):
+            names = chosen_metrics(metric, REGRESSION_METRICS)
+            check_any_rows(rows)
+            column = single_chunk(rows.table.column(target))
+            if is_text(column.type) and len(column):
+                raise DataError(f"target {target!r}: expected numbers, got {column.type}")
+            check_present(column, target, rows.first_row)
+            actual = np.ascontiguousarray(numbers(column, target))
+            check_finite(actual, target, rows.first_row)
+        predictions = self._margins(rows, threads)[:, 0]
+        return compute_regression_metrics(rows.comm, predictions, actual, names, rows.n_rows)

@@ -1,0 +1,33 @@
+"""Loading a saved model of any toolkit. Needs no MPI."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pathlib
+from typing import Any
+
+from engine.errors import ModelFileError
+from engine.model_io import read_model
+
+_CLASSES = {
+    "boosted_trees_classifier": "BoostedTreesClassifier",
+    "boosted_trees_regression": "BoostedTreesRegression",
+}
+
+
+def load_model(path: str | os.PathLike[str]) -> Any:
+    """The model that was saved to the directory ``path``, of the class of its toolkit.
+
+    Raises :class:`MissingFileError` if there is no such directory, :class:`ModelFileError` if its files are damaged, incomplete, or
+    written by a newer release. Local: each rank that calls it reads the files.
+    """
+    document, arrays, run = read_model(path)
+    toolkit = document.get("toolkit")
+    if toolkit not in _CLASSES:
+        raise ModelFileError(
+            f"{os.fspath(path)!r} is a model of toolkit {toolkit!r}, which this release does not have; it has {', '.join(_CLASSES)}: "
+            "install a newer samesum"
+        )
+    model = getattr(importlib.import_module(f"engine.models.{toolkit}"), _CLASSES[toolkit])
+    return model.from_saved(document, arrays, run, path=pathlib.Path(path))
