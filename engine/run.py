@@ -6,6 +6,7 @@ An error that all ranks found ends each of them with code 1, and rank 0 prints i
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import math
 import os
@@ -99,10 +100,10 @@ def predict(spec: JobSpec, comm: Communicator) -> None:
 
     with agree(comm, "preparing the job"):
         path, write = check_output(spec.output or "", _TABLE_WRITERS)
-        dataset, model = open_dataset(spec), load_model(spec.model)
-    kind = {} if spec.output_type is None else {"output_type": spec.output_type}
-    values = model.predict(dataset, comm=comm, **kind)
-    name = "prediction" if spec.output_type is None else spec.output_type
+        dataset, model = open_dataset(spec), load_model(spec.model or "")
+        kind = choose_output_type(model, spec)
+    values = model.predict(dataset, num_threads=spec.num_threads, comm=comm, **kind)
+    name = kind.get("output_type", "prediction")
     with agree(comm, "writing the predictions"):
         if comm.rank == 0:
             put_file(path, lambda partial: write(pa.table({name: values}), partial))
@@ -114,8 +115,8 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
 
     with agree(comm, "preparing the job"):
         path = None if spec.output is None else check_output(spec.output, {".json": None})[0]
-        dataset, model = open_dataset(spec), load_model(spec.model)
-    metrics = {name: _as_json(value) for name, value in model.evaluate(dataset, comm=comm).items()}
+        dataset, model = open_dataset(spec), load_model(spec.model or "")
+    metrics = {name: _as_json(value) for name, value in model.evaluate(dataset, num_threads=spec.num_threads, comm=comm).items()}
     with agree(comm, "writing the metrics"):
         if comm.rank == 0:
             if path is not None:
@@ -144,6 +145,15 @@ def check_options(spec: JobSpec) -> None:
     for name in spec.options:
         if name in _RESERVED:
             raise OptionError(f"{name!r} is no option of {spec.toolkit}: say it outside of 'options'")
+
+
+def choose_output_type(model: Any, spec: JobSpec) -> dict[str, str]:
+    """The argument of ``predict`` that says what to predict: a class if the job says nothing; regressions take none."""
+    if "output_type" in inspect.signature(model.predict).parameters:
+        return {"output_type": spec.output_type or "class"}
+    if spec.output_type is not None:
+        raise OptionError(f"a {model.toolkit} model predicts values only, got output_type {spec.output_type!r}: leave it out")
+    return {}
 
 
 def check_output(output: str, kinds: dict[str, Any]) -> tuple[pathlib.Path, Any]:

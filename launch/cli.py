@@ -166,6 +166,16 @@ def evaluate(
     become_rank(job)
 
 
+@app.command(no_args_is_help=True)
+def info(model: words.ModelPath) -> None:
+    """Show what a saved model is and how it was trained."""
+    from launch.describe import describe_model
+
+    text = describe_model(model)
+    if launched_rank() == 0:
+        typer.echo(text)
+
+
 def become_rank(job: JobSpec) -> NoReturn:
     """Replace this process by ``python -m engine JOB``, with its open files, environment and place among the ranks."""
     # Without -P, a file named engine.py where the user stands would be run instead.
