@@ -7,13 +7,16 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
-def subtract_siblings(const int64_t[:, ::1] parents, const int64_t[:, ::1] children, int64_t[:, ::1] out):
-    """``out = parents - children``: the other children's histograms. [n, anything], may overlap exactly."""
-    cdef Py_ssize_t i, j
-    with nogil:
-        for i in range(parents.shape[0]):
-            for j in range(parents.shape[1]):
-                out[i, j] = parents[i, j] - children[i, j]
+def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, const int64_t[:, ::1] small, const int64_t[::1] place,
+                    int64_t[:, ::1] out, int num_threads):
+    """Histograms of pairs of siblings from their parents' and the smaller ones': ``small[k]`` goes to ``out[place[k]]``, one of 2 k and
+    2 k + 1, and ``parents[parent[k]] - small[k]`` to the other. All [.., n], any values per node.
+    """
+    cdef Py_ssize_t k, j
+    for k in prange(small.shape[0], nogil=True, num_threads=num_threads, schedule="static"):
+        for j in range(small.shape[1]):
+            out[place[k], j] = small[k, j]
+            out[place[k] ^ 1, j] = parents[parent[k], j] - small[k, j]
 
 
 def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] is_category,

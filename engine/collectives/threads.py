@@ -7,6 +7,8 @@ import os
 from engine.collectives.communicator import Communicator
 from engine.errors import OptionError
 
+WORK_PER_THREAD = 1 << 16
+
 
 def resolve_threads(num_threads: int | None, comm: Communicator) -> int:
     """``num_threads``, else SAMESUM_NUM_THREADS, else OMP_NUM_THREADS, else this rank's share of its node's cores.
@@ -23,3 +25,8 @@ def resolve_threads(num_threads: int | None, comm: Communicator) -> int:
             return int(text)
     share = max(1, (os.cpu_count() or 1) // comm.ranks_on_node)
     return min(share, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else share)
+
+
+def useful_threads(num_threads: int, work: int) -> int:
+    """At most ``num_threads``, and no more than ``work`` (additions, on this rank) keeps busy: starting a thread costs thousands of them."""
+    return min(num_threads, 1 + work // WORK_PER_THREAD)

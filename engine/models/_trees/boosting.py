@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from engine._kernels.exact import hash_counters
 from engine.collectives.communicator import Communicator
-from engine.collectives.threads import resolve_threads
+from engine.collectives.threads import resolve_threads, useful_threads
 from engine.data.dataset import as_dataset
 from engine.data.shard import Shard, read_shard
 from engine.encode.bins import BinMatrix, encode_bins, fit_bins
@@ -110,6 +110,7 @@ def encode_rows(
     classes: list[Any] | None = None
     counts: list[int] | None = None
     objective: Objective
+    num_threads = useful_threads(num_threads, shard.table.num_rows * len(features))
     shared = {"n_rows": shard.n_rows, "num_threads": num_threads, "comm": comm}
     column = shard.table.column(target)
     if task == "classifier":
@@ -148,7 +149,8 @@ def boost(
         min_loss_reduction=options["min_loss_reduction"],
         step_size=options["step_size"],
     )
-    grower = TreeGrower(rows.bins, growth, first_row=rows.first_row, n_rows=rows.n_rows, num_threads=num_threads, comm=comm)
+    threads = useful_threads(num_threads, rows.bins.n_rows_local * len(rows.bins.specs))
+    grower = TreeGrower(rows.bins, growth, first_row=rows.first_row, n_rows=rows.n_rows, num_threads=threads, comm=comm)
     scores = np.full((objective.n_outputs, rows.bins.n_rows_local), objective.base_score)
     trees: list[GrownTree] = []
     progress: list[dict[str, Any]] = []

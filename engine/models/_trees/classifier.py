@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from engine._kernels.prediction import fill_probabilities
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.errors import DataError, OptionError
+from engine.errors import OptionError
 from engine.models._metrics.classification import CLASSIFIER_METRICS, compute_classifier_metrics
 from engine.models._metrics.labels import label_array, number_labels
 from engine.models._metrics.names import chosen_metrics
-from engine.models._options import check_choice, check_option
-from engine.models._rows import Rows
+from engine.models._options import check_choice, check_flag, check_option
+from engine.models._rows import check_any_rows
 from engine.models._trees.model import TreesModel, as_column, as_lists
 
 OUTPUT_TYPES = ("class", "probability", "margin", "probability_vector")
@@ -48,9 +48,13 @@ class TreesClassifier(TreesModel):
         'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
         :class:`OptionError`, :class:`DataError`.
         """
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
-        with agree(rows.comm, "checking options"):
-            self._check_output_type(output_type)
+        rows, threads, _ = self._read(
+            dataset,
+            comm,
+            missing_value_action,
+            num_threads,
+            lambda: {"output_type": self._check_output_type(output_type), "sharded": check_flag("sharded", sharded)},
+        )
         margins = self._margins(rows, threads)
         if output_type == "class":
             codes = rows.gather(choose_classes(margins), sharded=sharded)
@@ -72,7 +76,7 @@ class TreesClassifier(TreesModel):
         comm: Communicator | None = None,
     ) -> Any:
         """A table of class and probability (of that class), a row for each row; for one dict, a dict. Collective as :meth:`predict`."""
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
         margins = self._margins(rows, threads)
         codes = choose_classes(margins)
         probability = self._probabilities(margins, threads)[np.arange(len(codes)), codes]
@@ -96,24 +100,22 @@ class TreesClassifier(TreesModel):
         ``id`` is the row's number in the input. ``output_type``: 'probability', 'rank' (from 0), or 'margin' (of two classes: the log-odds
         of the class). Collective as :meth:`predict`.
         """
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
-        with agree(rows.comm, "checking options"):
-            k = self._check_topk(output_type, k)
+        rows, threads, options = self._read(
+            dataset,
+            comm,
+            missing_value_action,
+            num_threads,
+            lambda: {**self._check_topk(output_type, k), "sharded": check_flag("sharded", sharded)},
+        )
         margins = self._margins(rows, threads)
-        if margins.shape[1] == 1:
-            scores = np.concatenate([-margins, margins], axis=1)
-            margins_order = np.where(choose_classes(margins)[:, None] == 1, [[1, 0]], [[0, 1]])
-        else:
-            scores, margins_order = margins, np.argsort(-margins, axis=1, kind="stable")
-        order = margins_order[:, :k].astype(np.int64)
-        values = {
-            "rank": lambda: np.broadcast_to(np.arange(k), order.shape),
-            "margin": lambda: np.take_along_axis(scores, order, axis=1),
-            "probability": lambda: np.take_along_axis(self._probabilities(margins, threads), order, axis=1),
-        }[output_type]()
+        order = order_classes(margins)[:, : options["k"]]
+        scores = margins if margins.shape[1] > 1 else np.concatenate([-margins, margins], axis=1)
+        value: NDArray[Any] = np.broadcast_to(np.arange(order.shape[1]), order.shape)
+        if output_type != "rank":
+            value = np.take_along_axis(scores if output_type == "margin" else self._probabilities(margins, threads), order, axis=1)
         ids = np.broadcast_to(rows.first_row + np.arange(rows.n_rows_local)[:, None], order.shape)
-        ids, order, values = (rows.gather(np.ascontiguousarray(each), sharded=sharded).reshape(-1) for each in (ids, order, values))
-        return pa.table({"id": pa.array(ids), "class": label_array(self._classes).take(pa.array(order)), output_type: pa.array(values)})
+        ids, order, value = (rows.gather(each, sharded=sharded).reshape(-1) for each in (ids, order, value))
+        return pa.table({"id": pa.array(ids), "class": label_array(self._classes).take(pa.array(order)), output_type: pa.array(value)})
 
     def evaluate(
         self,
@@ -133,15 +135,23 @@ class TreesClassifier(TreesModel):
         than two; 1001 thresholds). A target value that is no class of the model counts as wrong, with probability 0, and has its rows in
         the confusion matrix. Raises :class:`DataError` for missing target values and for no rows.
         """
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm, with_target=True)
-        with agree(rows.comm, "checking options"):
-            names = chosen_metrics(metric, CLASSIFIER_METRICS)
+        rows, threads, options = self._read(
+            dataset,
+            comm,
+            missing_value_action,
+            num_threads,
+            lambda: {"metric": chosen_metrics(metric, CLASSIFIER_METRICS)},
+            with_target=True,
+        )
+        with agree(rows.comm, "reading the target"):
             check_any_rows(rows)
         target = self._document["target"]
         actual, unseen = number_labels(rows.comm, rows.table.column(target), self._classes, target=target, first_row=rows.first_row)
         margins = self._margins(rows, threads)
         probabilities, predicted = self._probabilities(margins, threads), choose_classes(margins)
-        return compute_classifier_metrics(rows.comm, probabilities, predicted, actual, names, classes=self._classes, unseen=unseen)
+        return compute_classifier_metrics(
+            rows.comm, probabilities, predicted, actual, options["metric"], classes=self._classes, unseen=unseen
+        )
 
     @property
     def _classes(self) -> list[Any]:
@@ -152,20 +162,19 @@ class TreesClassifier(TreesModel):
         fill_probabilities(margins, out, num_threads)
         return out
 
-    def _check_output_type(self, output_type: Any) -> None:
-        check_choice("output_type", output_type, OUTPUT_TYPES)
-        if output_type in ("probability", "margin") and len(self._document["classes"]) > 2:
+    def _check_output_type(self, output_type: Any) -> str:
+        n_classes = len(self._document["classes"])
+        if check_choice("output_type", output_type, OUTPUT_TYPES) in ("probability", "margin") and n_classes > 2:
             raise OptionError(
-                f"output_type {output_type!r} is for two classes, the model has {len(self._document['classes'])}; "
-                "use 'probability_vector', or predict_topk"
+                f"output_type {output_type!r} is for two classes, the model has {n_classes}; use 'probability_vector', or predict_topk"
             )
+        return str(output_type)
 
-    def _check_topk(self, output_type: Any, k: Any) -> int:
-        check_choice("output_type", output_type, TOPK_TYPES)
+    def _check_topk(self, output_type: Any, k: Any) -> dict[str, Any]:
         n_classes = len(self._document["classes"])
         if check_option("k", k) > n_classes:
             raise OptionError(f"k must be an integer in [1, {n_classes}], the number of classes, got {k!r}")
-        return int(k)
+        return {"output_type": check_choice("output_type", output_type, TOPK_TYPES), "k": int(k)}
 
     def _make_fields(self) -> dict[str, Any]:
         classes, counts = self._document["classes"], self._document["num_examples_per_class"]
@@ -187,7 +196,9 @@ def choose_classes(margins: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.argmax(margins, axis=1).astype(np.int64)
 
 
-def check_any_rows(rows: Rows) -> None:
-    """Refuse to evaluate nothing."""
-    if rows.n_rows == 0:
-        raise DataError("expected at least one row to evaluate, got none")
+def order_classes(margins: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Class numbers of each row, [n, n_classes], the one that :func:`choose_classes` takes first, then by margin, ties in class order."""
+    if margins.shape[1] == 1:
+        first = choose_classes(margins)
+        return np.stack([first, 1 - first], axis=1)
+    return np.argsort(-margins, axis=1, kind="stable").astype(np.int64)

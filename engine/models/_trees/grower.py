@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine._kernels.gradients import add_leaf_values
 from engine._kernels.histogram import cut_chunks, sum_gradients
 from engine._kernels.partition import partition_rows
-from engine._kernels.splits import find_best_splits
+from engine._kernels.splits import expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import limbs_to_floats, normalize_limbs
 from engine.encode.bins import BinMatrix
@@ -76,8 +76,7 @@ class TreeGrower:
         for first in range(0, len(split), per_batch):
             pair = slice(first, first + per_batch)
             batch = slice(2 * first, 2 * min(first + per_batch, len(split)))
-            parent_hist = kept[split[pair]] if kept is not None else None
-            hist = self._child_histograms(children, batch, small[pair], parents.sums[split[pair]], parent_hist, gradients, lanes, key)
+            hist = self._child_histograms(children, batch, small[pair], parents.sums[split[pair]], split[pair], kept, gradients, lanes, key)
             self._choose_splits(children, batch, hist, lanes)
         return self._drop_light_children(parents, split, children, hist if fits else None, gradients)
 
@@ -107,18 +106,23 @@ class TreeGrower:
         return pair_up(sums, normalize_limbs(parent_sums - sums), small)
 
     def _child_histograms(
-        self, children: Level, batch: slice, small: Ints, parent_sums: Ints, parent_hist: Ints | None, gradients: Gradients, lanes: Lanes, key: int
-    ) -> Ints:
+        self, children: Level, batch: slice, small: Ints, parent_sums: Ints, parent: Ints, kept: Ints | None, gradients: Gradients,
+        lanes: Lanes, key: int,
+    ) -> Ints:  # fmt: skip
         """Histograms of a batch of children, the larger ones by subtraction where their parents' are kept; sets their full sums."""
-        build = small if parent_hist is not None else np.arange(batch.start, batch.stop)
+        build = small if kept is not None else np.arange(batch.start, batch.stop)
         hist, sums = self.histograms.reduce_histograms(
             gradients, lanes, self.rows, children.begin[build], children.end[build], first_row=self.first_row, key=key
         )
-        if parent_hist is None:
+        if kept is None:
             children.sums[batch] = sums
             return hist
-        children.sums[batch] = pair_up(sums, normalize_limbs(parent_sums - sums), small - batch.start)
-        return pair_up(hist, parent_hist - hist, small - batch.start)
+        place = small - batch.start
+        children.sums[batch] = pair_up(sums, normalize_limbs(parent_sums - sums), place)
+        both = np.empty((2 * len(hist), *hist.shape[1:]), dtype=np.int64)
+        n = len(hist)
+        expand_siblings(kept.reshape(len(kept), -1), parent, hist.reshape(n, -1), place, both.reshape(2 * n, -1), self.num_threads)
+        return both
 
     def _choose_splits(self, level: Level, batch: slice, hist: Ints, lanes: Lanes) -> None:
         """Set the best split of every node of a batch: each rank searches its own columns, then all compare. Collective."""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import pathlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.collectives.agree import agree
+from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
+from engine.collectives.serial import SerialComm
 from engine.collectives.threads import resolve_threads
 from engine.encode.encoding import Encoding
 from engine.errors import ModelFileError, OptionError
 from engine.model_io import Arrays
 from engine.models._model import Model, Sections
-from engine.models._options import check_choice, check_option
-from engine.models._rows import Rows, read_rows, refuse_missing
+from engine.models._options import check_choice, check_flag, check_option
+from engine.models._rows import Rows, is_local, read_rows, refuse_missing
 from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
 from engine.models._trees.ensemble import TreeEnsemble
@@ -31,10 +32,11 @@ TIME_COLUMN = "Elapsed Time"
 
 
 class TreesModel(Model):
-    """A model made of trees. Built from a document (what ``model.json`` holds), the trees, and the run (what may differ between equal runs).
+    """A model made of trees.
 
-    The document's keys: toolkit, target, options, num_examples, classes and num_examples_per_class (None for a regression), encoding,
-    ensemble (n_outputs, base_score), metrics, progress (columns, rows; without times).
+    Built from a document (what ``model.json`` holds), the trees, and the run (what may differ between equal runs). The document's keys:
+    toolkit, target, options, num_examples, classes and num_examples_per_class (None for a regression), encoding, ensemble (n_outputs,
+    base_score), metrics, progress (columns, rows; without times).
     """
 
     tracked_metrics: ClassVar[tuple[str, ...]]  # in the progress table, as training_<metric>
@@ -50,7 +52,7 @@ class TreesModel(Model):
         """The model in the files of :meth:`save`. Raises :class:`ModelFileError` for what no release has written."""
         try:
             encoding = Encoding.from_json(document["encoding"])
-            ensemble = TreeEnsemble(**document["ensemble"], **arrays)
+            ensemble = make_ensemble(document["ensemble"], arrays)
             check_ensemble(ensemble, encoding)
             return cls(document, encoding, ensemble, run, rank=None)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -88,22 +90,31 @@ class TreesModel(Model):
 
         Collective, with the arguments of :meth:`predict`; for one dict, one list.
         """
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
         leaves = rows.gather(compute_leaves(self._ensemble, self._encoding, rows, threads), sharded=sharded)
         return as_lists(leaves, single=rows.single)
 
     def _read(
-        self, dataset: Any, missing_value_action: str, num_threads: int | None, comm: Communicator | None, *, with_target: bool = False
-    ) -> tuple[Rows, int]:
-        """The rows asked about, and the number of threads to use; collective."""
-        group = resolve(comm)
-        rows = read_rows(dataset, self._encoding, group, target=self._document["target"] if with_target else None)
-        with agree(rows.comm, "checking options"):
+        self,
+        dataset: Any,
+        comm: Communicator | None,
+        missing_value_action: str,
+        num_threads: int | None,
+        check: Callable[[], dict[str, Any]],
+        *,
+        with_target: bool = False,
+    ) -> tuple[Rows, int, dict[str, Any]]:
+        """Check options and read the rows asked about: the rows, the number of threads, and what ``check`` returned; collective."""
+        group = SerialComm() if is_local(dataset, self._encoding) else resolve(comm)
+        with agree(group, "checking options"):
+            options = check()
             check_missing_value_action(missing_value_action)
-            check_option("num_threads", num_threads)
+            threads = resolve_threads(check_option("num_threads", num_threads), group)
+        agree_on_value(group, {**options, "missing_value_action": missing_value_action}, "options")
+        rows = read_rows(dataset, self._encoding, group, target=self._document["target"] if with_target else None)
         if missing_value_action == "error":
             refuse_missing(rows, list(self._encoding.sources))
-        return rows, resolve_threads(num_threads, rows.comm)
+        return rows, threads, options
 
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
         return compute_margins(self._ensemble, self._encoding, rows, num_threads)
@@ -166,6 +177,11 @@ class TreesModel(Model):
     @abstractmethod
     def evaluate(self, dataset: Any) -> dict[str, Any]:
         """Metrics by name."""
+
+
+def make_ensemble(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> TreeEnsemble:
+    """The ensemble in a saved model's document and arrays, as they are."""
+    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays)
 
 
 def check_missing_value_action(value: Any) -> None:

@@ -14,7 +14,8 @@ from engine.encode.labels import check_finite, check_present
 from engine.errors import DataError
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import REGRESSION_METRICS, compute_regression_metrics
-from engine.models._trees.classifier import check_any_rows
+from engine.models._options import check_flag
+from engine.models._rows import check_any_rows
 from engine.models._trees.model import TreesModel, as_column
 
 
@@ -39,7 +40,7 @@ class TreesRegression(TreesModel):
         one float. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or 'error'. ``sharded=True`` gives
         each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises :class:`OptionError`, :class:`DataError`.
         """
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm)
+        rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
         values = rows.gather(self._margins(rows, threads)[:, 0], sharded=sharded)
         return as_column(pa.array(values), single=rows.single)
 
@@ -57,10 +58,16 @@ class TreesRegression(TreesModel):
         ``metric``: 'auto' for both, one name, or a list: max_error, rmse. Raises :class:`DataError` for a target that is missing or not
         finite in some row, and for no rows.
         """
-        rows, threads = self._read(dataset, missing_value_action, num_threads, comm, with_target=True)
+        rows, threads, options = self._read(
+            dataset,
+            comm,
+            missing_value_action,
+            num_threads,
+            lambda: {"metric": chosen_metrics(metric, REGRESSION_METRICS)},
+            with_target=True,
+        )
         target = self._document["target"]
         with agree(rows.comm, "reading the target"):
-            names = chosen_metrics(metric, REGRESSION_METRICS)
             check_any_rows(rows)
             column = single_chunk(rows.table.column(target))
             if is_text(column.type) and len(column):
@@ -69,4 +76,4 @@ class TreesRegression(TreesModel):
             actual = np.ascontiguousarray(numbers(column, target))
             check_finite(actual, target, rows.first_row)
         predictions = self._margins(rows, threads)[:, 0]
-        return compute_regression_metrics(rows.comm, predictions, actual, names, rows.n_rows)
+        return compute_regression_metrics(rows.comm, predictions, actual, options["metric"], rows.n_rows)
