@@ -55,7 +55,7 @@ class Model(ABC):
         return list(self._fields)
 
     def summary(self, output: str | None = None) -> Any:
-        """Print a description (``output`` None or 'stdout'), or return it: 'str' as text, 'dict' as titles and sections of (label, value)."""
+        """Print a description (``output`` None or 'stdout'), or return it: 'str' as text, 'dict' as titles and lists of (label, value)."""
         if output is None or output == "stdout":
             print(self)  # noqa: T201 - what was asked for
             return None

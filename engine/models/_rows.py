@@ -61,15 +61,20 @@ def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str 
     A dict of values is one row and a list of dicts is rows, taken on this rank alone; missing keys are missing values. Anything else
     is a dataset, shared out to the ranks, which must have all the columns. Raises :class:`DataError`.
     """
-    if is_one_row(data, encoding):
-        return Rows(table_of_dicts([data], encoding, target), 0, 1, SerialComm(), single=True)
-    if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
-        return Rows(table_of_dicts(data, encoding, target), 0, len(data), SerialComm())
+    if is_local(data, encoding):
+        single = isinstance(data, Mapping)
+        given = [data] if single else data
+        return Rows(table_of_dicts(given, encoding, target), 0, len(given), SerialComm(), single=single)
     columns = [*encoding.sources, *([target] if target is not None else [])]
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
     shard = read_shard(dataset, comm, columns)
     return Rows(shard.table, shard.first_row, shard.n_rows, comm)
+
+
+def is_local(data: Any, encoding: Encoding) -> bool:
+    """Whether ``data`` is a dict or a list of dicts, which a rank answers alone."""
+    return is_one_row(data, encoding) or (isinstance(data, list) and all(isinstance(row, Mapping) for row in data))
 
 
 def is_one_row(data: Any, encoding: Encoding) -> bool:
@@ -167,7 +172,7 @@ def list_of(value: Any) -> list[str | None]:
 
 
 def refuse_missing(rows: Rows, features: Sequence[str]) -> None:
-    """Raise :class:`DataError` on every rank if a feature of any row is missing, naming the first such row of the lowest rank; collective."""
+    """Raise :class:`DataError` on every rank if a feature is missing in any row, naming one such row; collective."""
     with agree(rows.comm, "looking for missing values"):
         for name in features:
             missing = np.flatnonzero(np.asarray(missing_mask(single_chunk(rows.table.column(name)))))
@@ -186,3 +191,9 @@ def missing_mask(column: pa.Array) -> NDArray[np.bool_]:
         mask = mask.copy()
         mask[np.asarray(pc.list_parent_indices(column))[items]] = True
     return mask
+
+
+def check_any_rows(rows: Rows) -> None:
+    """Refuse to evaluate nothing."""
+    if rows.n_rows == 0:
+        raise DataError("expected at least one row to evaluate, got none")

@@ -34,14 +34,14 @@ def create(
     comm: Communicator | None = None,
     **kwargs: Any,
 ) -> BoostedTreesClassifier:
-    """Train boosted trees on the logistic loss of two classes, or the softmax loss of more, with one tree per class and iteration. Collective: every rank calls it.
+    """Train boosted trees on the logistic loss of two classes, or the softmax loss of more, with a tree for each. Collective.
 
-    The same data, options and seed give the same model, byte for byte, on any number of ranks and threads.
+    Every rank calls it. The same data, options and seed give the same model, byte for byte, on any number of ranks and threads.
 
     Args:
         dataset: Path, glob, folder or list of them (CSV, Parquet, Arrow), ``engine.Dataset``, Arrow table or anything with the Arrow
             PyCapsule interface (pandas, polars), or a dict of arrays.
-        target: Column to predict; its values are the classes: strings, integers, booleans or floats, at least two. No value may be missing.
+        target: Column to predict; its values are the classes, at least two: strings, integers, booleans or floats. None may be missing.
         features: Columns to predict from; None means all but the target. Numbers, dates, booleans, strings (categories, None being one),
             vectors, maps and lists of strings.
         max_iterations: Rounds of boosting, at least 1.

@@ -34,9 +34,9 @@ def create(
     comm: Communicator | None = None,
     **kwargs: Any,
 ) -> BoostedTreesRegression:
-    """Train boosted trees on the squared error. Collective: every rank calls it.
+    """Train boosted trees on the squared error. Collective.
 
-    The same data, options and seed give the same model, byte for byte, on any number of ranks and threads.
+    Every rank calls it. The same data, options and seed give the same model, byte for byte, on any number of ranks and threads.
 
     Args:
         dataset: Path, glob, folder or list of them (CSV, Parquet, Arrow), ``engine.Dataset``, Arrow table or anything with the Arrow
