@@ -96,11 +96,9 @@ class HttpStore(LocalStore):
             with _locked(folder / ".lock"):
                 if not target.exists():
                     _fetch(address, target)
-        except MissingFileError:
+        except StorageError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, StorageError):
-                raise
             raise StorageError(f"could not fetch {address!r} into the cache {str(folder)!r}: {_reason(error)}") from error
         return target
 

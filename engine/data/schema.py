@@ -168,7 +168,11 @@ def _cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    """The values of a dictionary-encoded column, in their normal type (not all kinds of text can be decoded in their own)."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    values = normal_type(column.type.value_type)
+    return pa.chunked_array([chunk.dictionary.cast(values).take(chunk.indices) for chunk in column.chunks], values)
 
 
 def _cast_values(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
@@ -182,16 +186,16 @@ def _cast_values(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArra
 
 def named_type(name: str, given: object) -> pa.DataType:
     """The type that a user means for column ``name``: an Arrow type, int, float, str, bool or such a name. ``OptionError`` if unknown."""
-    if isinstance(given, pa.DataType):
-        known = given
-    elif given in _NAMED_TYPES:
+    expected = f"column_types: expected int, float, str, bool or the Arrow type of a number, string, date or timestamp for {name!r}"
+    if isinstance(given, (type, str)) and given in _NAMED_TYPES:
         return _NAMED_TYPES[given]
-    else:
-        try:
-            known = pa.type_for_alias(str(given))
-        except ValueError:
-            raise OptionError(f"column_types: expected int, float, str, bool or an Arrow type for {name!r}, got {given!r}") from None
-    return pa.int64() if pa.types.is_uint64(known) else normal_type(known)
+    try:
+        known = normal_type(given if isinstance(given, pa.DataType) else pa.type_for_alias(str(given)))
+    except ValueError:
+        raise OptionError(f"{expected}, got {given!r}") from None
+    if pa.types.is_nested(known) or pa.types.is_null(known):
+        raise OptionError(f"{expected}, got {str(given)!r}")
+    return pa.int64() if pa.types.is_uint64(known) else known
 
 
 def check_names(names: Sequence[str], where: str) -> None:

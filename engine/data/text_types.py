@@ -49,7 +49,7 @@ def accepted_types(text: pa.Array, candidates: int = ALL_TYPES) -> int:
 def convert_text(text: pa.Array, target: pa.DataType) -> pa.Array:
     """Parse a string array as ``target``. Raises ``pa.ArrowInvalid`` if a value does not fit.
 
-    Spaces and tabs around numbers and dates are dropped. Among numbers, true is 1 and false is 0; a ``+`` is allowed; hexadecimal integers
+    Spaces and tabs around what is no string are dropped. Among numbers, true is 1 and false is 0; a ``+`` is allowed; hexadecimal integers
     (``0x1f``) are integers among floats too.
     """
     if target == pa.string():
@@ -58,9 +58,9 @@ def convert_text(text: pa.Array, target: pa.DataType) -> pa.Array:
         if text.null_count < len(text):
             raise pa.ArrowInvalid("expected no value")
         return pa.nulls(len(text))
+    text = pc.utf8_trim(text, " \t")
     if pa.types.is_boolean(target):
         return _convert_words(text)
-    text = pc.utf8_trim(text, " \t")
     try:
         return text.cast(target)
     except pa.ArrowInvalid:

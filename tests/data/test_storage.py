@@ -1,0 +1,232 @@
+"""Listing, sizes, ranges; fetching over HTTP once, however many ask, and never half a file."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import multiprocessing
+import os
+import pathlib
+import threading
+
+import pytest
+
+from engine import storage
+from engine.data.dataset import Dataset
+from engine.errors import MissingFileError, StorageError
+from tests.reading import raised_everywhere, read_everywhere
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in (
+        "b.csv",
+        "a.csv",
+        "é.csv",
+        "Z.csv",
+        "_meta.csv",
+        ".hidden.csv",
+        "sub/c.csv",
+        "_logs/x.csv",
+        ".git/x.csv",
+        "sub/deep/d.csv",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"name\n{name}\n")
+    return tmp_path
+
+
+def names(files, folder):
+    return [os.path.relpath(file, folder) for file in files]
+
+
+def test_folders_are_walked_by_bytes_of_the_path(tree):
+    assert names(storage.list_files(tree), tree) == ["Z.csv", "a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv", "é.csv"]
+
+
+def test_globs_and_lists(tree):
+    assert names(storage.list_files(f"{tree}/*.csv"), tree) == ["Z.csv", "_meta.csv", "a.csv", "b.csv", "é.csv"]
+    assert names(storage.list_files(f"{tree}/s*"), tree) == ["sub/c.csv", "sub/deep/d.csv"]
+    assert names(storage.list_files([tree / "b.csv", f"{tree}/a*"]), tree) == ["b.csv", "a.csv"]
+    assert names(storage.list_files(f"{tree}/_meta.csv"), tree) == ["_meta.csv"]
+
+
+def test_a_file_whose_name_looks_like_a_glob(tmp_path):
+    (tmp_path / "what[1].csv").write_text("a\n1\n")
+    assert names(storage.list_files(tmp_path / "what[1].csv"), tmp_path) == ["what[1].csv"]
+
+
+def test_nothing_to_list(tree):
+    for missing in (f"{tree}/*.parquet", tree / "no.csv", []):
+        with pytest.raises(MissingFileError):
+            storage.list_files(missing)
+
+
+def test_home_and_file_scheme(tree, monkeypatch):
+    monkeypatch.setenv("HOME", str(tree))
+    assert names(storage.list_files("~/a.csv"), tree) == ["a.csv"]
+    spaced = tree / "a b.csv"
+    spaced.write_text("x\n1\n")
+    assert storage.read_range(f"file://{tree}/a%20b.csv", 2, 1) == b"1"
+
+
+def test_sizes_and_ranges(tree):
+    path = str(tree / "a.csv")
+    assert storage.file_size(path) == 11
+    assert storage.read_range(path, 5, 3) == b"a.c"
+    assert storage.read_range(path, 9, 100) == b"v\n"
+    assert storage.read_range(path, 100, 5) == b""
+
+
+def test_suffixes():
+    assert storage.suffix_of("A/B.CSV") == ".csv"
+    assert storage.suffix_of("https://host.example/data/x.parquet?version=2.1") == ".parquet"
+
+
+def test_unreadable_paths_say_why(tree):
+    with pytest.raises(MissingFileError, match="no such file"):
+        storage.file_size(str(tree / "no.csv"))
+    with pytest.raises(StorageError, match="could not read .*irectory"):
+        storage.read_range(str(tree), 0, 1)
+    with pytest.raises(StorageError, match=r"local path or one of file://, http://, https://, got 'gopher://x/y'"):
+        storage.list_files("gopher://x/y")
+
+
+def test_short_reads_are_continued():
+    class Slow:
+        parts = [b"ab", b"c", b"", b"never"]
+
+        def read(self, length):
+            return self.parts.pop(0)
+
+    assert storage.read_fully(Slow(), 10) == b"abc"
+
+
+def test_cache_folder(monkeypatch):
+    monkeypatch.setenv("SAMESUM_CACHE_DIR", "/own")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert storage.cache_dir() == pathlib.Path("/own")
+    monkeypatch.delenv("SAMESUM_CACHE_DIR")
+    assert storage.cache_dir() == pathlib.Path("/xdg/samesum")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert storage.cache_dir() == pathlib.Path("/home/someone/.cache/samesum")
+
+
+# --- http ---
+
+TEXT = b"a,b\n" + b"1,x\n" * 5000
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves good and bad answers, and counts what was asked for."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        name = self.path.partition("?")[0]
+        if name == "/cut.csv":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(TEXT)))
+            self.end_headers()
+            self.wfile.write(TEXT[:100])
+        elif name == "/stalls.csv":
+            self.server.release.wait(20)
+        elif name in ("/no.csv", "/broken.csv"):
+            self.send_error(404 if name == "/no.csv" else 503)
+        elif name == "/moved.csv":
+            self.send_response(302)
+            self.send_header("Location", "/good.csv")
+            self.end_headers()
+        else:
+            self.send_response(200)
+            self.end_headers()  # no length: the end of the answer is the end of the file
+            self.wfile.write(TEXT)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMESUM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.asked = []
+    running.release = threading.Event()
+    running.url = f"http://127.0.0.1:{running.server_port}"
+    thread = threading.Thread(target=functools.partial(running.serve_forever, poll_interval=0.01))
+    thread.start()
+    yield running
+    running.release.set()
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_addresses_are_fetched_once(server):
+    address = f"{server.url}/good.csv"
+    table = read_everywhere(lambda: Dataset(address))
+    assert (table.num_rows, table.column_names) == (5000, ["a", "b"])
+    assert server.asked == ["/good.csv"]
+    assert storage.local_path(address).read_bytes() == TEXT
+    assert storage.read_range(address, 4, 3) == b"1,x"
+    assert storage.file_size(address) == len(TEXT)
+
+
+def test_other_queries_are_other_files(server):
+    paths = {storage.local_path(f"{server.url}/good.csv?v={version}") for version in (1, 2)}
+    assert len(paths) == 2
+    assert server.asked == ["/good.csv?v=1", "/good.csv?v=2"]
+
+
+def test_redirects_are_followed(server):
+    assert storage.local_path(f"{server.url}/moved.csv").read_bytes() == TEXT
+
+
+def test_processes_that_ask_at_once_fetch_once(server):
+    address = f"{server.url}/good.csv"
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        sizes = pool.map(storage.file_size, [address] * 6)
+    assert sizes == [len(TEXT)] * 6
+    assert server.asked == ["/good.csv"]
+
+
+def test_threads_that_ask_at_once_fetch_once(server):
+    threads = [threading.Thread(target=storage.local_path, args=(f"{server.url}/good.csv",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.asked == ["/good.csv"]
+
+
+def test_refusals(server):
+    raised_everywhere(lambda: Dataset(f"{server.url}/no.csv"), MissingFileError, f"{server.url}/no.csv", "404")
+    raised_everywhere(lambda: Dataset(f"{server.url}/broken.csv"), StorageError, "503")
+
+
+def test_half_a_file_is_no_file(server, tmp_path):
+    for _ in range(2):
+        with pytest.raises(StorageError, match=rf"cut\.csv'.*expected {len(TEXT)} bytes, got 100"):
+            storage.local_path(f"{server.url}/cut.csv")
+    assert server.asked == ["/cut.csv"] * 2
+    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [".lock"]
+
+
+def test_stalling_servers_are_given_up(server, monkeypatch):
+    monkeypatch.setattr(storage, "HTTP_TIMEOUT", 0.2)
+    with pytest.raises(StorageError, match=r"could not fetch .*stalls\.csv.*timed out"):
+        storage.local_path(f"{server.url}/stalls.csv")
+
+
+def test_nobody_there(server):
+    with pytest.raises(StorageError, match="could not fetch .*refused"):
+        storage.local_path("http://127.0.0.1:1/x.csv")
+
+
+def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SAMESUM_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(StorageError, match="into the cache"):
+        storage.local_path(f"{server.url}/good.csv")
