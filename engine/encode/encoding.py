@@ -46,9 +46,13 @@ class Encoding:
 
         Infinities come as the largest finite numbers. Raises :class:`DataError` where a column is missing or of another kind.
         """
+        names = set(table.column_names)
+        by_source: dict[str, list[EncodedColumn]] = {name: [] for name in self.sources}
+        for column in self.columns:
+            by_source[column.source].append(column)
         for name, kind in self.sources.items():
-            encoded = [column for column in self.columns if column.source == name]
-            if name not in table.column_names:
+            encoded = by_source[name]
+            if name not in names:
                 raise DataError(
                     f"column {name!r} was used in training and is not in the data{near(name, table.column_names)}; "
                     f"columns: {shorten(table.column_names)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.collectives.agree import agree
+from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
 from engine.encode.features import numbers, single_chunk
 from engine.errors import DataError
 
 MAX_CLASSES = 65_535
+LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ def encode_classes(column: pa.ChunkedArray, *, target: str, first_row: int, comm
     with agree(comm, "reading the target"):
         values = single_chunk(column)
         check_classes(values, target, first_row)
+        if pa.types.is_floating(values.type):
+            values = pa.array(numbers(values, target) + 0.0)  # -0.0 is no class beside 0.0
         local = pc.unique(values).to_pylist()
     gathered = comm.gather_objects(local, name="gather classes")
     classes = sorted({item for part in gathered for item in part}, key=class_order)
@@ -50,7 +54,7 @@ def check_classes(values: pa.Array, target: str, first_row: int) -> None:
     arrow = values.type
     if pa.types.is_floating(arrow):
         number = numbers(values, target)
-        check_finite(number, target, first_row)
+        check_finite(number, target, first_row, most=math.inf)
     elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or pa.types.is_string(arrow) or len(values) == 0):
         raise DataError(f"target {target!r}: expected classes that are strings, integers, booleans or floats, got {arrow}")
 
@@ -71,7 +75,7 @@ def class_order(value: Any) -> Any:
 
 
 def encode_numbers(column: pa.ChunkedArray, *, target: str, first_row: int, comm: Communicator) -> NDArray[np.float64]:
-    """The target as float64; collective. Raises :class:`DataError` for missing, NaN and infinite values; warns if it is constant."""
+    """The target as float64; collective. Raises :class:`DataError` for no rows and for missing or huge values; warns if it is constant."""
     with agree(comm, "reading the target"):
         values = single_chunk(column)
         arrow = values.type
@@ -79,11 +83,13 @@ def encode_numbers(column: pa.ChunkedArray, *, target: str, first_row: int, comm
         if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
             raise DataError(f"target {target!r}: expected numbers for a regression, got {arrow}; use a classifier for classes")
         number = np.ascontiguousarray(numbers(values, target))
-        check_finite(number, target, first_row)
+        check_finite(number, target, first_row, most=LARGEST_TARGET)
     extremes = np.array([number.max(), -number.min()]) if len(number) else np.array([-np.inf, -np.inf])
     comm.allreduce_max(extremes, name="range of the target")
+    if extremes[0] == -np.inf:
+        raise_on_all(comm, DataError(f"target {target!r} has no rows: expected one or more"), "reading the target")
     if extremes[0] == -extremes[1] and comm.rank == 0:
-        warnings.warn(f"target {target!r} is constant ({extremes[0]!r}): the model will predict little else", stacklevel=2)
+        warnings.warn(f"target {target!r} is constant ({float(extremes[0])!r}): the model will predict little else", stacklevel=2)
     return number
 
 
@@ -94,8 +100,11 @@ def check_present(values: pa.Array, target: str, first_row: int) -> None:
         raise DataError(f"target {target!r} has a missing value in row {row}: expected a value in every row; drop such rows")
 
 
-def check_finite(number: NDArray[np.float64], target: str, first_row: int) -> None:
-    """Refuse NaN and infinity, naming the first row that has one."""
-    wrong = np.flatnonzero(~np.isfinite(number))
+def check_finite(number: NDArray[np.float64], target: str, first_row: int, *, most: float) -> None:
+    """Refuse NaN, infinity and numbers beyond ``most``, naming the first row that has one."""
+    wrong = np.flatnonzero(~(np.isfinite(number) & (np.abs(number) <= most)))
     if len(wrong):
-        raise DataError(f"target {target!r} has {number[wrong[0]]!r} in row {first_row + int(wrong[0])}: expected a finite number; drop such rows")
+        expected = "a finite number" if most == math.inf else f"a number in [{-most}, {most}]"
+        raise DataError(
+            f"target {target!r} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows"
+        )
