@@ -101,7 +101,7 @@ def _agreed_error(reports: list[dict[str, str] | None], stage: str) -> EngineErr
     if not found["class"]:
         return CommunicationError(f"{stage} failed on {name_ranks(ranks)} with {found['message']}")
     where = "" if len(ranks) == len(reports) else f" (on {name_ranks(ranks)})"
-    return getattr(errors, found["class"])(found["message"] + where)  # type: ignore[no-any-return]
+    return getattr(errors, found["class"])(found["message"] + where)
 
 
 def _text(value: Any) -> str:

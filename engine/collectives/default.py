@@ -33,12 +33,12 @@ def resolve(comm: Communicator | Any | None) -> Communicator:
     """
     if comm is None:
         return _started_as()
-    if isinstance(comm, Communicator):
-        return comm
     mpi = _mpi_module() if "mpi4py.MPI" in sys.modules else None
-    if mpi is None or not mpi.is_group(comm):
+    if mpi is not None and mpi.is_group(comm):
+        return cast("Communicator", mpi.wrap(comm))
+    if (mpi is not None and mpi.is_from_mpi4py(comm)) or not isinstance(comm, Communicator):
         raise TypeError(f"expected a Communicator, an mpi4py intracommunicator or None as comm, got {comm!r}")
-    return cast("Communicator", mpi.wrap(comm))
+    return comm
 
 
 def launched_ranks() -> tuple[int, str]:

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from engine.collectives.heartbeat import late_ranks, read_board
+from engine.collectives.watchdog import Watchdog
 
 ABORT_AFTER = 2.0
 """Seconds for which others are seen waiting before a rank on its way out aborts them."""
@@ -31,11 +32,12 @@ LEAVE_WITHIN = 4.0
 """Seconds for which a rank that failed waits for the others to fail too."""
 
 
-class _Farewell:
+class Farewell:
     """One communicator's end on this rank: a barrier that ranks enter on their way out."""
 
-    def __init__(self, comm: Any, board: mmap.mmap, watchdog: Any) -> None:
-        self.comm, self.board, self.watchdog = comm, board, watchdog
+    def __init__(self, comm: Any, board: mmap.mmap) -> None:
+        self.comm, self.board = comm, board
+        self.watchdog: Watchdog | None = None
         self.rank = comm.Get_rank()
         self.process = os.getpid()
 
@@ -70,7 +72,7 @@ class _Exit:
         self.mpi = mpi
         self.rank = mpi.COMM_WORLD.Get_rank()
         self.failed = False
-        self.farewells: list[_Farewell] = []
+        self.farewells: list[Farewell] = []
         sys.excepthook = self.uncaught
         threading.excepthook = self.uncaught_in_thread
         atexit.register(self.leave)
@@ -118,11 +120,16 @@ class _Exit:
 _installed: list[_Exit] = []
 
 
-def install(mpi: Any, comm: Any, board: mmap.mmap, watchdog: Any) -> None:
-    """Look after ``comm``, a communicator for this alone, from now to the end of the process; the first call installs the hooks."""
+def install(mpi: Any, comm: Any, board: mmap.mmap) -> Farewell:
+    """Look after ``comm``, a communicator for this alone, from now to the end of the process; the first call installs the hooks.
+
+    ``board`` is the heartbeat of the ranks on this node. A watchdog put into what is returned is stopped at the end.
+    """
     if not _installed:
         _installed.append(_Exit(mpi))
-    _installed[0].farewells.append(_Farewell(comm, board, watchdog))
+    farewell = Farewell(comm, board)
+    _installed[0].farewells.append(farewell)
+    return farewell
 
 
 def _abort(mpi: Any) -> None:

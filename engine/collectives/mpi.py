@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
+from engine.collectives.agree import agree
 from engine.collectives.communicator import (
     Array,
     check_comparable,
@@ -51,8 +52,9 @@ class MpiComm:
         cores: set[int] = set().union(*node.allgather(_cores()))
         self._crowded = self.ranks_on_node > len(cores)
         if self.size > 1:
-            watchdog = start_watchdog(descriptor, self.size) if node.Get_rank() == 0 else None
-            install(MPI, self._comm.Dup(), board, watchdog)
+            farewell = install(MPI, self._comm.Dup(), board)
+            with agree(self, "starting the watchdog"):
+                farewell.watchdog = start_watchdog(descriptor, self.size) if node.Get_rank() == 0 else None
         node.Free()
 
     def allreduce_sum(self, array: Array, *, name: str) -> None:
@@ -186,6 +188,11 @@ def world() -> MPI.Intracomm:
 def library() -> str:
     """Name and version of the MPI library found, in one line."""
     return MPI.Get_library_version().splitlines()[0].replace("\t", " ").strip(" \0,")
+
+
+def is_from_mpi4py(comm: object) -> bool:
+    """Whether ``comm`` is any communicator of mpi4py, a null or an inter-communicator too."""
+    return isinstance(comm, MPI.Comm)
 
 
 def is_group(comm: object) -> bool:
