@@ -22,6 +22,10 @@ cdef extern from "losses.h" nogil:
     double samesum_residuals(int64_t n, const double* scores, const double* y, double* out)
     void samesum_quantise(int64_t n, double first, double second, int64_t* g, block_stats* s)
 
+cdef extern from "tree_kernels.h" nogil:
+    void SAMESUM_PREFETCH(const void* address)
+    enum: SAMESUM_FAR_AHEAD
+
 # Places in `stats`: limbs of the sums of g, h, |g| and loss, rows predicted right. Places in `largest`: max |g|, max h.
 N_STATS = 9
 N_LARGEST = 2
@@ -135,4 +139,5 @@ def add_leaf_values(const unsigned int[::1] rows, const int64_t[::1] begin, cons
     cdef Py_ssize_t k, i
     for k in prange(begin.shape[0], nogil=True, num_threads=num_threads, schedule="dynamic"):
         for i in range(begin[k], end[k]):
+            SAMESUM_PREFETCH(&scores[rows[min(i + SAMESUM_FAR_AHEAD, end[k] - 1)]])
             scores[rows[i]] += values[k]

@@ -17,7 +17,7 @@ cdef extern from "tree_kernels.h" nogil:
     void samesum_add_packed(const uint8_t* codes, const uint32_t* rows, int64_t n, const int64_t* packed, int64_t* hist, int width)
     void samesum_add_pairs(const uint8_t* codes, const uint32_t* rows, int64_t n, const int64_t* pairs, int64_t* hist, int width)
     void SAMESUM_PREFETCH(const void* address)
-    enum: SAMESUM_AHEAD
+    enum: SAMESUM_FAR_AHEAD
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
 
@@ -81,7 +81,7 @@ cdef inline int64_t next_row(const int64_t* gh, const uint32_t* order, int64_t i
     """The row at place i; asks for the gradients of one further on, which the hardware cannot foresee."""
     if order == NULL:
         return i
-    SAMESUM_PREFETCH(gh + width * <int64_t> order[min(i + SAMESUM_AHEAD, end - 1)])
+    SAMESUM_PREFETCH(gh + width * <int64_t> order[min(i + SAMESUM_FAR_AHEAD, end - 1)])
     return order[i]
 
 

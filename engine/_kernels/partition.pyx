@@ -6,6 +6,10 @@ from libc.string cimport memcpy, memmove
 
 import numpy as np
 
+cdef extern from "tree_kernels.h" nogil:
+    void SAMESUM_PREFETCH(const void* address)
+    enum: SAMESUM_FAR_AHEAD
+
 
 def partition_rows(uint32_t[::1] rows, uint32_t[::1] scratch, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow,
                    const uint16_t[:, ::1] wide, const uint8_t[::1] is_wide, const int32_t[::1] position, const int32_t[::1] yes_low,
@@ -46,6 +50,7 @@ cdef int64_t split_chunk(const code_t* codes, uint32_t* rows, uint32_t* scratch,
     cdef uint32_t span = <uint32_t> (high - low)
     for i in range(begin, end):
         row = rows[i]
+        SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, end - 1)])
         code = codes[row]
         answer = (<uint32_t> (code - low) <= span) | (code == missing)
         rows[yes] = row

@@ -7,7 +7,8 @@
 
 #define SAMESUM_CODES 256     /* codes of a narrow column, and the stride of its local histogram */
 #define SAMESUM_MAX_GROUP 14  /* columns of a group; their packed local histograms fill 28 KiB */
-#define SAMESUM_AHEAD 16      /* rows between a prefetch and its use */
+#define SAMESUM_AHEAD 16      /* rows between a prefetch and its use, where a row is some 14 additions */
+#define SAMESUM_FAR_AHEAD 48  /* the same for loops of a few additions a row */
 
 #ifdef __GNUC__
 #define SAMESUM_INLINE static inline __attribute__((always_inline))
