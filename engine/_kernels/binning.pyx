@@ -7,6 +7,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from engine._kernels.elementary cimport samesum_bits, samesum_mix
 
+cdef enum:
+    LANES = 16
+
 ctypedef fused code_t:
     uint8_t
     uint16_t
@@ -122,18 +125,26 @@ def bin_values(const double[::1] values, const double[::1] thresholds, code_t mi
             out[i] = missing if isnan(values[i]) else 0
         return
     cdef const double* edges = &thresholds[0]
-    for i in prange(n, nogil=True, num_threads=num_threads, schedule="static"):
-        out[i] = missing if isnan(values[i]) else <code_t> count_not_above(edges, m, values[i])
+    cdef Py_ssize_t n_blocks = (n + LANES - 1) // LANES
+    for i in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+        bin_block(edges, m, &values[i * LANES], missing, &out[i * LANES], min(LANES, n - i * LANES))
 
 
-cdef inline Py_ssize_t count_not_above(const double* edges, Py_ssize_t m, double v) noexcept nogil:
-    """Binary search without branches, ten times as fast as with: the loop's length depends on m only."""
-    cdef Py_ssize_t at = 0, length = m, half
+cdef inline void bin_block(const double* edges, Py_ssize_t m, const double* values, code_t missing, code_t* out, Py_ssize_t n) noexcept nogil:
+    """Binary searches without branches, ``LANES`` abreast so that they wait for memory together: their length depends on m only."""
+    cdef Py_ssize_t[LANES] at
+    cdef double[LANES] v
+    cdef Py_ssize_t k, length = m, half
+    for k in range(LANES):
+        at[k] = 0
+        v[k] = values[min(k, n - 1)]
     while length > 1:
         half = length >> 1
-        at += half & -<Py_ssize_t> (edges[at + half - 1] <= v)
+        for k in range(LANES):
+            at[k] += half & -<Py_ssize_t> (edges[at[k] + half - 1] <= v[k])
         length -= half
-    return at + (edges[at] <= v)
+    for k in range(n):
+        out[k] = missing if isnan(v[k]) else <code_t> (at[k] + (edges[at[k]] <= v[k]))
 
 
 def interleave_codes(const code_t[:, ::1] columns, code_t[:, ::1] out, int num_threads):
