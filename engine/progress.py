@@ -145,30 +145,34 @@ class Bar:
     """A bar at the bottom of the terminal that vanishes at the end; printed lines stay above it."""
 
     def __init__(self, console: Any) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        # standard output and error go through the console too, so a warning does not break into the bar
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
-        )
+        self._console = console
+        self._progress: Any = None
         self._task: Any = None
 
     def stage(self, description: str, total: int | None) -> None:
-        """Begin a stage: a new bar in place of the last one."""
-        if self._task is not None:
-            self._progress.remove_task(self._task)
+        """Begin a stage: a new bar in place of the last one; without a ``total`` it only shows that time passes."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.close()
+        count = [MofNCompleteColumn()] if total is not None else []
+        # standard output and error go through the console too, so a warning does not break into the bar
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), *count, TimeElapsedColumn(), console=self._console, transient=True
+        )
         self._task = self._progress.add_task(description, total=total)
         self._progress.start()
 
     def advance(self) -> None:
         """One step of the stage is done."""
-        if self._task is not None:
+        if self._progress is not None:
             self._progress.advance(self._task)
 
     def print(self, line: str) -> None:
         """Print a line as it is, above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
-        self._progress.stop()
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -117,6 +117,15 @@ class Dataset:
             check_columns(columns, self._columns, repr(self))
         return self._derived(tuple(columns), self._splits)
 
+    def with_default_types(self, types: Mapping[str, pa.DataType]) -> Dataset:
+        """The same rows, where columns of CSV that ``column_types`` does not name are read as these types instead of as their values look.
+
+        A model reads the data that it is asked about so: a category ``01`` stays one where all values happen to be numbers.
+        """
+        other = self._derived(self._columns, self._splits)
+        other._origin = self._origin.with_default_types(types)
+        return other
+
     def random_split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Two datasets: each row is in the first with probability ``fraction``, else in the second; rows keep their order.
 

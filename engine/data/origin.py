@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -57,6 +58,10 @@ class Origin:
     def open(self, comm: Communicator) -> Source:
         """The source. Collective, whatever was opened before."""
         raise NotImplementedError
+
+    def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
+        """The same rows, with these types where otherwise the values would decide; here nowhere."""
+        return self
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
@@ -137,7 +142,14 @@ class FileOrigin(Origin):
         self._format = format
         self._csv = CsvFormat(delimiter, header, tuple(null_values))
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
+        self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
+
+    def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
+        """The same files, with these types for columns of CSV that ``column_types`` does not name."""
+        other = copy.copy(self)
+        other._default_types, other._types = dict(types), {}
+        return other
 
     def describe(self) -> str:
         """The paths and the options that are not as usual."""
@@ -161,7 +173,7 @@ class FileOrigin(Origin):
         if self._common_format(files) == "csv":
             is_tabbed = self._csv.delimiter == "," and all(_plain_suffix(file) == ".tsv" for file in files)
             form = CsvFormat("\t", self._csv.header, self._csv.null_values) if is_tabbed else self._csv
-            return CsvSource(files, form, self._column_types)
+            return CsvSource(files, form, {**self._default_types, **self._column_types})
         if self._column_types:
             raise OptionError(f"column_types: expected none for files that say their types, got {sorted(self._column_types)!r}")
         return GroupedSource(files, ParquetGroups if self._common_format(files) == "parquet" else ArrowGroups)

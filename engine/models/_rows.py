@@ -55,8 +55,10 @@ class Rows:
             yield slice(begin, begin + piece.num_rows), encoding.matrix(piece)
 
 
-def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str | None = None) -> Rows:
-    """The rows of ``data``: feature columns, and the ``target`` if given. Collective, except for dicts and lists of dicts.
+def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str | None = None, text_target: bool = False) -> Rows:
+    """The rows of ``data``: feature columns, and the ``target`` (``text_target``: of strings) if given.
+
+    Collective, except for dicts and lists of dicts.
 
     A dict of values is one row and a list of dicts is rows, taken on this rank alone; missing keys are missing values. Anything else
     is a dataset, shared out to the ranks, which must have all the columns. Raises :class:`DataError`.
@@ -66,8 +68,11 @@ def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str 
         given = [data] if single else data
         return Rows(table_of_dicts(given, encoding, target), 0, len(given), SerialComm(), single=single)
     columns = [*encoding.sources, *([target] if target is not None else [])]
+    text_columns = [name for name, kind in encoding.sources.items() if kind == "str"] + (
+        [target] if target is not None and text_target else []
+    )
     with agree(comm, "opening the data"):
-        dataset = as_dataset(data)
+        dataset = as_dataset(data).with_default_types({name: pa.string() for name in text_columns})
     shard = read_shard(dataset, comm, columns)
     return Rows(shard.table, shard.first_row, shard.n_rows, comm)
 

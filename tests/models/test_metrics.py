@@ -265,6 +265,12 @@ def test_unseen_values_have_the_same_numbers_on_every_rank() -> None:
     assert [unseen for _, unseen in results] == [["c", "z"]] * 3
 
 
+def test_unseen_zeros_are_one_value_whoever_meets_which() -> None:
+    parts = [[-0.0], [0.0]]
+    results = run_ranks(2, lambda comm: number_labels(comm, pa.chunked_array([parts[comm.rank]]), [1, 2], target="y", first_row=0))
+    assert [(codes.tolist(), repr(unseen)) for codes, unseen in results] == [([2], "[0.0]")] * 2
+
+
 def test_too_many_unseen_values_in_all_ranks_together() -> None:
     _, errors = collect_ranks(
         2,

@@ -274,7 +274,7 @@ def test_evaluate_agrees_with_predict(size: int) -> None:
     ("target", "message"),
     [
         ([1.0] * 39 + [None], "target 'y' has a missing value in row 39"),
-        ([1.0] * 38 + [float("inf"), 1.0], "in row 38: expected a finite number"),
+        ([1.0] * 38 + [float("inf"), 1.0], "target 'y' has inf in row 38: expected a finite number"),
         (["1"] * 40, "target 'y': expected numbers, got string"),
     ],
 )

@@ -51,7 +51,7 @@ def number_labels(
         encoded = values.dictionary_encode()
         distinct = encoded.dictionary.to_pylist()
         known = {label: code for code, label in enumerate(classes)}
-        new = [label for label in distinct if label not in known]
+        new = [label + 0.0 if isinstance(label, float) else label for label in distinct if label not in known]  # -0.0 becomes 0.0
         check_unseen(new, target)
     unseen = sorted({label for part in comm.gather_objects(new, name="gather unseen classes") for label in part}, key=class_order)
     with agree(comm, "reading the target"):

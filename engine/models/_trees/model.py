@@ -111,7 +111,13 @@ class TreesModel(Model):
             check_missing_value_action(missing_value_action)
             threads = resolve_threads(check_option("num_threads", num_threads), group)
         agree_on_value(group, {**options, "missing_value_action": missing_value_action}, "options")
-        rows = read_rows(dataset, self._encoding, group, target=self._document["target"] if with_target else None)
+        rows = read_rows(
+            dataset,
+            self._encoding,
+            group,
+            target=self._document["target"] if with_target else None,
+            text_target=isinstance((self._document["classes"] or [None])[0], str),
+        )
         if missing_value_action == "error":
             refuse_missing(rows, list(self._encoding.sources))
         return rows, threads, options

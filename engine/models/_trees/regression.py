@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,6 +75,6 @@ class TreesRegression(TreesModel):
                 raise DataError(f"target {target!r}: expected numbers, got {column.type}")
             check_present(column, target, rows.first_row)
             actual = np.ascontiguousarray(numbers(column, target))
-            check_finite(actual, target, rows.first_row)
+            check_finite(actual, target, rows.first_row, most=math.inf)
         predictions = self._margins(rows, threads)[:, 0]
         return compute_regression_metrics(rows.comm, predictions, actual, options["metric"], rows.n_rows)
