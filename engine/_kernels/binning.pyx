@@ -116,13 +116,13 @@ def split_distinct(const double[::1] values, double[::1] out) -> int:
     return max(values.shape[0] - 1, 0)
 
 
-def bin_values(const double[::1] values, const double[::1] thresholds, code_t missing, code_t[::1] out, int num_threads):
+def bin_values(const double[::1] values, const double[::1] thresholds, int missing, code_t[::1] out, int num_threads):
     """``out[i]`` = number of ``thresholds`` (ascending) that are <= ``values[i]``; ``missing`` for NaN."""
     cdef Py_ssize_t i, n = values.shape[0]
     cdef Py_ssize_t m = thresholds.shape[0]
     if m == 0:
         for i in prange(n, nogil=True, num_threads=num_threads, schedule="static"):
-            out[i] = missing if isnan(values[i]) else 0
+            out[i] = <code_t> missing if isnan(values[i]) else 0
         return
     cdef const double* edges = &thresholds[0]
     cdef Py_ssize_t n_blocks = (n + LANES - 1) // LANES
