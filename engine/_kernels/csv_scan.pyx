@@ -170,8 +170,8 @@ def find_cut(const uint8_t[::1] data, int delimiter, int quote):
 def find_record(const uint8_t[::1] data, int delimiter, int quote, int64_t index=-1, int64_t n_fields=-1):
     """Walk the records of ``data``, which begins at a line start: ``(n_records, start, stop, fields)``.
 
-    Stops at record number ``index``, or at the first one whose number of fields is not ``n_fields`` (-1: no such condition). ``start`` is its
-    first byte, ``stop`` is just after its text (before the line end), ``fields`` how many it has, ``n_records`` how many whole ones came before.
+    Stops at record number ``index``, or at the first one whose number of fields is not ``n_fields`` (-1: no such condition). ``start`` is
+    its first byte, ``stop`` is just after its text (before the line end), ``fields`` how many it has, ``n_records`` how many came before.
     If none stops the walk, ``start`` is -1 and ``n_records`` counts all.
     """
     cdef int64_t state = LINE_START

@@ -6,7 +6,6 @@ its text, and ranks and pieces that parsed it as something else parse it again, 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ import pyarrow as pa
 from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.collectives.threads import resolve_threads
 from engine.data.csv_cuts import share_cuts
 from engine.data.csv_parse import ColumnPlan, ParsedPiece, parse_piece, read_text
 from engine.data.csv_text import CsvFile, CsvFormat, Piece, Progress, is_compressed, read_header, read_pieces
@@ -127,11 +127,12 @@ class _SegmentReader:
         self._files = files
         self._segments = segments
         self._form = form
-        self._n_threads = max(1, len(os.sched_getaffinity(0)) // comm.ranks_on_node)
+        self._n_threads = 1
 
     def read(self, plans: dict[str, ColumnPlan], on_bytes: Progress | None, *, keep: bool) -> tuple[pa.Table, int]:
         """Parse until every rank holds every column in the type that all values accept. Collective."""
         with agree(self._comm, "reading"):
+            self._n_threads = resolve_threads(None, self._comm)
             plans = self._sample(plans)
         plans = self._join(plans)
         parsed: list[ParsedPiece] = []

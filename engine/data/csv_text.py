@@ -26,7 +26,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How CSV text is written. Raises ``OptionError`` for a delimiter that is no single plain character."""
+    """How CSV text is written. Raises ``OptionError`` for a delimiter that is no single plain character, or a header that is no bool."""
 
     delimiter: str = ","
     header: bool = True
@@ -35,6 +35,8 @@ class CsvFormat:
     def __post_init__(self) -> None:
         if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
             raise OptionError(f"delimiter: expected one ASCII character other than a quote or a line end, got {self.delimiter!r}")
+        if not isinstance(self.header, bool):
+            raise OptionError(f"header: expected True or False, got {self.header!r}")
 
 
 class CsvFile(NamedTuple):

@@ -9,6 +9,7 @@ import base64
 import difflib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -181,7 +182,15 @@ def _cast_values(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArra
         return pc.if_else(column, "true", "false")
     if pa.types.is_fixed_size_binary(column.type):
         column = column.cast(pa.binary())
+    if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
+        column = pa.chunked_array([_list_of_view(chunk) for chunk in column.chunks], pa.list_(column.type.value_type))
     return column.cast(target, safe=not (pa.types.is_floating(target) or pa.types.is_nested(target)))
+
+
+def _list_of_view(view: pa.Array) -> pa.Array:
+    """A list view as a list; pyarrow's own cast gives invalid offsets where a value is null."""
+    ends = np.cumsum(pc.list_value_length(view).fill_null(0).to_numpy(), dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(np.append(np.int32(0), ends)), view.flatten(), mask=view.is_null())
 
 
 def named_type(name: str, given: object) -> pa.DataType:

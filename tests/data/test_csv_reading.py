@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.data import csv_text
 from engine.data.dataset import Dataset
 from engine.data.shard import read_shard
 from engine.errors import DataError, MissingFileError, OptionError, StorageError
@@ -108,6 +109,18 @@ def test_more_ranks_than_rows(tmp_path):
     assert sum(shard.table.num_rows == 0 for shard in shards) >= 5
 
 
+def test_the_number_of_threads_changes_nothing(tmp_path, monkeypatch):
+    path = write(tmp_path, "a,b\n" + "".join(f"0{i},{i / 8}\n" for i in range(300)) + "x,1\n" + "1,y\n" * 20)
+    tables = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("SAMESUM_NUM_THREADS", threads)
+        tables.append(joined(read_on(2, lambda: Dataset(path))).combine_chunks())
+    assert tables[0].equals(tables[1])
+    assert tables[0].schema.types == [pa.string(), pa.string()]
+    monkeypatch.setenv("SAMESUM_NUM_THREADS", "many")
+    raised_everywhere(lambda: Dataset(path), OptionError, "SAMESUM_NUM_THREADS", "'many'")
+
+
 def test_files_lie_end_to_end_in_listed_order(tmp_path):
     later = write(tmp_path, "b,a\nx,1\n", "1.csv")
     first = write(tmp_path, "a,b\n2.5,y", "2.csv")
@@ -170,6 +183,11 @@ def test_delimiters(tmp_path):
             Dataset("x.csv", delimiter=delimiter)
 
 
+def test_header_is_a_bool():
+    with pytest.raises(OptionError, match="header: expected True or False, got 'infer'"):
+        Dataset("x.csv", header="infer")
+
+
 def test_only_asked_columns_are_parsed(tmp_path):
     path = write(tmp_path, b"a,b,c\n1,\xff,3\n4,\xff,6\n")
     assert read_everywhere(lambda: Dataset(path), ["c", "a"]).to_pydict() == {"c": [3, 6], "a": [1, 4]}
@@ -213,6 +231,13 @@ def test_ragged_rows_in_compressed_files(tmp_path):
 def test_an_open_quote_is_suspected(tmp_path):
     path = write(tmp_path, 'a,b\n1,2\n"3,4\n5,6\n')
     raised_everywhere(lambda: Dataset(path), DataError, "line 3: expected 2 fields, got 1", "a quote may have been left open")
+
+
+def test_endless_records_are_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_text, "LONGEST_RECORD", 2000)
+    path = write(tmp_path, 'a,b\n1,2\n"3' + ",4\n" * 5000)
+    raised_everywhere(lambda: Dataset(path), DataError, f"{path}, line 3: expected records under 2 GiB; is a quote left open?")
+    raised_everywhere(lambda: Dataset(write(tmp_path, '"' + "a,b\n" * 5000)), DataError, "expected a header line, got none in the first")
 
 
 def test_bytes_that_are_not_utf8(tmp_path):

@@ -100,6 +100,17 @@ def test_head_takes_the_type_of_all_rows_once_known(tmp_path):
     assert dataset.head(2).to_pydict() == {"a": ["01", "01"]}
 
 
+def test_default_types_hold_where_the_user_says_nothing(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("a,b\n01,02\n03,04\n")
+    dataset = Dataset(path, column_types={"b": int})
+    defaults = dataset.with_default_types({"a": pa.string(), "b": pa.string()})
+    assert read_everywhere(lambda: defaults).to_pydict() == {"a": ["01", "03"], "b": [2, 4]}
+    assert dataset.to_table().to_pydict() == {"a": [1, 3], "b": [2, 4]}
+    table = Dataset({"a": [1]})
+    assert table.with_default_types({"a": pa.string()}).to_table().to_pydict() == {"a": [1]}
+
+
 def test_facts_are_read_once(path, monkeypatch):
     dataset = Dataset(path)
     read_shard(dataset, SerialComm())

@@ -149,6 +149,30 @@ def test_casts_keep_values():
     assert str(cast.column("day")[0]) == "2020-01-02 00:00:00"
 
 
+@pytest.mark.parametrize("make", [pa.ListViewArray.from_arrays, pa.LargeListViewArray.from_arrays])
+def test_list_views_become_lists(make):
+    # Out of order, overlapping, empty and null.
+    width = pa.int32() if make is pa.ListViewArray.from_arrays else pa.int64()
+    views = make(
+        pa.array([2, 0, 1, 0], width),
+        pa.array([2, 3, 0, 1], width),
+        pa.array([1, 2, 3, 4], pa.int16()),
+        mask=pa.array([False, False, False, True]),
+    )
+    for part in (views, views[1:], views[3:], views[:0]):
+        table = pa.table({"a": part})
+        cast = cast_table(table, pa.schema([("a", pa.list_(pa.float64()))]))
+        cast.validate(full=True)
+        assert cast.column("a").to_pylist() == part.to_pylist()
+
+
+def test_dictionaries_inside_lists_are_decoded():
+    codes = pa.ListArray.from_arrays(pa.array([0, 2, 3]), pa.array(["a", "b", "a"]).dictionary_encode())
+    table = pa.table({"a": codes, "empty": pa.array([None, None], pa.dictionary(pa.int8(), pa.string()))})
+    cast = cast_table(table, pa.schema([("a", pa.list_(pa.string())), ("empty", pa.string())]))
+    assert cast.to_pydict() == {"a": [["a", "b"], ["a"]], "empty": [None, None]}
+
+
 def test_casts_that_lose_are_errors():
     table = pa.table({"a": pa.array([b"\xff"])})
     with pytest.raises(DataError, match="column 'a': could not bring 'binary' to 'string'"):

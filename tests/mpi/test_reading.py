@@ -18,9 +18,7 @@ from tests.reading import use_small_pieces
 
 pytestmark = pytest.mark.mpi
 MUSHROOM = pathlib.Path(__file__).parents[2] / "examples" / "data" / "mushroom.csv"
-NASTY = (
-    b"\xef\xbb\xbf" + 'id,"te\nxt",n\r\n'.encode() + b"".join(b'%d,"a ""b""\n\r\n%d,",0%d\r' % (i, i, i) for i in range(200)) + b'7,5" x,NA'
-)
+NASTY = b"\xef\xbb\xbf" + b'id,"te\nxt",n\r\n' + b"".join(b'%d,"a ""b""\n\r\n%d,",0%d\r' % (i, i, i) for i in range(200)) + b'7,5" x,NA'
 
 
 @pytest.fixture
