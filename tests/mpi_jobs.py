@@ -43,9 +43,10 @@ def run_python(source: str, *, timeout: float = 60.0, **environment: str) -> Job
     return _run([sys.executable, "-c", source], timeout, environment)
 
 
-def run_ranks(n_ranks: int, source: str, *, timeout: float = 60.0, **environment: str) -> Job:
-    """Run ``source`` on ``n_ranks`` ranks by plain ``mpiexec python``, as users do."""
-    return _run([mpiexec(), "-n", str(n_ranks), sys.executable, "-c", source], timeout, environment)
+def run_ranks(n_ranks: int, source: str | list[str], *, timeout: float = 60.0, **environment: str) -> Job:
+    """Run ``source``, or Python with a list of arguments, on ``n_ranks`` ranks by plain ``mpiexec python``, as users do."""
+    arguments = ["-c", source] if isinstance(source, str) else source
+    return _run([mpiexec(), "-n", str(n_ranks), sys.executable, *arguments], timeout, environment)
 
 
 def _run(command: list[str], timeout: float, environment: dict[str, str]) -> Job:

@@ -12,11 +12,15 @@ Only the main thread calls MPI, but for an abort from another thread where MPI w
 
 from __future__ import annotations
 
+import array
 import atexit
 import contextlib
+import fcntl
 import mmap
 import os
+import stat
 import sys
+import termios
 import threading
 import time
 import traceback
@@ -30,6 +34,11 @@ ABORT_AFTER = 2.0
 """Seconds for which others are seen waiting before a rank on its way out aborts them."""
 LEAVE_WITHIN = 4.0
 """Seconds for which a rank that failed waits for the others to fail too."""
+
+READ_WITHIN = 1.0
+"""Seconds that a launcher gets to read a rank's last words before an abort."""
+FORWARD_TIME = 0.2
+"""Seconds that it gets to pass them on."""
 
 
 class Farewell:
@@ -115,6 +124,9 @@ class _Exit:
                 farewell.wait(self.mpi, failed=self.failed)
                 if farewell.watchdog is not None:
                     farewell.watchdog.stop()
+        if any(farewell.comm.Get_size() == self.mpi.COMM_WORLD.Get_size() for farewell in self.farewells):
+            # Under `python -m mpi4py` a failed rank aborts the others when MPI is finalised. All of them are here: no need, no noise.
+            getattr(self.mpi, "_set_abort_status", lambda status: None)(0)
 
 
 _installed: list[_Exit] = []
@@ -135,7 +147,25 @@ def install(mpi: Any, comm: Any, board: mmap.mmap) -> Farewell:
 def _abort(mpi: Any) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
+    _let_launcher_read()
     mpi.COMM_WORLD.Abort(1)
+
+
+def _let_launcher_read() -> None:
+    """Wait until the launcher has taken what this rank wrote: Hydra drops at an abort what it has not read yet."""
+    deadline = time.monotonic() + READ_WITHIN
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            while time.monotonic() < deadline and _unread_bytes(descriptor):
+                time.sleep(0.01)
+    time.sleep(FORWARD_TIME)
+
+
+def _unread_bytes(descriptor: int) -> int:
+    """Bytes in the pipe that ``descriptor`` writes to; ``OSError`` where it cannot be known."""
+    buffer = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, buffer)
+    return buffer[0] if stat.S_ISFIFO(os.fstat(descriptor).st_mode) else 0
 
 
 def _say(text: str) -> None:

@@ -187,7 +187,7 @@ def world() -> MPI.Intracomm:
 
 def library() -> str:
     """Name and version of the MPI library found, in one line."""
-    return MPI.Get_library_version().splitlines()[0].replace("\t", " ").strip(" \0,")
+    return " ".join(MPI.Get_library_version().splitlines()[0].partition(",")[0].strip("\0").split())
 
 
 def is_from_mpi4py(comm: object) -> bool:

@@ -61,6 +61,15 @@ def test_an_error_found_by_all_is_printed_once_without_a_traceback():
     assert job.seconds < WITHIN
 
 
+def test_an_error_found_by_all_is_as_quiet_under_the_runner_of_mpi4py(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"{START}\nmark()\nwith agree(comm, 'reading'):\n    raise DataError('bad')")
+    job = run_ranks(3, ["-m", "mpi4py", str(script)])
+    assert job.code == 1
+    assert job.err.strip() == "DataError: bad"
+    assert job.seconds < WITHIN
+
+
 def test_the_traceback_of_an_error_found_by_all_is_shown_for_debugging():
     job = run_ranks(2, f"{START}\nwith agree(comm, 'reading'):\n    raise DataError('bad')", SAMESUM_DEBUG="1")
     assert job.code == 1
