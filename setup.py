@@ -19,7 +19,8 @@ from setuptools import Extension, setup
 
 KERNELS = pathlib.Path("engine/_kernels")
 # No contraction to fused multiply-adds: the same operations must give the same bits on every x86-64 machine.
-COMPILE_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function"]
+OPTIMISATION = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]
+COMPILE_FLAGS = [*OPTIMISATION, "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function"]
 
 
 def compiler_has_openmp() -> bool:

@@ -70,7 +70,7 @@ def dispatched_features() -> str:
 def write_tables(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """The tables, from the seed alone: what to train on each, by name."""
     random = np.random.default_rng(SEED)
-    n_rows = 5000
+    n_rows = 2000
     wide = random.normal(size=(n_rows, 4))
     holes = np.where(random.random(n_rows) < 0.2, np.nan, wide[:, 0])
     words = random.choice(["", "a", "b", "é", "zz", None], n_rows)
@@ -84,8 +84,8 @@ def write_tables(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     amount = outliers * (wide[:, 1] + 0.5 * random.normal(size=n_rows))
     score = wide[:, 2] + 0.3 * random.normal(size=n_rows)
     three = np.array(["low", "middle", "high"])[np.digitize(score, [-0.5, 0.5])]
-    parquet.write_table(pa.table({**columns, "target": amount}), folder / "regression.parquet", row_group_size=700)
-    parquet.write_table(pa.table({**columns, "target": three}), folder / "three_classes.parquet", row_group_size=700)
+    parquet.write_table(pa.table({**columns, "target": amount}), folder / "regression.parquet", row_group_size=300)
+    parquet.write_table(pa.table({**columns, "target": three}), folder / "three_classes.parquet", row_group_size=300)
     parquet.write_table(pa.table({**columns, "target": three}).slice(0, 5), folder / "five_rows.parquet")
     classifier = "boosted_trees_classifier"
     return {
@@ -151,6 +151,7 @@ def write_result(runs: list[dict[str, Any]], *, failed: int) -> None:
         | {"python": platform.python_version()},
         "runs": runs,
     }
+    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
