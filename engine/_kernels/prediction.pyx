@@ -50,12 +50,13 @@ def predict_margins(
 
     ``matrix``: [n, n_columns], NaN where missing; trees as in ``TreeEnsemble``; ``out``: [n, n_outputs].
     """
-    cdef Py_ssize_t block, n = matrix.shape[0]
+    cdef Py_ssize_t block, n_blocks = (matrix.shape[0] + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK
     check_shapes(matrix, kind, column, out.shape[0])
     cdef PackedTrees packed = PackedTrees(tree_start, kind, column, threshold, missing_yes, yes, no)
     cdef const Tree* trees = packed.trees
     cdef Py_ssize_t n_trees = packed.n_trees
-    for block in prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
+    num_threads = useful_threads(num_threads, n_blocks)
+    for block in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
         add_margins(matrix, base_score, trees, n_trees, value, out, block * ROWS_PER_BLOCK)
 
 
@@ -72,12 +73,13 @@ def predict_leaves(
     int num_threads,
 ):
     """``out[i, t]`` = number, within tree t, of the leaf that row i reaches. ``matrix``: [n, n_columns]; ``out``: [n, n_trees]."""
-    cdef Py_ssize_t block, n = matrix.shape[0]
+    cdef Py_ssize_t block, n_blocks = (matrix.shape[0] + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK
     check_shapes(matrix, kind, column, out.shape[0])
     cdef PackedTrees packed = PackedTrees(tree_start, kind, column, threshold, missing_yes, yes, no)
     cdef const Tree* trees = packed.trees
     cdef Py_ssize_t n_trees = packed.n_trees
-    for block in prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
+    num_threads = useful_threads(num_threads, n_blocks)
+    for block in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
         store_leaves(matrix, trees, n_trees, out, block * ROWS_PER_BLOCK)
 
 
@@ -89,6 +91,7 @@ def fill_probabilities(const double[:, ::1] margins, double[:, ::1] out, int num
     cdef Py_ssize_t i, n = margins.shape[0]
     if out.shape[0] != n or out.shape[1] != (2 if margins.shape[1] == 1 else margins.shape[1]):
         raise ValueError(f"expected room for {n} rows of probabilities, got {out.shape[0]} x {out.shape[1]}")
+    num_threads = useful_threads(num_threads, (n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK)
     if margins.shape[1] == 1:
         for i in prange(n, nogil=True, num_threads=num_threads, schedule="static"):
             out[i, 1] = samesum_sigmoid(margins[i, 0])
@@ -96,6 +99,11 @@ def fill_probabilities(const double[:, ::1] margins, double[:, ::1] out, int num
     else:
         for i in prange(n, nogil=True, num_threads=num_threads, schedule="static"):
             softmax(margins, out, i)
+
+
+cdef inline int useful_threads(int num_threads, Py_ssize_t n_blocks) noexcept nogil:
+    """As many threads as have a block to work on: on one row, starting a second takes fifty times as long as the walk."""
+    return <int> max(1, min(<Py_ssize_t> num_threads, n_blocks))
 
 
 cdef int check_shapes(const double[:, ::1] matrix, const uint8_t[::1] kind, const int32_t[::1] column, Py_ssize_t n_out) except -1:
