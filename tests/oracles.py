@@ -106,7 +106,9 @@ def naive_answers(column: NDArray[np.float64], is_category: bool, threshold: flo
     return np.asarray(np.where(np.isnan(column), missing_yes, column < threshold))
 
 
-def naive_gain(yes: NDArray[np.bool_], g: NDArray[np.float64], h: NDArray[np.float64], *, reg_lambda: float, min_child_weight: float) -> float:
+def naive_gain(
+    yes: NDArray[np.bool_], g: NDArray[np.float64], h: NDArray[np.float64], *, reg_lambda: float, min_child_weight: float
+) -> float:
     """The second-order gain of parting rows by ``yes``; minus infinity where a child is empty or too light."""
     if yes.all() or not yes.any() or min(math.fsum(h[yes]), math.fsum(h[~yes])) < min_child_weight:
         return -math.inf

@@ -189,7 +189,9 @@ def test_squares_against_python(y: list[float], num_threads: int) -> None:
     for value, target in zip(values, y, strict=True):
         assert value * unit == pytest.approx(0.5 - target, abs=unit)
     assert (sums["g"], sums["abs_g"], sums["max_g"]) == (sum(values), sum(map(abs, values)), max(map(abs, values), default=0))
-    assert sums["loss"] * 2.0 ** (2 * exponent - 50) == pytest.approx(math.fsum((0.5 - v) ** 2 for v in y), rel=1e-9, abs=len(y) * unit**2 * ONE)
+    assert sums["loss"] * 2.0 ** (2 * exponent - 50) == pytest.approx(
+        math.fsum((0.5 - v) ** 2 for v in y), rel=1e-9, abs=len(y) * unit**2 * ONE
+    )
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])

@@ -1,0 +1,249 @@
+"""Histogram kernels: every lane against naive sums, for any nodes, chunks, threads and ranks."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from engine._kernels.histogram import CHUNK_ROWS, build_histograms, cut_chunks, gather_gradients, sum_gradients
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engine.collectives.exact import limbs_to_int
+from engine.encode.bins import group_columns, interleave_groups
+from tests.oracles import naive_histogram
+
+ONE = 2**50
+LANES = {"pairs": (0, 0, 0), "shifted pairs": (7, 9, 0), "packed": (36, 35, 32), "constant": (21, 0, 17)}
+
+
+@dataclass
+class Table:
+    """Codes of narrow and wide columns."""
+
+    narrow: NDArray[np.uint8]
+    wide: NDArray[np.uint16]
+    n_codes: list[int]
+
+    @classmethod
+    def random(cls, seed: int, n_rows: int, narrow_codes: list[int], wide_codes: list[int]) -> Table:
+        rng = np.random.default_rng(seed)
+        narrow = np.array([rng.integers(0, c, n_rows) for c in narrow_codes], dtype=np.uint8).reshape(len(narrow_codes), n_rows)
+        wide = np.array([rng.integers(0, c, n_rows) for c in wide_codes], dtype=np.uint16).reshape(len(wide_codes), n_rows)
+        return cls(narrow, wide, [*narrow_codes, *wide_codes])
+
+    def rows(self, part: slice) -> Table:
+        return Table(np.ascontiguousarray(self.narrow[:, part]), np.ascontiguousarray(self.wide[:, part]), self.n_codes)
+
+    def naive(self, pairs: list[tuple[int, int]], nodes: list[list[int]]) -> list[list[list[int]]]:
+        """[node][code of any column] -> [g, h]"""
+        columns = [*self.narrow.tolist(), *self.wide.tolist()]
+        return [
+            [pair for column, n in zip(columns, self.n_codes, strict=True) for pair in naive_histogram(column, pairs, rows, n)]
+            for rows in nodes
+        ]
+
+
+def random_gradients(seed: int, n_rows: int, *, constant: bool = False) -> NDArray[np.int64]:
+    rng = np.random.default_rng(seed)
+    g = rng.integers(-ONE, ONE + 1, (n_rows, 1))
+    h = rng.integers(0, ONE + 1, (n_rows, 1)) >> rng.integers(0, 51, (n_rows, 1))
+    gh = g if constant else np.concatenate([g, h], axis=1)
+    gh.flags.writeable = False
+    return gh
+
+
+def frozen(array: NDArray) -> NDArray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def gather(
+    gh: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], *, first_row: int = 0, key: int = 5, num_threads: int = 1
+) -> tuple[NDArray[np.int64], list[tuple[int, int]], NDArray[np.int64]]:
+    """The gathered words, the sums of g and h of each node, and the chunks; node k holds places bounds[k] to bounds[k + 1]."""
+    g_shift, h_shift, h_bits = LANES[lane]
+    begin, end = np.array(bounds[:-1], dtype=np.int64), np.array(bounds[1:], dtype=np.int64)
+    chunks = cut_chunks(frozen(begin), frozen(end))
+    packed = np.full(len(gh) * (1 if h_bits else 2), -7, dtype=np.int64)
+    sums = np.zeros((len(begin), 4), dtype=np.int64)
+    gather_gradients(frozen(gh), frozen(rows), frozen(chunks), first_row, key, g_shift, h_shift, h_bits, packed, sums, num_threads)
+    again = np.zeros_like(sums)
+    sum_gradients(frozen(gh), frozen(rows), frozen(chunks), again, num_threads)
+    assert again.tolist() == sums.tolist() or lane == "constant"
+    totals = [(limbs_to_int(*limbs[:2]), limbs_to_int(*limbs[2:])) for limbs in sums.tolist()]
+    assert totals == [(limbs_to_int(*limbs[:2]), limbs_to_int(*limbs[2:])) for limbs in again.tolist()]
+    return packed, totals, chunks
+
+
+def unpack(packed: NDArray[np.int64], lane: str) -> list[tuple[int, int]]:
+    """The (g, h) of every word."""
+    h_bits = LANES[lane][2]
+    if h_bits == 0:
+        return [tuple(pair) for pair in packed.reshape(-1, 2).tolist()]
+    return [(word >> h_bits, word & ((1 << h_bits) - 1)) for word in packed.tolist()]
+
+
+def build(
+    table: Table, packed: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], chunks: NDArray[np.int64], n_nodes: int, num_threads: int
+) -> list[list[list[int]]]:
+    n_rows, n_narrow = table.narrow.shape[1], len(table.narrow)
+    starts = np.concatenate([[0], np.cumsum(table.n_codes)]).astype(np.int64)
+    base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
+    group_start = group_columns(n_narrow)
+    out = np.zeros((n_nodes * int(starts[-1]), 2), dtype=np.int64)
+    build_histograms(
+        frozen(interleave_groups(table.narrow, group_start, num_threads=1)), frozen(group_start), frozen(table.wide), frozen(rows),
+        frozen(chunks), frozen(packed), LANES[lane][2], n_rows, base[:n_narrow], stride[:n_narrow],
+        np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:], out, num_threads,
+    )  # fmt: skip
+    return out.reshape(n_nodes, int(starts[-1]), 2).tolist()
+
+
+def histograms(
+    table: Table, gh: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], *, first_row: int = 0, num_threads: int = 1
+) -> list[list[list[int]]]:
+    packed, _, chunks = gather(gh, lane, rows, bounds, first_row=first_row, num_threads=num_threads)
+    return build(table, packed, lane, rows, chunks, len(bounds) - 1, num_threads)
+
+
+def test_histogram_by_hand() -> None:
+    table = Table(np.array([[0, 1, 1]], dtype=np.uint8), np.array([[300, 2, 300]], dtype=np.uint16), [2, 301])
+    gh = np.array([[5, 1], [-7, 2], [9, 3]])
+    hist = histograms(table, gh, "pairs", np.array([2, 0, 1], dtype=np.uint32), [0, 2, 3])
+    assert hist[0][:2] == [[5, 1], [9, 3]]
+    assert hist[1][:2] == [[0, 0], [-7, 2]]
+    assert hist[0][2 + 300] == [14, 4]
+    assert hist[1][2 + 2] == [-7, 2]
+    assert hist[0][2 + 2] == [0, 0]
+
+
+def test_chunks_cut_every_node_alone() -> None:
+    begin, end = np.array([0, 10, 10]), np.array([10, 10, 10 + 2 * CHUNK_ROWS + 1])
+    cut = 10 + CHUNK_ROWS
+    assert cut_chunks(begin, end).tolist() == [[0, 0, 10], [2, 10, cut], [2, cut, cut + CHUNK_ROWS], [2, cut + CHUNK_ROWS, end[2]]]
+    assert cut_chunks(begin[:0], end[:0]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("lane", LANES)
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), n_rows=st.integers(1, 60), wide=st.booleans(), cuts=st.lists(st.integers(0, 60), max_size=4))
+def test_histograms_are_the_naive_twins(lane: str, seed: int, n_rows: int, wide: bool, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    table = Table.random(seed, n_rows, [256, *rng.integers(1, 6, rng.integers(0, 18))], [257, 400][: 2 * wide])
+    gh = random_gradients(seed, n_rows, constant=lane == "constant")
+    rows = rng.permutation(n_rows).astype(np.uint32)
+    bounds = [0, *sorted(min(cut, n_rows) for cut in cuts), n_rows]
+    packed, totals, chunks = gather(gh, lane, rows, bounds)
+    words = unpack(packed, lane)
+    by_row = dict(zip(rows.tolist(), words, strict=True))
+    g_shift, h_shift, _ = LANES[lane]
+    for row, (g, h) in by_row.items():
+        full_g, full_h = int(gh[row, 0]), 1 if lane == "constant" else int(gh[row, 1])
+        assert g in (full_g >> g_shift, -(-full_g >> g_shift))
+        assert h in (full_h >> h_shift, -(-full_h >> h_shift))
+        assert (h > 0) == (full_h > 0)
+    nodes = [rows[a:b].tolist() for a, b in itertools.pairwise(bounds)]
+    pairs = [(int(gh[r, 0]), 1 if lane == "constant" else int(gh[r, 1])) for r in range(n_rows)]
+    assert totals == [(sum(pairs[r][0] for r in node), sum(pairs[r][1] for r in node)) for node in nodes]
+    expected = table.naive([by_row[r] for r in range(n_rows)], nodes)
+    assert build(table, packed, lane, rows, chunks, len(nodes), 1) == expected
+    assert build(table, packed, lane, rows, chunks, len(nodes), 2) == expected
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_large_nodes_use_local_histograms_and_give_the_same_sums(lane: str) -> None:
+    n_rows = 2 * CHUNK_ROWS + 5000
+    table = Table.random(1, n_rows, [256, 3, 1, 200, *[17] * 16], [1000])
+    gh = random_gradients(2, n_rows, constant=lane == "constant")
+    rows = np.random.default_rng(3).permutation(n_rows).astype(np.uint32)
+    bounds = [0, 400, CHUNK_ROWS + 1000, CHUNK_ROWS + 1000, n_rows]
+    hist = histograms(table, gh, lane, rows, bounds)
+    assert histograms(table, gh, lane, rows, bounds, num_threads=3) == hist
+    words = np.array(unpack(gather(gh, lane, rows, bounds)[0], lane))
+    starts = np.cumsum([0, *table.n_codes])
+    for node, (a, b) in enumerate(itertools.pairwise(bounds)):
+        for j, codes in enumerate([*table.narrow, *table.wide]):
+            expected = np.zeros((table.n_codes[j], 2), dtype=np.int64)
+            np.add.at(expected, codes[rows[a:b]], words[a:b])
+            assert hist[node][starts[j] : starts[j + 1]] == expected.tolist(), (node, j)
+
+
+@pytest.mark.parametrize("lane", [lane for lane in LANES if lane != "pairs"])  # which are for sums below 2**62
+def test_no_lane_overflows_where_all_gradients_are_largest(lane: str) -> None:
+    n_rows = 70_000
+    table = Table(np.zeros((2, n_rows), dtype=np.uint8), np.zeros((1, n_rows), dtype=np.uint16), [1, 256, 300])
+    g_shift, h_shift, _ = LANES[lane]
+    for sign in (1, -1):
+        gh = np.full((n_rows, 1 if lane == "constant" else 2), ONE)
+        gh[:, 0] *= sign
+        everything = np.empty(0, dtype=np.uint32)
+        hist = histograms(table, gh, lane, everything, [0, n_rows])
+        expected = [n_rows * (sign * ONE >> g_shift), n_rows if lane == "constant" else n_rows * (ONE >> h_shift)]
+        for place in (0, 1, 257):
+            assert hist[0][place] == expected
+        just_below = gh - sign
+        hist = histograms(table, just_below, lane, everything, [0, n_rows])
+        assert abs(hist[0][0][0] - expected[0]) <= n_rows
+        assert hist[0][0] == hist[0][1] == hist[0][257]
+
+
+@pytest.mark.parametrize("lane", LANES)
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 90), num_threads=st.sampled_from([1, 2]))
+def test_any_placement_of_the_rows_gives_the_same_sums(lane: str, seed: int, cut: int, num_threads: int) -> None:
+    """Two ranks add up to one, whatever order each holds its rows in: rounding depends on the global id of a row alone."""
+    n_rows, first_row = 90, 12345
+    rng = np.random.default_rng(seed)
+    table = Table.random(seed, n_rows, [256, 9, 2], [400])
+    gh = random_gradients(seed, n_rows, constant=lane == "constant")
+    whole = histograms(table, gh, lane, np.empty(0, dtype=np.uint32), [0, n_rows], first_row=first_row)
+    parts = []
+    for part in (slice(0, cut), slice(cut, n_rows)):
+        size = part.stop - part.start
+        rows = rng.permutation(size).astype(np.uint32)
+        hist = histograms(table.rows(part), gh[part], lane, rows, [0, size], first_row=first_row + part.start, num_threads=num_threads)
+        parts.append(np.array(hist))
+    assert (parts[0] + parts[1]).tolist() == whole
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_rounding_keeps_no_bias(constant: bool) -> None:
+    """Equal gradients between two lane values must come out at their mean over many rows, and over every fourth row."""
+    n_rows = 1 << 16
+    lane = "constant" if constant else "packed"
+    g_shift, h_shift, _ = LANES[lane]
+    for fraction in (0.1, 0.5, 0.9):
+        gh = np.empty((n_rows, 1 if constant else 2), dtype=np.int64)
+        gh[:, 0] = int((20 + fraction) * 2**g_shift)
+        gh[:, 1:] = int((40 + fraction) * 2**h_shift)
+        for key in (0, 2**63, 2**64 - 1):
+            packed, _, _ = gather(gh, lane, np.empty(0, dtype=np.uint32), [0, n_rows], first_row=99, key=key)
+            words = np.array(unpack(packed, lane))
+            for step in (1, 4, 1000):
+                n = len(words[::step])
+                tolerance = 4 * np.sqrt(0.25 / n)
+                assert abs(words[::step, 0].mean() - 20 - fraction) < tolerance
+                assert constant or abs(words[::step, 1].mean() - 40 - fraction) < tolerance
+
+
+def test_trees_round_differently() -> None:
+    gh = random_gradients(1, 1000)
+    first, second = (gather(gh, "packed", np.empty(0, dtype=np.uint32), [0, 1000], key=key)[0] for key in (1, 2))
+    assert (first != second).mean() > 0.3
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_no_rows_and_no_columns(lane: str) -> None:
+    rows = np.empty(0, dtype=np.uint32)
+    gh = np.empty((0, 1 if lane == "constant" else 2), dtype=np.int64)
+    empty = Table.random(0, 0, [3, 256], [300])
+    assert np.array(histograms(empty, gh, lane, rows, [0, 0, 0])).tolist() == np.zeros((2, 559, 2)).tolist()
+    bare = Table.random(0, 3, [], [])
+    gh = random_gradients(1, 3, constant=lane == "constant")
+    assert histograms(bare, gh, lane, np.arange(3, dtype=np.uint32), [0, 1, 3], num_threads=2) == [[], []]
+    assert cut_chunks(np.array([0]), np.array([0])).shape == (0, 3)

@@ -1,0 +1,101 @@
+"""The partition kernel: stable, for codes of both widths, categories and missing values."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from engine._kernels.histogram import CHUNK_ROWS, cut_chunks
+from engine._kernels.partition import partition_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def frozen(values: object, dtype: type) -> np.ndarray:
+    array = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array
+
+
+def partition(rows, bounds, narrow, wide, questions, num_threads=1):
+    """Rows after partitioning and the yes rows of each node; ``questions``: (is_wide, position, low, high, missing) of each node."""
+    rows = np.array(rows, dtype=np.uint32)
+    begin, end = frozen(bounds[:-1], np.int64), frozen(bounds[1:], np.int64)
+    is_wide, position, low, high, missing = zip(*questions, strict=True)
+    n_yes = np.zeros(len(begin), dtype=np.int64)
+    partition_rows(
+        rows, np.empty_like(rows), frozen(cut_chunks(begin, end), np.int64), narrow, wide, frozen(is_wide, np.uint8),
+        frozen(position, np.int32), frozen(low, np.int32), frozen(high, np.int32), frozen(missing, np.int32), n_yes, num_threads,
+    )  # fmt: skip
+    return rows.tolist(), n_yes.tolist()
+
+
+def naive_partition(rows, bounds, narrow, wide, questions):
+    out, n_yes = list(rows), []
+    for (a, b), (is_wide, position, low, high, missing) in zip(itertools.pairwise(bounds), questions, strict=True):
+        codes = (wide if is_wide else narrow)[position]
+        answers = [low <= codes[r] <= high or codes[r] == missing for r in rows[a:b]]
+        yes = [r for r, answer in zip(rows[a:b], answers, strict=True) if answer]
+        out[a:b] = yes + [r for r, answer in zip(rows[a:b], answers, strict=True) if not answer]
+        n_yes.append(len(yes))
+    return out, n_yes
+
+
+def test_partition_by_hand() -> None:
+    narrow = frozen([[0, 1, 2, 3, 4, 255]], np.uint8)
+    wide = frozen([[0, 0, 1, 300, 65534, 300]], np.uint16)
+    rows = [5, 4, 3, 2, 1, 0]
+    # up to 2; up to 2 and missing (255); the category 2; and in wide columns the category 300, or 0 and missing
+    assert partition(rows, [0, 6], narrow, wide, [(0, 0, 0, 2, -1)]) == ([2, 1, 0, 5, 4, 3], [3])
+    assert partition(rows, [0, 6], narrow, wide, [(0, 0, 0, 2, 255)]) == ([5, 2, 1, 0, 4, 3], [4])
+    assert partition(rows, [0, 6], narrow, wide, [(0, 0, 2, 2, -1)]) == ([2, 5, 4, 3, 1, 0], [1])
+    assert partition(rows, [0, 6], narrow, wide, [(1, 0, 300, 300, -1)]) == ([5, 3, 4, 2, 1, 0], [2])
+    assert partition(rows, [0, 6], narrow, wide, [(1, 0, 0, 0, 65534)]) == ([4, 1, 0, 5, 3, 2], [3])
+    # two nodes and an empty one between them
+    questions = [(0, 0, 0, 2, -1), (0, 0, 0, 2, -1), (1, 0, 0, 0, -1)]
+    assert partition(rows, [0, 3, 3, 6], narrow, wide, questions) == ([5, 4, 3, 1, 0, 2], [0, 0, 2])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_rows=st.integers(0, 50),
+    cuts=st.lists(st.integers(0, 50), max_size=3),
+    num_threads=st.sampled_from([1, 2]),
+)
+def test_partition_is_the_naive_twins(seed: int, n_rows: int, cuts: list[int], num_threads: int) -> None:
+    rng = np.random.default_rng(seed)
+    narrow = frozen(rng.integers(0, 6, (2, n_rows)), np.uint8)
+    wide = frozen(rng.integers(0, 6, (2, n_rows)) * 13000, np.uint16)
+    rows = rng.permutation(n_rows).tolist()
+    bounds = [0, *sorted(min(cut, n_rows) for cut in cuts), n_rows]
+    questions = []
+    for _ in bounds[1:]:
+        is_wide, low = rng.integers(2), rng.integers(0, 6)
+        high, missing = rng.integers(low, 6), rng.choice([-1, 5])
+        scale = 13000 if is_wide else 1
+        questions.append((is_wide, rng.integers(2), low * scale, high * scale, max(missing * scale, -1)))
+    assert partition(rows, bounds, narrow, wide, questions, num_threads) == naive_partition(rows, bounds, narrow, wide, questions)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_chunks_of_a_large_node_are_joined_in_order(num_threads: int) -> None:
+    n_rows = 3 * CHUNK_ROWS + 17
+    rng = np.random.default_rng(1)
+    narrow = frozen(rng.integers(0, 3, (1, n_rows)), np.uint8)
+    wide = np.empty((0, n_rows), dtype=np.uint16)
+    rows = rng.permutation(n_rows)
+    bounds = [0, 5, n_rows - 3, n_rows]
+    out, n_yes = partition(rows, bounds, narrow, wide, [(0, 0, 0, 1, -1)] * 3, num_threads)
+    for (a, b), count in zip(itertools.pairwise(bounds), n_yes, strict=True):
+        answers = narrow[0][rows[a:b]] <= 1
+        assert out[a:b] == [*rows[a:b][answers].tolist(), *rows[a:b][~answers].tolist()]
+        assert count == answers.sum()
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(0, 255, 4), (300, 300, 0)])
+def test_all_yes_and_all_no(low: int, high: int, expected: int) -> None:
+    narrow = frozen([[0, 100, 200, 255]], np.uint8)
+    out, n_yes = partition([3, 1, 0, 2], [0, 4], narrow, np.empty((0, 4), dtype=np.uint16), [(0, 0, low, high, -1)])
+    assert out == [3, 1, 0, 2]
+    assert n_yes == [expected]
