@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -49,8 +50,24 @@ def run_ranks(n_ranks: int, source: str | list[str], *, timeout: float = 60.0, *
     return _run([mpiexec(), "-n", str(n_ranks), sys.executable, *arguments], timeout, environment)
 
 
+def left_in_shared_memory() -> set[pathlib.Path]:
+    """The segments of MPI libraries in /dev/shm."""
+    return {path for pattern in ("mpich_shm_*", "sm_segment.*") for path in pathlib.Path("/dev/shm").glob(pattern)}
+
+
+def remove_segments(left: set[pathlib.Path]) -> None:
+    """Remove segments that no process maps: MPI libraries leave theirs behind when a job aborts, and shared memory is small."""
+    maps = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            maps.append(path.read_text())
+    for path in left:
+        if not any(str(path) in text for text in maps):
+            path.unlink(missing_ok=True)
+
+
 def _run(command: list[str], timeout: float, environment: dict[str, str]) -> Job:
-    began = time.time()
+    began, before = time.time(), left_in_shared_memory()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(**environment)
     ) as process:
@@ -60,5 +77,8 @@ def _run(command: list[str], timeout: float, environment: dict[str, str]) -> Job
             process.terminate()  # which a launcher passes on to its ranks, unlike a kill
             out, err = process.communicate(timeout=20)
             raise AssertionError(f"the job did not end within {timeout} s; it wrote\n{out}\n{err}") from None
+    ended = time.time()
     moments = [float(moment) for moment in re.findall(r"moment=([\d.]+)", out)]
-    return Job(process.returncode, out, err, time.time() - max([began, *moments]))
+    if process.returncode:
+        remove_segments(left_in_shared_memory() - before)
+    return Job(process.returncode, out, err, ended - max([began, *moments]))
