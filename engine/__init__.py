@@ -19,7 +19,7 @@ _MODULE_OF = {
 }
 _MODULES = {"errors", *_TOOLKITS}
 
-__all__ = ["Dataset", "boosted_trees_classifier", "boosted_trees_regression", "errors", "load_model"]  # noqa: F822
+__all__ = ["Dataset", "boosted_trees_classifier", "boosted_trees_regression", "errors", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

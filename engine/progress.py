@@ -44,10 +44,15 @@ class ProgressTable:
         self._has_header = False
         self._last_print = clock()
 
-    def stage(self, description: str, total: int | None = None) -> None:
-        """Show on the bar what is being done now, of ``total`` steps if that is known; nothing in a pipe."""
+    def stage(self, description: str, total: int | None = None, *, in_bytes: bool = False) -> None:
+        """Show on the bar what is being done now, of ``total`` steps or bytes if that is known; nothing in a pipe."""
         if self._bar is not None:
-            self._bar.stage(description, total)
+            self._bar.stage(description, total, in_bytes=in_bytes)
+
+    def advance(self, steps: int) -> None:
+        """Tell the bar that some steps of the stage are done."""
+        if self._bar is not None:
+            self._bar.advance(steps)
 
     def preamble(self, lines: Iterable[str]) -> None:
         """Print lines above the table and what will head it; on a terminal the bar turns to training."""
@@ -58,8 +63,7 @@ class ProgressTable:
     def row(self, values: Mapping[str, Any]) -> None:
         """Take the next row: show it if it is one of those shown, else keep it in case it is the last."""
         self._n_rows += 1
-        if self._bar is not None:
-            self._bar.advance()
+        self.advance(1)
         if is_shown(self._n_rows) or self._clock() - self._last_print >= SILENCE:
             self._print_row(values)
         else:
@@ -149,12 +153,12 @@ class Bar:
         self._progress: Any = None
         self._task: Any = None
 
-    def stage(self, description: str, total: int | None) -> None:
+    def stage(self, description: str, total: int | None, *, in_bytes: bool = False) -> None:
         """Begin a stage: a new bar in place of the last one; without a ``total`` it only shows that time passes."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.close()
-        count = [MofNCompleteColumn()] if total is not None else []
+        count = [] if total is None else [DownloadColumn()] if in_bytes else [MofNCompleteColumn()]
         # standard output and error go through the console too, so a warning does not break into the bar
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), *count, TimeElapsedColumn(), console=self._console, transient=True
@@ -162,10 +166,10 @@ class Bar:
         self._task = self._progress.add_task(description, total=total)
         self._progress.start()
 
-    def advance(self) -> None:
-        """One step of the stage is done."""
+    def advance(self, steps: int) -> None:
+        """Some steps of the stage are done."""
         if self._progress is not None:
-            self._progress.advance(self._task)
+            self._progress.advance(self._task, steps)
 
     def print(self, line: str) -> None:
         """Print a line as it is, above the bar."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.encode.encoding import EncodedColumn, Encoding, SourceType, item_name
+from engine.encode.encoding import ColumnKind, EncodedColumn, Encoding, SourceType, item_name
 from engine.encode.features import as_text, is_list, list_entries, map_entries, single_chunk, source_type
 from engine.errors import DataError
 
@@ -67,7 +67,7 @@ def encode_source(name: str, kind: SourceType, arrow: pa.DataType, items: list[s
         if len(items) > 1:
             raise DataError(f"column {name!r}: expected vectors of one length, got lengths {', '.join(map(str, items[:5]))}")
         length = items[0] if items else 0
-        element = "integer" if pa.types.is_integer(arrow.value_type) else "float"
+        element: ColumnKind = "integer" if pa.types.is_integer(arrow.value_type) else "float"
         return [EncodedColumn(item_name(name, kind, i), name, element, item=i) for i in range(int(length or 0))]
     return [EncodedColumn(name, name, "integer" if kind == "int" else "float")]
 

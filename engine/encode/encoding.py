@@ -41,6 +41,15 @@ class Encoding:
     sources: dict[str, SourceType]  # feature columns in the order of the data
     columns: tuple[EncodedColumn, ...]
 
+    @property
+    def unpacked_features(self) -> list[str]:
+        """Features with vectors and maps taken apart, ``name[0]`` and ``name[key]``; strings and lists stay one."""
+        names: dict[str, None] = {}
+        for column in self.columns:
+            apart = self.sources[column.source] in ("vector", "dict")
+            names[f"{column.source}[{column.item}]" if apart else column.source] = None
+        return list(names)
+
     def values(self, table: pa.Table) -> Iterator[Floats]:
         """Every encoded column of ``table``, in order: [n_rows] float64, NaN where missing, -1 for an unseen category.
 

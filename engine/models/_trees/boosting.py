@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine._kernels.exact import hash_counters
+from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.threads import resolve_threads, useful_threads
 from engine.data.dataset import as_dataset
@@ -20,7 +21,6 @@ from engine.encode.categories import all_missing, fit_encoding
 from engine.encode.encoding import Encoding
 from engine.encode.features import select_features
 from engine.encode.labels import encode_classes, encode_numbers
-from engine.collectives.agree import agree
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import GrownTree, GrowthOptions, assemble
@@ -71,8 +71,7 @@ def train_boosted_trees(
     """Train on all ranks' rows; collective. ``options``: the mathematical ones, checked. Raises :class:`DataError` on every rank."""
     clock = Stopwatch()
     threads = resolve_threads(num_threads, comm)
-    table.stage("Reading")
-    shard, names = read_columns(data, target, features, comm)
+    shard, names = read_columns(data, target, features, comm, table)
     clock.lap("reading")
     table.stage("Encoding")
     rows = encode_rows(shard, names, target, task=task, options=options, num_threads=threads, comm=comm)
@@ -95,12 +94,16 @@ def train_boosted_trees(
     )
 
 
-def read_columns(data: Any, target: str, features: list[str] | None, comm: Communicator) -> tuple[Shard, list[str]]:
+def read_columns(
+    data: Any, target: str, features: list[str] | None, comm: Communicator, table: ProgressTable
+) -> tuple[Shard, list[str]]:
     """This rank's rows of the target and the feature columns, and the features' names; collective."""
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
         names = select_features(dataset.columns, target, features)
-    return read_shard(dataset, comm, [*names, target]), names
+        # ranks read about equally much, and the bar shows rank 0's part
+        table.stage("Reading", dataset.input_bytes // comm.size, in_bytes=True)
+    return read_shard(dataset, comm, [*names, target], on_bytes=table.advance), names
 
 
 def encode_rows(
@@ -111,15 +114,17 @@ def encode_rows(
     counts: list[int] | None = None
     objective: Objective
     num_threads = useful_threads(num_threads, shard.table.num_rows * len(features))
-    shared = {"n_rows": shard.n_rows, "num_threads": num_threads, "comm": comm}
     column = shard.table.column(target)
     if task == "classifier":
         labels = encode_classes(column, target=target, first_row=shard.first_row, comm=comm)
         classes, counts = labels.classes, labels.counts
-        many = len(classes) > 2
-        objective = SoftmaxLoss(labels.codes, n_classes=len(classes), **shared) if many else LogisticLoss(labels.codes, **shared)
+        if len(classes) > 2:
+            objective = SoftmaxLoss(labels.codes, n_classes=len(classes), n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
+        else:
+            objective = LogisticLoss(labels.codes, n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
     else:
-        objective = SquaredError(encode_numbers(column, target=target, first_row=shard.first_row, comm=comm), **shared)
+        y = encode_numbers(column, target=target, first_row=shard.first_row, comm=comm)
+        objective = SquaredError(y, n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
     table = shard.table.select(features)
     warn_all_missing(table, features, comm)
     encoding = fit_encoding(table, features, comm)
@@ -180,9 +185,7 @@ def describe(rows: Rows, n_features: int, task: Task) -> list[str]:
     if rows.classes is not None:
         counts["Number of classes"] = len(rows.classes)
     counts["Number of feature columns" if task == "classifier" else "Number of features"] = n_features
-    counts["Number of unpacked features"] = len([c for c in rows.encoding.columns if c.kind != "indicator"]) + len(
-        {c.source for c in rows.encoding.columns if c.kind == "indicator"}
-    )
+    counts["Number of unpacked features"] = len(rows.encoding.unpacked_features)
     return make_preamble(f"Boosted trees {task}", counts)
 
 

@@ -95,8 +95,12 @@ class TreeGrower:
         )  # fmt: skip
         middle = begin + n_yes
         self.comm.allreduce_sum(n_yes, name="count rows of children")
-        interleaved = [np.stack(pair, axis=1).reshape(-1) for pair in ((begin, middle), (middle, end), (n_yes, parents.n_rows[split] - n_yes))]
-        return Level.leaves(*interleaved, np.zeros((2 * len(split), 4), dtype=np.int64))
+        return Level.leaves(
+            begin=interleave(begin, middle),
+            end=interleave(middle, end),
+            n_rows=interleave(n_yes, parents.n_rows[split] - n_yes),
+            sums=np.zeros((2 * len(split), 4), dtype=np.int64),
+        )
 
     def _reduce_sums(self, gradients: Gradients, children: Level, parent_sums: Ints, small: Ints) -> Ints:
         """Full sums of all children, from those of the smaller ones; collective."""
@@ -153,6 +157,11 @@ class TreeGrower:
         stay = np.repeat(~light, 2)
         kept = Level(*(getattr(children, name)[stay] for name in children.__dataclass_fields__))
         return kept, hist[stay] if hist is not None else None
+
+
+def interleave(yes: Ints, no: Ints) -> Ints:
+    """``yes[0], no[0], yes[1], no[1], ...``."""
+    return np.stack((yes, no), axis=1).reshape(-1)
 
 
 def pair_up(small: Ints, large: Ints, places: Ints) -> Ints:

@@ -127,7 +127,7 @@ class TreesModel(Model):
 
     def _make_fields(self) -> dict[str, Any]:
         document, encoding = self._document, self._encoding
-        unpacked = unpack_features(encoding)
+        unpacked = encoding.unpacked_features
         fields: dict[str, Any] = {
             "features": lambda: list(encoding.sources),
             "unpacked_features": lambda: list(unpacked),
@@ -195,15 +195,6 @@ def check_missing_value_action(value: Any) -> None:
     if value == "impute":
         raise OptionError("missing_value_action 'impute' is not for trees, which learn where missing values go; use 'auto' or 'error'")
     check_choice("missing_value_action", value, ["auto", "none", "error"])
-
-
-def unpack_features(encoding: Encoding) -> list[str]:
-    """Features with vectors and maps taken apart, ``name[0]`` and ``name[key]``; strings and lists stay one."""
-    names: dict[str, None] = {}
-    for column in encoding.columns:
-        apart = encoding.sources[column.source] in ("vector", "dict")
-        names[f"{column.source}[{column.item}]" if apart else column.source] = None
-    return list(names)
 
 
 def as_lists(values: NDArray[Any], *, single: bool) -> Any:
