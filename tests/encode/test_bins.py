@@ -20,8 +20,8 @@ from tests.threads_comm import run_ranks
 
 
 def fit(
-    table: pa.Table, *, max_bins: int = 256, seed: int = 0, first_row: int = 0, n_rows: int | None = None, comm: Communicator | None = None
-):
+    table: pa.Table, *, comm: Communicator | None = None, max_bins: int = 256, seed: int = 0, first_row: int = 0, n_rows: int | None = None
+) -> tuple[Encoding, list[BinSpec]]:
     comm = comm or SerialComm()
     encoding = fit_encoding(table, table.column_names, comm)
     n_rows = table.num_rows if n_rows is None else n_rows
