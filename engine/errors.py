@@ -5,6 +5,9 @@ Every class also inherits the builtin that fits, so ``except ValueError`` keeps 
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class EngineError(Exception):
     """Root of all errors that samesum raises on purpose.
@@ -51,3 +54,11 @@ class FieldError(EngineError, KeyError, AttributeError):
     def __str__(self) -> str:
         """The message as it is; a KeyError would put it in quotes."""
         return str(self.args[0]) if self.args else ""
+
+
+def warn(message: str) -> None:
+    """Warn of something that the user may not want, naming the line of theirs that led to it rather than one of the engine's."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("engine."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
 from engine.encode.features import numbers, single_chunk
-from engine.errors import DataError
+from engine.errors import DataError, warn
 
 MAX_CLASSES = 65_535
 LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
@@ -89,7 +88,7 @@ def encode_numbers(column: pa.ChunkedArray, *, target: str, first_row: int, comm
     if extremes[0] == -np.inf:
         raise_on_all(comm, DataError(f"target {target!r} has no rows: expected one or more"), "reading the target")
     if extremes[0] == -extremes[1] and comm.rank == 0:
-        warnings.warn(f"target {target!r} is constant ({float(extremes[0])!r}): the model will predict little else", stacklevel=2)
+        warn(f"target {target!r} is constant ({float(extremes[0])!r}): the model will predict little else")
     return number
 
 

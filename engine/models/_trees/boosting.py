@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from engine.encode.categories import all_missing, fit_encoding
 from engine.encode.encoding import Encoding
 from engine.encode.features import select_features
 from engine.encode.labels import encode_classes, encode_numbers
+from engine.errors import warn
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import GrownTree, GrowthOptions, assemble
@@ -140,7 +140,7 @@ def warn_all_missing(table: pa.Table, features: list[str], comm: Communicator) -
     """Warn, once, of features that hold nothing; collective."""
     empty = all_missing(table, features, comm)
     if empty and comm.rank == 0:
-        warnings.warn(f"every value is missing in column {', '.join(map(repr, empty))}: the model cannot use it", stacklevel=2)
+        warn(f"every value is missing in column {', '.join(map(repr, empty))}: the model cannot use it")
 
 
 def boost(
