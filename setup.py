@@ -20,7 +20,14 @@ from setuptools import Extension, setup
 KERNELS = pathlib.Path("engine/_kernels")
 # No contraction to fused multiply-adds: the same operations must give the same bits on every x86-64 machine.
 OPTIMISATION = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]
-COMPILE_FLAGS = [*OPTIMISATION, "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function"]
+COMPILE_FLAGS = [
+    *OPTIMISATION,
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wno-unused-function",
+    "-Wno-discarded-qualifiers",
+]
 
 
 def compiler_has_openmp() -> bool:
@@ -74,4 +81,4 @@ def extensions() -> list[Extension]:
 
 
 if __name__ == "__main__":  # cythonize starts processes that may import this file again
-    setup(ext_modules=cythonize(extensions(), compiler_directives=directives(), nthreads=os.cpu_count() or 1))
+    setup(ext_modules=cythonize(extensions(), compiler_directives=directives(), nthreads=os.cpu_count() or 1, quiet=True))
