@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(words) != 1:
         return _report(OptionError(f"expected one argument, a job as a JSON file or as JSON text, got {len(words)}"), None, debug=False)
     comm, debug = None, False
-    warnings.showwarning = lambda message, *_: print(f"samesum: warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: sys.stderr.write(f"samesum: warning: {message}\n")  # type: ignore[assignment]
     try:
         comm = resolve(None)
         with agree(comm, "reading the job"):

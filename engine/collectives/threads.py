@@ -28,5 +28,5 @@ def resolve_threads(num_threads: int | None, comm: Communicator) -> int:
 
 
 def useful_threads(num_threads: int, work: int) -> int:
-    """At most ``num_threads``, and no more than ``work`` (additions, on this rank) keeps busy: starting a thread costs thousands of them."""
+    """At most ``num_threads``, and no more than ``work`` (additions, on this rank) keeps busy: starting one costs thousands."""
     return min(num_threads, 1 + work // WORK_PER_THREAD)

@@ -60,7 +60,9 @@ class BinMatrix:
     grouped: NDArray[np.uint8]  # group g: [n_rows_local, width] at n_rows_local * group_start[g]
 
 
-def fit_bins(table: pa.Table, encoding: Encoding, *, max_bins: int, seed: int, first_row: int, n_rows: int, comm: Communicator) -> list[BinSpec]:
+def fit_bins(
+    table: pa.Table, encoding: Encoding, *, max_bins: int, seed: int, first_row: int, n_rows: int, comm: Communicator
+) -> list[BinSpec]:
     """Choose the bins of every encoded column from all ranks' rows; collective.
 
     Numbers are cut between their distinct values where those fit ``max_bins`` codes, else at quantiles. Columns go in batches, which

@@ -94,9 +94,7 @@ def train_boosted_trees(
     )
 
 
-def read_columns(
-    data: Any, target: str, features: list[str] | None, comm: Communicator, table: ProgressTable
-) -> tuple[Shard, list[str]]:
+def read_columns(data: Any, target: str, features: list[str] | None, comm: Communicator, table: ProgressTable) -> tuple[Shard, list[str]]:
     """This rank's rows of the target and the feature columns, and the features' names; collective."""
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
@@ -129,9 +127,7 @@ def encode_rows(
     warn_all_missing(table, features, comm)
     encoding = fit_encoding(table, features, comm)
     seed = options["random_seed"]
-    specs = fit_bins(
-        table, encoding, max_bins=options["max_bins"], seed=seed, first_row=shard.first_row, n_rows=shard.n_rows, comm=comm
-    )
+    specs = fit_bins(table, encoding, max_bins=options["max_bins"], seed=seed, first_row=shard.first_row, n_rows=shard.n_rows, comm=comm)
     bins = encode_bins(table, encoding, specs, num_threads=num_threads)
     return Rows(encoding, bins, objective, classes, counts, shard.first_row, shard.n_rows)
 

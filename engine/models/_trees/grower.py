@@ -18,7 +18,7 @@ from engine.collectives.exact import limbs_to_floats, normalize_limbs
 from engine.encode.bins import BinMatrix
 from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, finish_tree
 from engine.models._trees.histograms import HistogramBuilder, Ints
-from engine.models._trees.lanes import Gradients, Lanes, choose_lanes
+from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
 
@@ -40,19 +40,19 @@ class TreeGrower:
 
     def grow(self, gradients: Gradients, *, key: int) -> GrownTree:
         """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random."""
-        lanes = choose_lanes(gradients, self.n_rows)
+        fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.rows[:] = np.arange(len(self.rows), dtype=np.uint32)
         begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(self.rows), dtype=np.int64)
         level = Level.leaves(begin, end, np.array([self.n_rows]), gradients.sums.reshape(1, 4))
         everything = self.rows[:0]
-        hist, _ = self.histograms.reduce_histograms(gradients, lanes, everything, begin, end, first_row=self.first_row, key=key)
+        hist, _ = self.histograms.reduce_histograms(fit, everything, begin, end, first_row=self.first_row)
         kept: Ints | None = hist
-        self._choose_splits(level, slice(None), hist, lanes)
+        self._choose_splits(level, slice(None), hist, fit.lanes)
         levels = [level]
         for depth in range(1, self.options.max_depth + 1):
             if not (level.column >= 0).any():
                 break
-            level, kept = self._grow_level(level, kept, gradients, lanes, key, last=depth == self.options.max_depth)
+            level, kept = self._grow_level(level, kept, fit, last=depth == self.options.max_depth)
             levels.append(level)
         return finish_tree(levels, self.bins.specs, gradients, self.options)
 
@@ -60,25 +60,29 @@ class TreeGrower:
         """Add the last tree's leaves to this rank's ``scores`` [n_rows_local]."""
         add_leaf_values(self.rows, tree.leaf_begin, tree.leaf_end, tree.leaf_value, scores, self.num_threads)
 
-    def _grow_level(
-        self, parents: Level, kept: Ints | None, gradients: Gradients, lanes: Lanes, key: int, *, last: bool
-    ) -> tuple[Level, Ints | None]:
+    def _grow_level(self, parents: Level, kept: Ints | None, fit: Fit, *, last: bool) -> tuple[Level, Ints | None]:
         """Split the parents' rows and choose the children's splits; parents with a child that is too light become leaves."""
         split = np.flatnonzero(parents.column >= 0)
         children = self._split_rows(parents, split)
         small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         if last:
-            children.sums = self._reduce_sums(gradients, children, parents.sums[split], small)
-            return self._drop_light_children(parents, split, children, None, gradients)
+            children.sums = self._reduce_sums(fit.gradients, children, parents.sums[split], small)
+            return self._drop_light_children(parents, split, children, None, fit.gradients)
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
         fits = len(split) <= per_batch
         hist: Ints | None = None
         for first in range(0, len(split), per_batch):
-            pair = slice(first, first + per_batch)
-            batch = slice(2 * first, 2 * min(first + per_batch, len(split)))
-            hist = self._child_histograms(children, batch, small[pair], parents.sums[split[pair]], split[pair], kept, gradients, lanes, key)
-            self._choose_splits(children, batch, hist, lanes)
-        return self._drop_light_children(parents, split, children, hist if fits else None, gradients)
+            pairs = slice(first, min(first + per_batch, len(split)))
+            nodes = slice(2 * first, 2 * pairs.stop)
+            if kept is None:
+                hist, children.sums[nodes] = self._reduce_histograms(fit, children, np.arange(nodes.start, nodes.stop))
+            else:
+                built, sums = self._reduce_histograms(fit, children, small[pairs])
+                place, parent = small[pairs] - nodes.start, split[pairs]
+                children.sums[nodes] = pair_up(sums, normalize_limbs(parents.sums[parent] - sums), place)
+                hist = self._expand_siblings(kept, parent, built, place)
+            self._choose_splits(children, nodes, hist, fit.lanes)
+        return self._drop_light_children(parents, split, children, hist if fits else None, fit.gradients)
 
     def _split_rows(self, parents: Level, split: Ints) -> Level:
         """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
@@ -109,23 +113,15 @@ class TreeGrower:
         self.comm.allreduce_sum(sums, name="sum leaves")
         return pair_up(sums, normalize_limbs(parent_sums - sums), small)
 
-    def _child_histograms(
-        self, children: Level, batch: slice, small: Ints, parent_sums: Ints, parent: Ints, kept: Ints | None, gradients: Gradients,
-        lanes: Lanes, key: int,
-    ) -> Ints:  # fmt: skip
-        """Histograms of a batch of children, the larger ones by subtraction where their parents' are kept; sets their full sums."""
-        build = small if kept is not None else np.arange(batch.start, batch.stop)
-        hist, sums = self.histograms.reduce_histograms(
-            gradients, lanes, self.rows, children.begin[build], children.end[build], first_row=self.first_row, key=key
-        )
-        if kept is None:
-            children.sums[batch] = sums
-            return hist
-        place = small - batch.start
-        children.sums[batch] = pair_up(sums, normalize_limbs(parent_sums - sums), place)
-        both = np.empty((2 * len(hist), *hist.shape[1:]), dtype=np.int64)
-        n = len(hist)
-        expand_siblings(kept.reshape(len(kept), -1), parent, hist.reshape(n, -1), place, both.reshape(2 * n, -1), self.num_threads)
+    def _reduce_histograms(self, fit: Fit, level: Level, nodes: Ints) -> tuple[Ints, Ints]:
+        """Histograms and full sums of some of a level's nodes; collective."""
+        return self.histograms.reduce_histograms(fit, self.rows, level.begin[nodes], level.end[nodes], first_row=self.first_row)
+
+    def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints) -> Ints:
+        """Histograms of pairs of children: the built ones at their places, their siblings by subtraction."""
+        both = np.empty((2 * len(small), *small.shape[1:]), dtype=np.int64)
+        flat = [hist.reshape(len(hist), hist[:1].size) for hist in (parents, small, both)]
+        expand_siblings(flat[0], parent, flat[1], place, flat[2], self.num_threads)
         return both
 
     def _choose_splits(self, level: Level, batch: slice, hist: Ints, lanes: Lanes) -> None:

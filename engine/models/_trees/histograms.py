@@ -13,7 +13,7 @@ from engine._kernels.histogram import build_histograms, cut_chunks, gather_gradi
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
-from engine.models._trees.lanes import Gradients, Lanes
+from engine.models._trees.lanes import Fit, Lanes
 
 Ints = NDArray[np.int64]
 
@@ -43,14 +43,12 @@ class HistogramBuilder:
         """Bytes of the largest share of one node's histogram; the same on every rank."""
         return 16 * int(self.share_codes.max(initial=0))
 
-    def reduce_histograms(
-        self, gradients: Gradients, lanes: Lanes, rows: NDArray[np.uint32], begin: Ints, end: Ints, *, first_row: int, key: int
-    ) -> tuple[Ints, Ints]:
-        """Histograms of nodes over all ranks' rows: this rank's columns [n_nodes, n_codes owned, 2], and full sums [n_nodes, 4]; collective.
+    def reduce_histograms(self, fit: Fit, rows: NDArray[np.uint32], begin: Ints, end: Ints, *, first_row: int) -> tuple[Ints, Ints]:
+        """Histograms of nodes over all ranks' rows: of this rank's columns [n_nodes, n_codes owned, 2], and full sums [n_nodes, 4].
 
-        Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty ``rows`` stand for all rows in order.
+        Collective. Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty ``rows`` stand for all rows in order.
         """
-        n_nodes = len(begin)
+        n_nodes, lanes = len(begin), fit.lanes
         chunks = cut_chunks(begin, end)
         shares = n_nodes * (self.share_codes + 2)  # pairs of each owner: histograms, then two pairs of limbs per node
         share_start = np.concatenate([[0], np.cumsum(shares)])
@@ -58,8 +56,9 @@ class HistogramBuilder:
         packed = self._packed_buffer(lanes)
         sums = np.zeros((n_nodes, 4), dtype=np.int64)
         gather_gradients(
-            gradients.values, rows, chunks, first_row, key, lanes.g_shift, lanes.h_shift, lanes.h_bits, packed, sums, self.num_threads
-        )
+            fit.gradients.values, rows, chunks, first_row, fit.key, lanes.g_shift, lanes.h_shift, lanes.h_bits, packed, sums,
+            self.num_threads,
+        )  # fmt: skip
         base = share_start[self._owner] + self._offset
         stride = self.share_codes[self._owner]
         build_histograms(

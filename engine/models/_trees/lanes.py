@@ -70,9 +70,20 @@ def choose_lanes(gradients: Gradients, n_rows: int) -> Lanes:
         g_bits, h_shift, h_bits = GRADIENT_BITS, max(0, gradients.max_h.bit_length() - HESSIAN_BITS), HESSIAN_LANE
     g_shift = max(0, gradients.max_g.bit_length() - g_bits)
     sum_h = (int(gradients.sums[2]) << 26) + int(gradients.sums[3])
-    too_coarse = gradients.abs_g >> g_shift < MEAN_UNITS * n_rows or sum_h >> h_shift < MEAN_UNITS * n_rows and not gradients.constant_hessian
-    if n_rows < FEW_ROWS or (too_coarse and (g_shift or h_shift)):
+    least = MEAN_UNITS * n_rows
+    coarse_g = g_shift > 0 and gradients.abs_g >> g_shift < least
+    coarse_h = h_shift > 0 and sum_h >> h_shift < least
+    if n_rows < FEW_ROWS or coarse_g or coarse_h:
         # sums of n_rows integers stay below 2**62
         spare = 62 - n_rows.bit_length()
         g_shift, h_shift, h_bits = max(0, gradients.max_g.bit_length() - spare), max(0, gradients.max_h.bit_length() - spare), 0
     return Lanes(g_shift, h_shift, h_bits, math.ldexp(gradients.g_unit, g_shift), math.ldexp(gradients.h_unit, h_shift))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one tree is fitted to: gradients, the lanes they travel in, and a number that makes the rounding of each tree its own."""
+
+    gradients: Gradients
+    lanes: Lanes
+    key: int

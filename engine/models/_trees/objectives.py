@@ -81,7 +81,7 @@ class SquaredError:
         self._values = np.empty((len(y), 1), dtype=np.int64)
 
     def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
-        """max_error and rmse; collective."""
+        """The metrics max_error and rmse; collective."""
         largest = np.array([compute_residuals(scores[0], self.y, self._values, self.num_threads)])
         self.comm.allreduce_max(largest, name="largest residual")
         exponent = exponent_above(float(largest[0]))
@@ -107,7 +107,7 @@ class LogisticLoss:
         self._values = np.empty((len(y), 2), dtype=np.int64)
 
     def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
-        """accuracy and log_loss; collective."""
+        """The metrics accuracy and log_loss; collective."""
         sums = _RowSums(self.comm)
         compute_logistic(scores[0], self.y, self._values, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
@@ -131,7 +131,7 @@ class SoftmaxLoss:
         self._row_sum = np.empty(len(y))
 
     def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
-        """accuracy and log_loss; collective."""
+        """The metrics accuracy and log_loss; collective."""
         sums = _RowSums(self.comm)
         normalize_softmax(scores, self.y, self._row_max, self._row_sum, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
