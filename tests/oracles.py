@@ -112,8 +112,11 @@ def naive_gain(
     """The second-order gain of parting rows by ``yes``; minus infinity where a child is empty or too light."""
     if yes.all() or not yes.any() or min(math.fsum(h[yes]), math.fsum(h[~yes])) < min_child_weight:
         return -math.inf
-    children = [math.fsum(g[part]) ** 2 / (math.fsum(h[part]) + reg_lambda) for part in (yes, ~yes)]
-    return children[0] + children[1] - math.fsum(g) ** 2 / (math.fsum(h) + reg_lambda)
+    scores = []
+    for part in (yes, ~yes, np.ones(len(yes), dtype=bool)):
+        total = math.fsum(g[part])
+        scores.append(total * total / (math.fsum(h[part]) + reg_lambda))
+    return scores[0] + scores[1] - scores[2]
 
 
 def naive_thresholds(column: NDArray[np.float64], is_category: bool) -> list[float]:
