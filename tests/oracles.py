@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, TreeEnsemble
+from engine.models._trees.grown import MIN_GAIN
 
 # --- trees: prediction ---
 
@@ -157,7 +158,7 @@ class NaiveNode:
 
 def naive_tree(
     matrix: NDArray[np.float64], is_category: Sequence[bool], g: NDArray[np.float64], h: NDArray[np.float64], *, max_depth: int,
-    min_child_weight: float, min_loss_reduction: float, step_size: float, reg_lambda: float = 1.0, min_gain: float = 1e-5,
+    min_child_weight: float, min_loss_reduction: float, step_size: float, reg_lambda: float = 1.0, min_gain: float = MIN_GAIN,
 ) -> dict[str, list[float]]:  # fmt: skip
     """Grow greedily, prune from the leaves up, and list the nodes breadth first as :class:`TreeEnsemble` has them."""
 

@@ -20,7 +20,7 @@ from engine.encode.categories import fit_encoding
 from engine.models._trees import grower, lanes
 from engine.models._trees.ensemble import LEAF, TreeEnsemble
 from engine.models._trees.grower import TreeGrower
-from engine.models._trees.grown import GrownTree, GrowthOptions, assemble
+from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, assemble
 from engine.models._trees.histograms import share_columns
 from engine.models._trees.lanes import Gradients
 from tests.oracles import NaiveSplit, naive_answers, naive_best_split, naive_margins, naive_tree, walk_tree
@@ -132,11 +132,11 @@ def test_every_node_of_later_trees_is_right(target: str, few_rows: int, monkeypa
             total_g, total_h = math.fsum(g[rows]), math.fsum(h[rows])
             assert nodes["cover"][node] == pytest.approx(total_h, rel=1e-9)
             depth = depth_of(nodes, node)
-            limits = {"reg_lambda": 1.0, "min_child_weight": options["min_child_weight"], "min_gain": 1e-5}
+            limits = {"reg_lambda": 1.0, "min_child_weight": options["min_child_weight"], "min_gain": MIN_GAIN}
             best = naive_best_split(matrix, rows, is_category, g, h, **limits) if depth < options["max_depth"] else None
             if nodes["kind"][node] == LEAF:
                 assert nodes["value"][node] == pytest.approx(-total_g / (total_h + 1) * options["step_size"], rel=1e-9, abs=1e-12)
-                assert best is None or best.gain < 1e-5 + tolerance or few_rows == 0
+                assert best is None or best.gain < MIN_GAIN + tolerance or few_rows == 0
             else:
                 taken = NaiveSplit(0.0, int(nodes["column"][node]), 0, float(nodes["threshold"][node]), bool(nodes["missing_yes"][node]))
                 assert nodes["gain"][node] == pytest.approx(gain_of(taken, matrix[rows], is_category, g[rows], h[rows]), rel=1e-9)
