@@ -16,8 +16,11 @@ cdef extern from "tree_kernels.h" nogil:
     enum: SAMESUM_MAX_GROUP
     void samesum_add_packed(const uint8_t* codes, const uint32_t* rows, int64_t n, const int64_t* packed, int64_t* hist, int width)
     void samesum_add_pairs(const uint8_t* codes, const uint32_t* rows, int64_t n, const int64_t* pairs, int64_t* hist, int width)
-    void SAMESUM_PREFETCH(const void* address)
-    enum: SAMESUM_FAR_AHEAD
+    void samesum_gather_packed(const int64_t* gh, int width, const uint32_t* rows, int64_t begin, int64_t end, uint64_t first_row,
+                               uint64_t key, int g_shift, int h_shift, int h_bits, int64_t* packed, int64_t* out)
+    void samesum_gather_pairs(const int64_t* gh, int width, const uint32_t* rows, int64_t begin, int64_t end, int g_shift, int h_shift,
+                              int64_t* pairs, int64_t* out)
+    void samesum_sum_rows(const int64_t* gh, int width, const uint32_t* rows, int64_t begin, int64_t end, int64_t* out)
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
 
@@ -63,96 +66,16 @@ def gather_gradients(const int64_t[:, ::1] gh, const uint32_t[::1] rows, const i
         return
     cdef int64_t[:, ::1] parts = np.empty((n_chunks, 4), dtype=np.int64)
     cdef const uint32_t* order = NULL if rows.shape[0] == 0 else &rows[0]
-    cdef bint constant = gh.shape[1] == 1
+    cdef int width = <int> gh.shape[1]
     for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="static"):
         if h_bits == 0:
-            gather_pairs(&gh[0, 0], constant, order, chunks[t, 1], chunks[t, 2], g_shift, h_shift, &packed[0], &parts[t, 0])
-        elif constant:
-            gather_constant(&gh[0, 0], order, chunks[t, 1], chunks[t, 2], first_row, key, g_shift, h_bits, &packed[0], &parts[t, 0])
+            samesum_gather_pairs(&gh[0, 0], width, order, chunks[t, 1], chunks[t, 2], g_shift, h_shift, &packed[0], &parts[t, 0])
         else:
-            gather_packed(&gh[0, 0], order, chunks[t, 1], chunks[t, 2], first_row, key, g_shift, h_shift, h_bits, &packed[0],
-                          &parts[t, 0])
+            samesum_gather_packed(&gh[0, 0], width, order, chunks[t, 1], chunks[t, 2], first_row, key, g_shift, h_shift, h_bits, &packed[0],
+                                  &parts[t, 0])
     for t in range(n_chunks):
         for k in range(4):
             sums[chunks[t, 0], k] += parts[t, k]
-
-
-cdef inline int64_t next_row(const int64_t* gh, const uint32_t* order, int64_t i, int64_t end, int width) noexcept nogil:
-    """The row at place i; asks for the gradients of one further on, which the hardware cannot foresee."""
-    if order == NULL:
-        return i
-    SAMESUM_PREFETCH(gh + width * <int64_t> order[min(i + SAMESUM_FAR_AHEAD, end - 1)])
-    return order[i]
-
-
-cdef inline int64_t shift_rounded(int64_t value, int shift) noexcept nogil:
-    return value if shift == 0 else (value + (<int64_t> 1 << (shift - 1))) >> shift
-
-
-cdef void gather_pairs(const int64_t* gh, bint constant, const uint32_t* order, int64_t begin, int64_t end, int g_shift, int h_shift,
-                       int64_t* packed, int64_t* out) noexcept nogil:
-    cdef int64_t i, r, g, h, q, g_high = 0, g_low = 0, h_high = 0, h_low = 0
-    for i in range(begin, end):
-        r = next_row(gh, order, i, end, 1 if constant else 2)
-        g = gh[r] if constant else gh[2 * r]
-        h = 1 if constant else gh[2 * r + 1]
-        g_high += g >> 26
-        g_low += g & 0x3ffffff
-        h_high += h >> 26
-        h_low += h & 0x3ffffff
-        packed[2 * i] = shift_rounded(g, g_shift)
-        q = shift_rounded(h, h_shift)
-        packed[2 * i + 1] = 1 if q == 0 and h > 0 else q
-    out[0] = g_high
-    out[1] = g_low
-    out[2] = h_high
-    out[3] = h_low
-
-
-cdef void gather_constant(const int64_t* gh, const uint32_t* order, int64_t begin, int64_t end, uint64_t first_row, uint64_t key,
-                          int g_shift, int h_bits, int64_t* packed, int64_t* out) noexcept nogil:
-    cdef int64_t i, r, g, g_high = 0, g_low = 0
-    cdef uint64_t mask = (<uint64_t> 1 << g_shift) - 1
-    for i in range(begin, end):
-        r = next_row(gh, order, i, end, 1)
-        g = gh[r]
-        g_high += g >> 26
-        g_low += g & 0x3ffffff
-        packed[i] = (((g + <int64_t> (walk_high(first_row + <uint64_t> r, key) & mask)) >> g_shift) << h_bits) + 1
-    out[0] = g_high
-    out[1] = g_low
-    out[2] = (end - begin) >> 26
-    out[3] = (end - begin) & 0x3ffffff
-
-
-cdef void gather_packed(const int64_t* gh, const uint32_t* order, int64_t begin, int64_t end, uint64_t first_row, uint64_t key,
-                        int g_shift, int h_shift, int h_bits, int64_t* packed, int64_t* out) noexcept nogil:
-    cdef int64_t i, r, g, h, q, g_high = 0, g_low = 0, h_high = 0, h_low = 0
-    cdef uint64_t walk
-    cdef uint64_t g_mask = (<uint64_t> 1 << g_shift) - 1, h_mask = (<uint64_t> 1 << h_shift) - 1
-    for i in range(begin, end):
-        r = next_row(gh, order, i, end, 2)
-        g = gh[2 * r]
-        h = gh[2 * r + 1]
-        g_high += g >> 26
-        g_low += g & 0x3ffffff
-        h_high += h >> 26
-        h_low += h & 0x3ffffff
-        walk = walk_high(first_row + <uint64_t> r, key)
-        q = (h + <int64_t> ((walk * 0xd1342543de82ef95ULL >> 12) & h_mask)) >> h_shift
-        q = 1 if q == 0 and h > 0 else q
-        packed[i] = (((g + <int64_t> (walk & g_mask)) >> g_shift) << h_bits) + q
-    out[0] = g_high
-    out[1] = g_low
-    out[2] = h_high
-    out[3] = h_low
-
-
-cdef inline uint64_t walk_high(uint64_t row, uint64_t key) noexcept nogil:
-    """52 bits that walk evenly over consecutive rows: multiples of the golden ratio (Weyl's sequence), mixed so that no lattice stays."""
-    cdef uint64_t z = (row + key) * 0x9e3779b97f4a7c15ULL
-    z = (z ^ (z >> 32)) * 0xd6e8feb86659fd93ULL
-    return z >> 12
 
 
 def build_histograms(const uint8_t[::1] grouped, const int32_t[::1] group_start, const uint16_t[:, ::1] wide, const uint32_t[::1] rows,
@@ -262,25 +185,9 @@ def sum_gradients(const int64_t[:, ::1] gh, const uint32_t[::1] rows, const int6
         return
     cdef int64_t[:, ::1] parts = np.empty((n_chunks, 4), dtype=np.int64)
     cdef const uint32_t* order = NULL if rows.shape[0] == 0 else &rows[0]
-    cdef bint constant = gh.shape[1] == 1
+    cdef int width = <int> gh.shape[1]
     for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="static"):
-        sum_rows(&gh[0, 0], constant, order, chunks[t, 1], chunks[t, 2], &parts[t, 0])
+        samesum_sum_rows(&gh[0, 0], width, order, chunks[t, 1], chunks[t, 2], &parts[t, 0])
     for t in range(n_chunks):
         for k in range(4):
             sums[chunks[t, 0], k] += parts[t, k]
-
-
-cdef void sum_rows(const int64_t* gh, bint constant, const uint32_t* order, int64_t begin, int64_t end, int64_t* out) noexcept nogil:
-    cdef int64_t i, r, g, h, g_high = 0, g_low = 0, h_high = 0, h_low = 0
-    for i in range(begin, end):
-        r = next_row(gh, order, i, end, 1 if constant else 2)
-        g = gh[r] if constant else gh[2 * r]
-        h = 1 if constant else gh[2 * r + 1]
-        g_high += g >> 26
-        g_low += g & 0x3ffffff
-        h_high += h >> 26
-        h_low += h & 0x3ffffff
-    out[0] = g_high
-    out[1] = g_low
-    out[2] = h_high
-    out[3] = h_low

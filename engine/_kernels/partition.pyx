@@ -9,6 +9,7 @@ import numpy as np
 cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
     enum: SAMESUM_FAR_AHEAD
+    int64_t samesum_split_narrow(const uint8_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, const uint8_t* answers)
 
 
 def partition_rows(uint32_t[::1] rows, uint32_t[::1] scratch, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow,
@@ -27,32 +28,36 @@ def partition_rows(uint32_t[::1] rows, uint32_t[::1] scratch, const int64_t[:, :
     for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="dynamic"):
         k = chunks[t, 0]
         if is_wide[k]:
-            counts[t] = split_chunk(&wide[position[k], 0], &rows[0], &scratch[0], chunks[t, 1], chunks[t, 2],
-                                    yes_low[k], yes_high[k], yes_missing[k])
+            counts[t] = split_wide(&wide[position[k], 0], &rows[0], &scratch[0], chunks[t, 1], chunks[t, 2],
+                                   yes_low[k], yes_high[k], yes_missing[k])
         else:
-            counts[t] = split_chunk(&narrow[position[k], 0], &rows[0], &scratch[0], chunks[t, 1], chunks[t, 2],
-                                    yes_low[k], yes_high[k], yes_missing[k])
+            counts[t] = split_narrow(&narrow[position[k], 0], &rows[0], &scratch[0], chunks[t, 1], chunks[t, 2],
+                                     yes_low[k], yes_high[k], yes_missing[k])
     join_chunks(rows, scratch, chunks, counts, n_yes)
 
 
-ctypedef fused code_t:
-    uint8_t
-    uint16_t
+cdef int64_t split_narrow(const uint8_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, int32_t low, int32_t high,
+                          int32_t missing) noexcept nogil:
+    """Split a chunk by a table of the answers of all 256 codes."""
+    cdef uint8_t[256] answers
+    cdef int32_t code
+    for code in range(256):
+        answers[code] = low <= code <= high or code == missing
+    return samesum_split_narrow(codes, rows, scratch, begin, end, answers)
 
 
-cdef int64_t split_chunk(const code_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, int32_t low, int32_t high,
-                         int32_t missing) noexcept nogil:
-    """Move a chunk's yes rows to its front and its no rows to ``scratch``, without branches; returns the number of yes rows."""
+cdef int64_t split_wide(const uint16_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, int32_t low, int32_t high,
+                        int32_t missing) noexcept nogil:
+    """The same for 16-bit codes, comparing each."""
     cdef int64_t i, yes = begin, no = begin
     cdef uint32_t row
     cdef int32_t code
     cdef bint answer
-    cdef uint32_t span = <uint32_t> (high - low)
     for i in range(begin, end):
         row = rows[i]
         SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, end - 1)])
         code = codes[row]
-        answer = (<uint32_t> (code - low) <= span) | (code == missing)
+        answer = ((code >= low) & (code <= high)) | (code == missing)
         rows[yes] = row
         scratch[no] = row
         yes += answer

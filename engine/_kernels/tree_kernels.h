@@ -71,6 +71,111 @@ static inline void samesum_add_pairs(const uint8_t *codes, const uint32_t *rows,
     }
 }
 
+/* Rows and gradients of a chunk, `far` rows of which are asked for ahead; the last ones are in the cache already. */
+#define SAMESUM_EACH_ROW(...) \
+    const int64_t far_end = end - SAMESUM_FAR_AHEAD; \
+    int64_t i = begin; \
+    if (rows) { \
+        for (; i < far_end; i++) { \
+            const int64_t r = rows[i]; \
+            SAMESUM_PREFETCH(gh + width * (int64_t)rows[i + SAMESUM_FAR_AHEAD]); \
+            __VA_ARGS__ \
+        } \
+        for (; i < end; i++) { const int64_t r = rows[i]; __VA_ARGS__ } \
+    } else { \
+        for (; i < end; i++) { const int64_t r = i; __VA_ARGS__ } \
+    }
+
+/* A threshold in [0, 2^shift) that walks evenly over consecutive rows: multiples of an irrational number (Weyl's sequence). */
+#define SAMESUM_WALK(row, multiplier, shift) ((int64_t)((first_row + key + (uint64_t)(row)) * (multiplier) >> 1 >> (63 - (shift))))
+
+/* Sums of g and h as limbs in out[0..3]; width 1 stands for hessians that are all 1. */
+static inline void samesum_sum_rows(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
+                                    int64_t *restrict out) {
+    int64_t g_high = 0, g_low = 0, h_high = 0, h_low = 0;
+    if (width == 1) {
+        SAMESUM_EACH_ROW({ const int64_t g = gh[r]; g_high += g >> 26; g_low += g & 0x3ffffff; })
+        h_high = (end - begin) >> 26;
+        h_low = (end - begin) & 0x3ffffff;
+    } else {
+        SAMESUM_EACH_ROW({
+            const int64_t g = gh[2 * r], h = gh[2 * r + 1];
+            g_high += g >> 26; g_low += g & 0x3ffffff; h_high += h >> 26; h_low += h & 0x3ffffff;
+        })
+    }
+    out[0] = g_high; out[1] = g_low; out[2] = h_high; out[3] = h_low;
+}
+
+/* The same, and packed[i] = (g >> g_shift) << h_bits plus h >> h_shift, both rounded at the walk's threshold; a positive h stays positive. */
+static inline void samesum_gather_packed(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
+                                         uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits,
+                                         int64_t *restrict packed, int64_t *restrict out) {
+    int64_t g_high = 0, g_low = 0, h_high = 0, h_low = 0;
+    if (width == 1) {
+        SAMESUM_EACH_ROW({
+            const int64_t g = gh[r];
+            g_high += g >> 26; g_low += g & 0x3ffffff;
+            packed[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(r, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits) + 1;
+        })
+        h_high = (end - begin) >> 26;
+        h_low = (end - begin) & 0x3ffffff;
+    } else {
+        SAMESUM_EACH_ROW({
+            const int64_t g = gh[2 * r], h = gh[2 * r + 1];
+            g_high += g >> 26; g_low += g & 0x3ffffff; h_high += h >> 26; h_low += h & 0x3ffffff;
+            const int64_t rounded = (h + SAMESUM_WALK(r, 0xd1342543de82ef95ULL, h_shift)) >> h_shift;
+            packed[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(r, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits)
+                        + (rounded + (rounded == 0 && h > 0));
+        })
+    }
+    out[0] = g_high; out[1] = g_low; out[2] = h_high; out[3] = h_low;
+}
+
+SAMESUM_INLINE int64_t samesum_shift_rounded(int64_t value, int shift) {
+    return shift == 0 ? value : (value + ((int64_t)1 << (shift - 1))) >> shift;
+}
+
+/* The same with two words a row, each rounded to nearest. */
+static inline void samesum_gather_pairs(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
+                                        int g_shift, int h_shift, int64_t *restrict pairs, int64_t *restrict out) {
+    int64_t g_high = 0, g_low = 0, h_high = 0, h_low = 0;
+    SAMESUM_EACH_ROW({
+        const int64_t g = gh[width * r], h = width == 1 ? 1 : gh[2 * r + 1];
+        const int64_t rounded = samesum_shift_rounded(h, h_shift);
+        g_high += g >> 26; g_low += g & 0x3ffffff; h_high += h >> 26; h_low += h & 0x3ffffff;
+        pairs[2 * i] = samesum_shift_rounded(g, g_shift);
+        pairs[2 * i + 1] = rounded + (rounded == 0 && h > 0);
+    })
+    out[0] = g_high; out[1] = g_low; out[2] = h_high; out[3] = h_low;
+}
+
+/* Move a chunk's rows that say yes to its front and the others to `scratch`, both in order and without branches; returns how many say yes.
+   A row says yes if answers[code]. Narrow codes only. */
+static inline int64_t samesum_split_narrow(const uint8_t *restrict codes, uint32_t *rows, uint32_t *restrict scratch, int64_t begin, int64_t end,
+                                           const uint8_t *restrict answers) {
+    uint32_t *yes = rows + begin, *no = scratch + begin;
+    const int64_t far_end = end - SAMESUM_FAR_AHEAD;
+    int64_t i = begin;
+    for (; i < far_end; i++) {
+        const uint32_t row = rows[i];
+        SAMESUM_PREFETCH(codes + rows[i + SAMESUM_FAR_AHEAD]);
+        const uint8_t answer = answers[codes[row]];
+        *yes = row;
+        *no = row;
+        yes += answer;
+        no += 1 - answer;
+    }
+    for (; i < end; i++) {
+        const uint32_t row = rows[i];
+        const uint8_t answer = answers[codes[row]];
+        *yes = row;
+        *no = row;
+        yes += answer;
+        no += 1 - answer;
+    }
+    return yes - (rows + begin);
+}
+
 /* A lock for one histogram's flush: integer additions commute, so who comes first does not matter. */
 static inline void samesum_lock(int32_t *lock) {
     while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {
