@@ -6,13 +6,10 @@ paths; prints the hash of each saved model, and fails if two differ. What was ru
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from _result import ROOT, write_result
 from pyarrow import parquet
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "same_bytes.json"
 SEED = 20
 MODEL_FILES = ("model.json", "arrays.safetensors")
 
@@ -41,7 +37,9 @@ def main() -> int:
             runs.append({**case, "seconds": round(time.monotonic() - began, 2), "sha256": hashes, "differ": differ})
             print(describe(runs[-1]), flush=True)
     failed = [run for run in runs if run["differ"]]
-    write_result(runs, failed=len(failed))
+    what = "SHA-256 of model.json and arrays.safetensors after 12 iterations"
+    result = {"what": what, "failed": len(failed), "runs": runs}
+    write_result("same_bytes", result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
     print(f"{len(runs) - len(failed)} of {len(runs)} runs gave the same bytes for {', '.join(tables)}")
     return 1 if failed else 0
 
@@ -134,41 +132,6 @@ def describe(run: dict[str, Any]) -> str:
     verdict = "differs: " + ", ".join(run["differ"]) if run["differ"] else "same"
     hashes = " ".join(value[:12] for value in run["sha256"].values())
     return f"{run['ranks']} ranks {run['threads']} threads  {hashes}  {verdict}  {changed}"
-
-
-def write_result(runs: list[dict[str, Any]], *, failed: int) -> None:
-    """Keep the runs, with all that is needed to make them again."""
-    result = {
-        "what": "SHA-256 of model.json and arrays.safetensors after 12 iterations",
-        "failed": failed,
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "seed": SEED,
-        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "pyarrow", "mpi4py", "mpich")}
-        | {"python": platform.python_version()},
-        "runs": runs,
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def commit() -> str:
-    """The commit that was run, marked if the sources differ from it."""
-    git = ["git", "-C", str(ROOT)]
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changes = subprocess.run(
-        [*git, "status", "--porcelain", "engine", "launch", "setup.py"], capture_output=True, text=True, check=False
-    ).stdout
-    return head + ("+changes" if changes.strip() else "")
-
-
-def processor() -> str:
-    """The processor's name as Linux says it."""
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":
