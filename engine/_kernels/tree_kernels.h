@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "elementary.h"
+
 #define SAMESUM_CODES 256     /* codes of a narrow column, and the stride of its local histogram */
 #define SAMESUM_MAX_GROUP 14  /* columns of a group; their packed local histograms fill 28 KiB */
 #define SAMESUM_AHEAD 16      /* rows between a prefetch and its use, where a row is some 14 additions */
@@ -174,6 +176,18 @@ static inline int64_t samesum_split_narrow(const uint8_t *restrict codes, uint32
         no += 1 - answer;
     }
     return yes - (rows + begin);
+}
+
+/* gains[c] = score(yes) + score(no), score(G, H) = G^2 / (H + lambda), of children with sums g_yes[c], h_yes[c] and g_no[c], h_no[c]; -1
+   where a child is empty or lighter than min_weight. Swapping yes and no gives the same bits, so mirrored splits tie. */
+SAMESUM_CLONES static void samesum_split_gains(int64_t n, const double *restrict g_yes, const double *restrict h_yes,
+                                               const double *restrict g_no, const double *restrict h_no, double lambda, double min_weight,
+                                               double *restrict gains) {
+    for (int64_t c = 0; c < n; c++) {
+        const double gain = g_yes[c] * g_yes[c] / (h_yes[c] + lambda) + g_no[c] * g_no[c] / (h_no[c] + lambda);
+        const double lighter = h_yes[c] < h_no[c] ? h_yes[c] : h_no[c];
+        gains[c] = lighter > 0.0 ? (lighter >= min_weight ? gain : -1.0) : -1.0;
+    }
 }
 
 /* A lock for one histogram's flush: integer additions commute, so who comes first does not matter. */
