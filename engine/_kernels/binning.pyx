@@ -130,7 +130,8 @@ def bin_values(const double[::1] values, const double[::1] thresholds, int missi
         bin_block(edges, m, &values[i * LANES], missing, &out[i * LANES], min(LANES, n - i * LANES))
 
 
-cdef inline void bin_block(const double* edges, Py_ssize_t m, const double* values, code_t missing, code_t* out, Py_ssize_t n) noexcept nogil:
+cdef inline void bin_block(const double* edges, Py_ssize_t m, const double* values, code_t missing, code_t* out,
+                           Py_ssize_t n) noexcept nogil:
     """Binary searches without branches, ``LANES`` abreast so that they wait for memory together: their length depends on m only."""
     cdef Py_ssize_t[LANES] at
     cdef double[LANES] v

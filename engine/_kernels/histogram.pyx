@@ -127,7 +127,7 @@ def build_histograms(const uint8_t[::1] grouped, const int32_t[::1] group_start,
 cdef void add_group(const uint8_t* codes, int width, const uint32_t* order, int64_t first, int64_t end, const int64_t* packed, int h_bits,
                     int64_t* local, const int64_t* base, const int64_t* stride, const int32_t* n_codes, int64_t node, int64_t* out,
                     int32_t* lock) noexcept nogil:
-    cdef int64_t i, v, h, h_mask = (<int64_t> 1 << h_bits) - 1
+    cdef int64_t i, v, h_mask = (<int64_t> 1 << h_bits) - 1
     cdef int j, c
     cdef int64_t* slot
     cdef const uint8_t* row_codes

@@ -9,7 +9,8 @@ import numpy as np
 cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
     enum: SAMESUM_FAR_AHEAD
-    int64_t samesum_split_narrow(const uint8_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, const uint8_t* answers)
+    int64_t samesum_split_narrow(const uint8_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end,
+                                 const uint8_t* answers)
 
 
 def partition_rows(uint32_t[::1] rows, uint32_t[::1] scratch, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow,
