@@ -46,13 +46,13 @@ class TreeGrower:
         level = Level.leaves(begin, end, np.array([self.n_rows]), gradients.sums.reshape(1, 4))
         everything = self.rows[:0]
         hist, _ = self.histograms.reduce_histograms(fit, everything, begin, end, first_row=self.first_row)
-        kept: Ints | None = hist
+        kept: Ints | None = hist.copy()
         self._choose_splits(level, slice(None), hist, fit.lanes)
         levels = [level]
         for depth in range(1, self.options.max_depth + 1):
             if not (level.column >= 0).any():
                 break
-            level, kept = self._grow_level(level, kept, fit, last=depth == self.options.max_depth)
+            level, kept = self._grow_level(level, kept, fit, depth)
             levels.append(level)
         return finish_tree(levels, self.bins.specs, gradients, self.options)
 
@@ -60,12 +60,12 @@ class TreeGrower:
         """Add the last tree's leaves to this rank's ``scores`` [n_rows_local]."""
         add_leaf_values(self.rows, tree.leaf_begin, tree.leaf_end, tree.leaf_value, scores, self.num_threads)
 
-    def _grow_level(self, parents: Level, kept: Ints | None, fit: Fit, *, last: bool) -> tuple[Level, Ints | None]:
+    def _grow_level(self, parents: Level, kept: Ints | None, fit: Fit, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows and choose the children's splits; parents with a child that is too light become leaves."""
         split = np.flatnonzero(parents.column >= 0)
         children = self._split_rows(parents, split)
         small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
-        if last:
+        if depth == self.options.max_depth:
             children.sums = self._reduce_sums(fit.gradients, children, parents.sums[split], small)
             return self._drop_light_children(parents, split, children, None, fit.gradients)
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
@@ -75,12 +75,13 @@ class TreeGrower:
             pairs = slice(first, min(first + per_batch, len(split)))
             nodes = slice(2 * first, 2 * pairs.stop)
             if kept is None:
-                hist, children.sums[nodes] = self._reduce_histograms(fit, children, np.arange(nodes.start, nodes.stop))
+                built, children.sums[nodes] = self._reduce_histograms(fit, children, np.arange(nodes.start, nodes.stop))
+                hist = built.copy() if fits else built
             else:
                 built, sums = self._reduce_histograms(fit, children, small[pairs])
                 place, parent = small[pairs] - nodes.start, split[pairs]
                 children.sums[nodes] = pair_up(sums, normalize_limbs(parents.sums[parent] - sums), place)
-                hist = self._expand_siblings(kept, parent, built, place)
+                hist = self._expand_siblings(kept, parent, built, place, name="odd" if depth % 2 else "even")
             self._choose_splits(children, nodes, hist, fit.lanes)
         return self._drop_light_children(parents, split, children, hist if fits else None, fit.gradients)
 
@@ -117,9 +118,9 @@ class TreeGrower:
         """Histograms and full sums of some of a level's nodes; collective."""
         return self.histograms.reduce_histograms(fit, self.rows, level.begin[nodes], level.end[nodes], first_row=self.first_row)
 
-    def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints) -> Ints:
-        """Histograms of pairs of children: the built ones at their places, their siblings by subtraction."""
-        both = np.empty((2 * len(small), *small.shape[1:]), dtype=np.int64)
+    def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints, *, name: str) -> Ints:
+        """Histograms of pairs of children: the built ones at their places, their siblings by subtraction. ``name``: of the buffer."""
+        both = self.histograms.buffer(name, 2 * small.size).reshape(2 * len(small), *small.shape[1:])
         flat = [hist.reshape(len(hist), hist[:1].size) for hist in (parents, small, both)]
         expand_siblings(flat[0], parent, flat[1], place, flat[2], self.num_threads)
         return both

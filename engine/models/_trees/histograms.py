@@ -13,7 +13,7 @@ from engine._kernels.histogram import build_histograms, cut_chunks, gather_gradi
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
-from engine.models._trees.lanes import Fit, Lanes
+from engine.models._trees.lanes import Fit
 
 Ints = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class HistogramBuilder:
         narrow = bins.is_wide == 0
         self._narrow, self._wide = np.flatnonzero(narrow), np.flatnonzero(~narrow)
         self._narrow_codes = n_codes[self._narrow].astype(np.int32)
-        self._packed = np.empty(0, dtype=np.int64)
+        self._buffers: dict[str, Ints] = {}
 
     @property
     def node_bytes(self) -> int:
@@ -46,14 +46,16 @@ class HistogramBuilder:
     def reduce_histograms(self, fit: Fit, rows: NDArray[np.uint32], begin: Ints, end: Ints, *, first_row: int) -> tuple[Ints, Ints]:
         """Histograms of nodes over all ranks' rows: of this rank's columns [n_nodes, n_codes owned, 2], and full sums [n_nodes, 4].
 
-        Collective. Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty ``rows`` stand for all rows in order.
+        Collective. Both are views of a buffer that the next call overwrites. Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty
+        ``rows`` stand for all rows in order.
         """
         n_nodes, lanes = len(begin), fit.lanes
         chunks = cut_chunks(begin, end)
         shares = n_nodes * (self.share_codes + 2)  # pairs of each owner: histograms, then two pairs of limbs per node
         share_start = np.concatenate([[0], np.cumsum(shares)])
-        local = np.zeros((int(share_start[-1]), 2), dtype=np.int64)
-        packed = self._packed_buffer(lanes)
+        local = self.buffer("local", 2 * int(share_start[-1])).reshape(-1, 2)
+        local.fill(0)
+        packed = self.buffer("packed", self.bins.n_rows_local * (2 if lanes.h_bits == 0 else 1))
         sums = np.zeros((n_nodes, 4), dtype=np.int64)
         gather_gradients(
             fit.gradients.values, rows, chunks, first_row, fit.key, lanes.g_shift, lanes.h_shift, lanes.h_bits, packed, sums,
@@ -71,11 +73,12 @@ class HistogramBuilder:
         hist, total = np.split(mine, [len(mine) - 4 * n_nodes])
         return hist.reshape(n_nodes, int(self.share_codes[self.comm.rank]), 2), normalize_limbs(total.reshape(n_nodes, 4))
 
-    def _packed_buffer(self, lanes: Lanes) -> Ints:
-        needed = self.bins.n_rows_local * (2 if lanes.h_bits == 0 else 1)
-        if len(self._packed) < needed:
-            self._packed = np.empty(needed, dtype=np.int64)
-        return self._packed
+    def buffer(self, name: str, size: int) -> Ints:
+        """A work array of ``size`` integers that is kept from call to call: fresh memory costs more than what is done with it."""
+        kept = self._buffers.get(name)
+        if kept is None or len(kept) < size:
+            kept = self._buffers[name] = np.empty(size, dtype=np.int64)
+        return kept[:size]
 
 
 def share_columns(n_codes: Ints, n_ranks: int) -> Ints:
