@@ -1,0 +1,263 @@
+"""Each training kernel beside NumPy's way of doing the same: ``python benchmarks/kernels.py [--rows N] [--threads N]``.
+
+Prints nanoseconds per element, the best of several runs taken in turn, and the ratio. Every run goes to
+``benchmarks/results/kernels.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from _result import write_result
+from numpy.typing import NDArray
+
+from engine._kernels import binning, exact, gradients, histogram, partition, prediction, splits
+from engine.encode.bins import group_columns, interleave_groups
+
+SEED = 12
+COLUMNS, CODES, CLASSES, NODES = 28, 256, 3, 32
+Action = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel, what NumPy does instead, and how many elements one call goes through."""
+
+    name: str
+    kernel: Action
+    numpy: Action
+    n_elements: int
+
+
+def main() -> None:
+    """Run all cases in turn and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", default="kernels")
+    arguments = parser.parse_args()
+    results = []
+    print(f"{'kernel':28} {'ns':>8} {'NumPy ns':>10} {'ratio':>7}")
+    for case in make_cases(arguments.rows, arguments.threads):
+        results.append(measure(case, arguments.repeats))
+        best = {who: min(results[-1][who]) for who in ("kernel_ns", "numpy_ns")}
+        print(f"{case.name:28} {best['kernel_ns']:8.2f} {best['numpy_ns']:10.2f} {best['numpy_ns'] / best['kernel_ns']:7.1f}", flush=True)
+    sizes = {"rows": arguments.rows, "threads": arguments.threads, "columns": COLUMNS, "codes": CODES, "unit": "ns per element"}
+    write_result(arguments.output, {**sizes, "runs": results}, seed=SEED, packages=["cython"])
+
+
+def measure(case: Case, repeats: int) -> dict[str, object]:
+    """Nanoseconds per element of every run, after one that is not counted."""
+    times: dict[str, list[float]] = {"kernel_ns": [], "numpy_ns": []}
+    case.kernel()
+    case.numpy()
+    for _ in range(repeats):
+        for who, action in (("kernel_ns", case.kernel), ("numpy_ns", case.numpy)):
+            began = time.perf_counter()
+            action()
+            times[who].append(round((time.perf_counter() - began) / case.n_elements * 1e9, 3))
+    return {"name": case.name, "elements": case.n_elements, **times}
+
+
+def make_cases(n: int, threads: int) -> Iterator[Case]:
+    """All cases; arrays live only while their case runs."""
+    random = np.random.default_rng(SEED)
+    yield from elementary_cases(random.normal(size=n))
+    yield from binning_cases(random.normal(size=n), threads)
+    yield from gradient_cases(random, n, threads)
+    yield from tree_cases(random, n, threads)
+    yield from prediction_cases(random, n, threads)
+
+
+def elementary_cases(x: NDArray[np.float64]) -> Iterator[Case]:
+    """exp, log and exact sums."""
+    n, out, positive = len(x), np.empty(len(x)), np.abs(x) + 1e-3
+    limbs, counters = np.zeros(3, dtype=np.int64), np.empty(len(x), dtype=np.uint64)
+    yield Case("exp", lambda: exact.exp_array(x, out), lambda: np.exp(x, out=out), n)
+    yield Case("log", lambda: exact.log_array(positive, out), lambda: np.log(positive, out=out), n)
+    yield Case("exact sum", lambda: exact.sum_fixed_point(x, 4, limbs), lambda: np.rint(x * 2.0**46).astype(np.int64).sum(), n)
+    yield Case("hash", lambda: exact.hash_counters(1, 0, counters), lambda: np.random.default_rng(1).integers(0, 2**63, n), n)
+
+
+def binning_cases(x: NDArray[np.float64], threads: int) -> Iterator[Case]:
+    """From numbers to codes."""
+    n, ordered, cuts, codes = len(x), np.sort(x), np.empty(CODES - 1), np.empty(len(x), dtype=np.uint8)
+    few = np.floor(x * 20)
+    size = 1024
+    table, used = np.empty(size), np.zeros(size, dtype=np.uint8)
+
+    def find() -> int:
+        used[:] = 0
+        return binning.find_distinct(few, CODES, table, used)
+
+    levels = np.linspace(0, 1, CODES + 1)[1:-1]
+    yield Case("distinct values", find, lambda: np.unique(few), n)
+    yield Case("quantile cuts", lambda: binning.cut_quantiles(ordered, cuts), lambda: np.quantile(ordered, levels), n)
+    binning.cut_quantiles(ordered, cuts)
+    yield Case("codes of values", lambda: binning.bin_values(x, cuts, 255, codes, threads), lambda: np.searchsorted(cuts, x, "right"), n)
+    columns = np.random.default_rng(SEED).integers(0, CODES, (14, n), dtype=np.uint8)
+    rows = np.empty((n, 14), dtype=np.uint8)
+    yield Case("interleaved codes", lambda: binning.interleave_codes(columns, rows, threads), lambda: np.copyto(rows, columns.T), 14 * n)
+
+
+def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
+    """Gradients, hessians and losses of every row."""
+    scores, y = random.normal(size=n), random.integers(0, 2, n).astype(np.int32)
+    pairs, single = np.empty((n, 2), dtype=np.int64), np.empty((n, 1), dtype=np.int64)
+    stats, largest = np.zeros(gradients.N_STATS, dtype=np.int64), np.zeros(gradients.N_LARGEST, dtype=np.int64)
+
+    def logistic() -> object:
+        p = 1 / (1 + np.exp(-scores))
+        return p - y, p * (1 - p), -np.log(np.where(y == 1, p, 1 - p)).sum()
+
+    yield Case("logistic", lambda: gradients.compute_logistic(scores, y, pairs, stats, largest, threads), logistic, n)
+    many, y3 = random.normal(size=(CLASSES, n)), random.integers(0, CLASSES, n).astype(np.int32)
+    row_max, row_sum = np.empty(n), np.empty(n)
+
+    def softmax_kernel() -> None:
+        gradients.normalize_softmax(many, y3, row_max, row_sum, stats, largest, threads)
+        for k in range(CLASSES):
+            gradients.compute_softmax(many[k], y3, k, row_max, row_sum, pairs, stats, largest, threads)
+
+    def softmax() -> object:
+        e = np.exp(many - many.max(axis=0))
+        p = e / e.sum(axis=0)
+        g = p.copy()
+        g[y3, np.arange(n)] -= 1
+        return g, 2 * p * (1 - p), -np.log(p[y3, np.arange(n)]).sum()
+
+    yield Case(f"softmax of {CLASSES}, a class", softmax_kernel, softmax, CLASSES * n)
+    target = random.normal(size=n)
+
+    def squared_kernel() -> None:
+        gradients.compute_residuals(scores, target, single, threads)
+        gradients.quantise_residuals(single, 4, stats, largest, threads)
+
+    yield Case("squared error", squared_kernel, lambda: ((scores - target).sum(), ((scores - target) ** 2).sum()), n)
+
+
+def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
+    """Histograms of all rows and of the rows of many nodes, partition, splits, leaves."""
+    narrow = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8)
+    group_start = group_columns(COLUMNS)
+    matrix = interleave_groups(narrow, group_start, num_threads=threads), group_start, np.empty((0, n), dtype=np.uint16)
+    none = np.empty(0, dtype=np.int64)
+    places = np.arange(COLUMNS) * CODES, np.full(COLUMNS, COLUMNS * CODES), np.full(COLUMNS, CODES, dtype=np.int32), none, none
+    packed = np.empty(2 * n, dtype=np.int64)
+    gh = np.stack([random.integers(-(2**50), 2**50, n), random.integers(1, 2**50, n)], axis=1)
+    g, h = gh[:, 0].astype(float), gh[:, 1].astype(float)
+    order = random.permutation(n).astype(np.uint32)
+    node = np.sort(random.integers(0, NODES, n))
+    bounds = np.searchsorted(node, np.arange(NODES + 1))
+    layouts = {"all rows": (order[:0], np.array([0]), np.array([n])), f"{NODES} nodes": (order, bounds[:-1].copy(), bounds[1:].copy())}
+
+    def bincounts(rows: NDArray[np.uint32], begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
+        for first, last in zip(begin, end, strict=True):
+            part = rows[first:last] if len(rows) else slice(None)
+            for column in narrow:
+                np.bincount(column[part], weights=g[part], minlength=CODES)
+                np.bincount(column[part], weights=h[part], minlength=CODES)
+
+    for label, (rows, begin, end) in layouts.items():
+        chunks = histogram.cut_chunks(begin, end)
+        sums = np.zeros((len(begin), 4), dtype=np.int64)
+        out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
+        for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
+            gather = partial(histogram.gather_gradients, gh, rows, chunks, 0, 7, *shifts, packed, sums, threads)
+            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], n, *places, out, threads)
+            yield Case(f"gather {lane}, {label}", gather, gh.copy if not len(rows) else partial(gh.take, rows, axis=0), n)
+            yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
+    yield from split_cases(random, narrow, order, bounds, threads)
+
+
+def split_cases(
+    random: np.random.Generator, narrow: NDArray[np.uint8], order: NDArray[np.uint32], bounds: NDArray[np.int64], threads: int
+) -> Iterator[Case]:
+    """What follows the histograms of a level."""
+    n = len(order)
+    begin, end = bounds[:-1].copy(), bounds[1:].copy()
+    rows, scratch, n_yes = order.copy(), np.empty_like(order), np.zeros(NODES, dtype=np.int64)
+    position = random.integers(0, COLUMNS, NODES).astype(np.int32)
+    low, high, missing = np.zeros(NODES, np.int32), np.full(NODES, 127, np.int32), np.full(NODES, -1, np.int32)
+    chunks = histogram.cut_chunks(begin, end)
+    narrow_only = np.zeros(NODES, dtype=np.uint8)
+    no_wide = np.empty((0, n), dtype=np.uint16)
+
+    def split() -> None:
+        rows[:] = order
+        partition.partition_rows(rows, scratch, chunks, narrow, no_wide, narrow_only, position, low, high, missing, n_yes, threads)
+
+    def mask() -> None:
+        for k in range(NODES):
+            part = order[begin[k] : end[k]]
+            answers = narrow[position[k]][part] <= 127
+            rows[begin[k] : end[k]] = np.concatenate([part[answers], part[~answers]])
+
+    yield Case(f"partition, {NODES} nodes", split, mask, n)
+    hist = np.stack([random.integers(-1000, 1000, (NODES, COLUMNS * CODES)), random.integers(1, 1000, (NODES, COLUMNS * CODES))], axis=2)
+    starts, flags = np.arange(COLUMNS + 1) * CODES, np.zeros(COLUMNS, dtype=np.uint8)
+    best = np.empty(NODES), np.empty(NODES, np.int32), np.empty(NODES, np.int32), np.empty(NODES, np.uint8)
+
+    def cumulate() -> object:
+        g, h = np.cumsum(hist.reshape(NODES, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
+        gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
+        return gains.reshape(NODES, -1).argmax(axis=1)
+
+    yield Case(
+        "best splits", lambda: splits.find_best_splits(hist, starts, flags, flags, 1.0, 1.0, 1.0, 0.1, 1e-6, *best, threads), cumulate,
+        NODES * COLUMNS * CODES,
+    )  # fmt: skip
+    small, place, parent = hist[: NODES // 2].reshape(NODES // 2, -1), np.arange(0, NODES, 2), np.arange(NODES // 2)
+    parents, out = hist.reshape(NODES, -1), np.empty((NODES, hist[0].size), dtype=np.int64)
+
+    def subtract() -> None:
+        out[place] = small
+        out[place ^ 1] = parents[parent] - small
+
+    yield Case("siblings", lambda: splits.expand_siblings(parents, parent, small, place, out, threads), subtract, out.size)
+    values, scores = random.normal(size=NODES), np.zeros(n)
+
+    def add() -> None:
+        scores[order] += np.repeat(values, end - begin)
+
+    yield Case("leaf values", lambda: gradients.add_leaf_values(order, begin, end, values, scores, threads), add, n)
+
+
+def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
+    """Walking full trees of depth 6."""
+    depth, n_trees, n_rows = 6, 10, n // 10
+    n_inner, n_nodes = 2**depth - 1, 2 ** (depth + 1) - 1
+    numbers = np.arange(n_nodes)
+    inner = numbers < n_inner
+    tree = {
+        "kind": inner.astype(np.uint8),
+        "column": np.where(inner, random.integers(0, COLUMNS, n_nodes), -1).astype(np.int32),
+        "threshold": np.where(inner, random.normal(size=n_nodes), 0.0),
+        "missing_yes": np.zeros(n_nodes, dtype=np.uint8),
+        "yes": np.where(inner, 2 * numbers + 1, -1).astype(np.int32),
+        "no": np.where(inner, 2 * numbers + 2, -1).astype(np.int32),
+        "value": np.where(inner, 0.0, random.normal(size=n_nodes)),
+    }
+    arrays = [np.tile(array, n_trees) for array in tree.values()]
+    starts = np.arange(n_trees + 1, dtype=np.int64) * n_nodes
+    matrix, out = random.normal(size=(n_rows, COLUMNS)), np.empty((n_rows, 1))
+
+    def walk() -> None:
+        rows = np.arange(n_rows)
+        for _ in range(n_trees):
+            node = np.zeros(n_rows, dtype=np.int64)
+            for _ in range(depth):
+                node = np.where(matrix[rows, tree["column"][node]] < tree["threshold"][node], tree["yes"][node], tree["no"][node])
+            out[:, 0] += tree["value"][node]
+
+    yield Case("walk a tree", lambda: prediction.predict_margins(matrix, 0.0, starts, *arrays, out, threads), walk, n_trees * n_rows)
+
+
+if __name__ == "__main__":
+    main()
