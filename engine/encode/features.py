@@ -79,7 +79,19 @@ def single_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
         return column
     if column.num_chunks == 1:
         return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], type=column.type)
+    if column.num_chunks == 0:
+        return pa.array([], type=column.type)
+    try:
+        return pa.concat_arrays(column.chunks)
+    except pa.ArrowInvalid:  # more than 2**31 - 1 bytes of text, or elements of lists
+        return pa.concat_arrays(column.cast(with_long_offsets(column.type)).chunks)
+
+
+def with_long_offsets(arrow: pa.DataType) -> pa.DataType:
+    """The type that counts text and elements of lists in 64 bits."""
+    if is_text(arrow):
+        return pa.large_string()
+    return pa.large_list(with_long_offsets(arrow.value_type)) if is_list(arrow) else arrow
 
 
 def expand(column: pa.Array, kind: SourceType, encoded: Sequence[EncodedColumn]) -> Iterator[Floats]:
@@ -133,13 +145,13 @@ def microseconds(column: pa.Array) -> pa.Array:
 def category_codes(column: pa.Array, categories: Sequence[str | None]) -> Floats:
     """Each value's place in ``categories``, -1 where it is not among them."""
     text = as_text(column)
-    codes = pc.index_in(text, value_set=pa.array(categories, type=pa.string()))
+    codes = pc.index_in(text, value_set=pa.array(categories, type=text.type))
     return np.asarray(pc.fill_null(codes, -1).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def as_text(column: pa.Array) -> pa.Array:
     """The values as strings; numbers and booleans are written out, so that a column read as numbers still meets its categories."""
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    return column if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column.cast(pa.string())
 
 
 def vector_matrix(column: pa.Array, length: int, name: str) -> Floats:
@@ -203,7 +215,7 @@ def scatter_items(
     rows: NDArray[np.int64], keys: pa.Array, values: Floats, n_rows: int, items: Sequence[int | str | None]
 ) -> Iterator[Floats]:
     """One dense column per item of ``items``, NaN where a row does not have it; of repeated keys the last wins."""
-    codes = np.asarray(pc.fill_null(pc.index_in(keys, value_set=pa.array(items, type=pa.string())), -1).to_numpy(zero_copy_only=False))
+    codes = np.asarray(pc.fill_null(pc.index_in(keys, value_set=pa.array(items, type=keys.type)), -1).to_numpy(zero_copy_only=False))
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(items) + 1))
     for number in range(len(items)):

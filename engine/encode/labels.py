@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
-from engine.encode.features import numbers, single_chunk
+from engine.encode.features import is_text, numbers, single_chunk
 from engine.errors import DataError, warn
 
 MAX_CLASSES = 65_535
@@ -54,7 +54,7 @@ def check_classes(values: pa.Array, target: str, first_row: int) -> None:
     if pa.types.is_floating(arrow):
         number = numbers(values, target)
         check_finite(number, target, first_row, most=math.inf)
-    elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or pa.types.is_string(arrow) or len(values) == 0):
+    elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or is_text(arrow) or len(values) == 0):
         raise DataError(f"target {target!r}: expected classes that are strings, integers, booleans or floats, got {arrow}")
 
 

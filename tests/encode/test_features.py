@@ -160,6 +160,26 @@ def test_source_types() -> None:
     assert source_type("c", pa.null()) == source_type("c", pa.float16()) == "float"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [["b", None, "a"], [["b"], None, ["a", "b"]], [[1.0, 2.0], None, [3.0, 4.0]], [1, 2, None]],
+    ids=["text", "lists", "vectors", "ints"],
+)
+def test_columns_too_long_for_short_offsets(values: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 2**31 - 1 bytes of text, Arrow refuses to join chunks; here above none."""
+    column = pa.chunked_array([values[:2], values[2:]], type=pa.array(values).type)
+    expected = encode(column)
+    join = pa.concat_arrays
+
+    def refuse(chunks: list[pa.Array]) -> pa.Array:
+        if pa.types.is_string(chunks[0].type) or pa.types.is_list(chunks[0].type):
+            raise pa.ArrowInvalid("offset overflow while concatenating arrays")
+        return join(chunks)
+
+    monkeypatch.setattr(pa, "concat_arrays", refuse)
+    assert same(encode(column), expected)
+
+
 COLUMNS = ["odor", "cap-shape", "label", "veil"]
 
 

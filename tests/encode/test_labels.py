@@ -31,6 +31,7 @@ def numbers_of(column: pa.Array) -> list[float]:
     [
         (pa.array(["b", "a", "b"]), [1, 0, 1], ["a", "b"]),
         (pa.array(["é", "z", "\U0001f600", "\uffff"]), [1, 0, 3, 2], ["z", "é", "\uffff", "\U0001f600"]),
+        (pa.array(["b", "a", "b"], type=pa.large_string()), [1, 0, 1], ["a", "b"]),
         (pa.array([True, False]), [1, 0], [False, True]),
         (pa.array([3, -2, 10], type=pa.int8()), [1, 0, 2], [-2, 3, 10]),
         (pa.array([2**64 - 1, 0], type=pa.uint64()), [1, 0], [0, 2**64 - 1]),
