@@ -17,7 +17,7 @@ from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
 from engine.encode import bins
 from engine.errors import DataError
-from engine.models._trees import lanes
+from engine.models._trees import boosting, lanes
 from engine.models._trees.boosting import train_boosted_trees, tree_key
 from engine.models._trees.objectives import LogisticLoss, Objective, SoftmaxLoss, SquaredError
 from engine.progress import ProgressTable
@@ -254,6 +254,16 @@ def test_bad_input_is_one_clear_error_on_every_rank(table: pa.Table, arguments: 
     assert len({str(error) for error in errors}) == 1
     with pytest.raises(DataError, match=message):
         raise errors[0]
+
+
+def test_more_rows_than_a_rank_can_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosting, "MOST_ROWS", 3)
+    with pytest.raises(DataError, match=r"expected at most 3 rows on each rank, got 4; use more ranks"):
+        train(GOOD, task="classifier")
+    parts = [GOOD, GOOD.slice(0, 1)]
+    _, errors = collect_ranks(2, lambda comm: train(Dataset(parts[comm.rank], sharded=True), comm=comm, task="classifier"))
+    assert {str(error) for error in errors} == {"expected at most 3 rows on each rank, got 4; use more ranks (on rank 0)"}
+    assert train_parts(cut_rows(GOOD, 2), task="classifier")[0].num_examples == 4
 
 
 def test_features_choose_columns_and_other_columns_do_not_matter() -> None:

@@ -20,7 +20,7 @@ from engine.encode.categories import all_missing, fit_encoding
 from engine.encode.encoding import Encoding
 from engine.encode.features import select_features
 from engine.encode.labels import encode_classes, encode_numbers
-from engine.errors import warn
+from engine.errors import DataError, warn
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import GrownTree, GrowthOptions, assemble
@@ -28,6 +28,7 @@ from engine.models._trees.objectives import LogisticLoss, Objective, SoftmaxLoss
 from engine.progress import ProgressTable, make_preamble
 
 Task = Literal["classifier", "regression"]
+MOST_ROWS = 2**32 - 1  # of a rank: trees keep their order in 32 bits
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ def encode_rows(
     classes: list[Any] | None = None
     counts: list[int] | None = None
     objective: Objective
+    with agree(comm, "encoding"):
+        if shard.table.num_rows > MOST_ROWS:
+            raise DataError(f"expected at most {MOST_ROWS} rows on each rank, got {shard.table.num_rows}; use more ranks")
     num_threads = useful_threads(num_threads, shard.table.num_rows * len(features))
     column = shard.table.column(target)
     if task == "classifier":
