@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.encode.encoding import EncodedColumn, SourceType
 
 Floats = NDArray[np.float64]
+MICROSECONDS_OF_A_DAY = 86_400_000_000.0
 
 
 def select_features(columns: Sequence[str], target: str, features: Sequence[str] | None) -> list[str]:
@@ -114,7 +115,7 @@ def expand(column: pa.Array, kind: SourceType, encoded: Sequence[EncodedColumn])
 
 
 def numbers(column: pa.Array, name: str) -> Floats:
-    """A column of numbers, booleans or dates as float64; dates count days, times of day and timestamps microseconds."""
+    """A column of numbers, booleans, dates or times as float64; both count microseconds, so that one day is one number in any type."""
     arrow = column.type
     try:
         if pa.types.is_null(arrow):
@@ -122,7 +123,8 @@ def numbers(column: pa.Array, name: str) -> Floats:
         if pa.types.is_timestamp(arrow) or pa.types.is_time(arrow) or pa.types.is_duration(arrow):
             column = microseconds(column)
         elif pa.types.is_date(arrow):
-            column = column.cast(pa.date32()).cast(pa.int32())
+            days = column.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
+            return np.asarray(days.to_numpy(zero_copy_only=False)) * MICROSECONDS_OF_A_DAY
         elif is_text(arrow):
             raise pa.ArrowInvalid("text")
         return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))

@@ -17,6 +17,7 @@ NAN = float("nan")
 DAY = datetime.date(2020, 1, 1)
 NOON = datetime.datetime(2020, 1, 1, 12)
 NOON_MICROSECONDS = 1577880000 * 10**6
+DAY_MICROSECONDS = 86400 * 10**6
 
 
 def encode(column: pa.Array | pa.ChunkedArray) -> dict[str, list[float]]:
@@ -45,8 +46,8 @@ def same(found: dict[str, list[float]], expected: dict[str, list[float]]) -> boo
         (pa.array(np.array([1.5, 2.0], dtype=np.float16)), [1.5, 2]),
         (pa.array([NAN, 1.0]), [NAN, 1]),
         (pa.array([1.25, None]).cast(pa.decimal128(9, 2)), [1.25, NAN]),
-        (pa.array([DAY, None]), [18262, NAN]),
-        (pa.array([DAY, datetime.date(1969, 12, 31)], type=pa.date64()), [18262, -1]),
+        (pa.array([DAY, None]), [18262 * DAY_MICROSECONDS, NAN]),
+        (pa.array([DAY, datetime.date(1969, 12, 31)], type=pa.date64()), [18262 * DAY_MICROSECONDS, -DAY_MICROSECONDS]),
         (pa.array([datetime.time(0, 0, 2), None], type=pa.time32("s")), [2e6, NAN]),
         (pa.array([datetime.time(0, 0, 2)], type=pa.time64("ns")), [2e6]),
         (pa.nulls(2), [NAN, NAN]),
@@ -65,6 +66,13 @@ def test_timestamps_are_microseconds_whatever_their_unit(unit: str, zone: str | 
     utc = NOON.replace(tzinfo=datetime.timezone.utc) if zone else NOON
     assert same(encode(pa.array([utc, None], type=pa.timestamp(unit, tz=zone))), {"c": [NOON_MICROSECONDS, NAN]})
     assert same(encode(pa.array([datetime.timedelta(seconds=-3)], type=pa.duration(unit))), {"c": [-3e6]})
+
+
+def test_a_day_is_one_number_in_every_type() -> None:
+    """A file says dates where pandas says timestamps; a model must take either."""
+    midnight = datetime.datetime(2020, 1, 1)
+    columns = [pa.array([DAY]), pa.array([DAY], type=pa.date64()), *(pa.array([midnight], type=pa.timestamp(u)) for u in ("s", "us", "ns"))]
+    assert {tuple(encode(column)["c"]) for column in columns} == {(18262 * DAY_MICROSECONDS,)}
 
 
 def test_infinities_and_zeros() -> None:
