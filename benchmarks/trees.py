@@ -1,7 +1,8 @@
 """Boosted trees beside XGBoost, LightGBM and scikit-learn, all in one run: ``python benchmarks/trees.py`` or ``make bench``.
 
-Every measurement is a process of its own, in turn: samesum, peer, peer, peer, samesum, ... Prints medians and ratios, and writes every
-run to ``benchmarks/results/trees.json``. Equal rounds, depth, bins and penalties; quality on rows held out.
+Every measurement is a process of its own, in turn: samesum, peer, peer, peer, samesum, ... Prints medians and ratios, writes every run to
+``benchmarks/results/trees.json``, and a table of the medians to ``benchmarks/results/trees.md``. Equal rounds, depth, bins and
+penalties; quality on rows held out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from _result import write_result
 SEED = 11
 ROUNDS, DEPTH, STEP, MIN_CHILD_WEIGHT, MAX_BINS = 100, 6, 0.3, 1.0, 256
 HELD_OUT = 200_000
+FIGURES = {"bin": 2, "train": 2, "total": 2, "predict": 2, "log_loss": 5, "auc": 5, "peak_mb": 0}  # with their decimals
 PEERS = ("xgboost", "lightgbm", "sklearn")
 SETTINGS = {"1 thread": {"threads": 1, "ranks": 1}, "2 threads": {"threads": 2, "ranks": 1}, "2 ranks": {"threads": 1, "ranks": 2}}
 
@@ -55,7 +57,8 @@ def main() -> None:
     parameters = {"rounds": ROUNDS, "depth": DEPTH, "step_size": STEP, "min_child_weight": MIN_CHILD_WEIGHT, "max_bins": MAX_BINS}
     sizes = {"rows": arguments.rows, "columns": arguments.columns, "held_out": HELD_OUT}
     result = {"parameters": parameters, **sizes, "summary": summary, "runs": runs}
-    write_result(arguments.output, result, seed=SEED, packages=["samesum", *PEERS])
+    path = write_result(arguments.output, result, seed=SEED, packages=["samesum", *PEERS])
+    path.with_suffix(".md").write_text(tabulate(summary, path.name, arguments))
 
 
 def measure(engine: str, setting: str, *, rows: int, columns: int, repeat: int) -> dict[str, Any]:
@@ -76,6 +79,22 @@ def make_table(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     x = random.normal(size=(columns, rows)).astype(np.float32)
     margin = x[0] * x[1] + np.sin(3 * x[2]) + 0.5 * x[3] - 0.7 * (x[4] > 0.3) * x[5] + 0.3 * x[6] ** 2 - 0.3
     return x, (random.random(rows) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+
+
+def tabulate(summary: dict[str, Any], source: str, arguments: argparse.Namespace) -> str:
+    """The medians as Markdown, for readers; made from the result, never by hand."""
+    lines = [
+        f"# {arguments.rows} x {arguments.columns} floats, two classes, {ROUNDS} rounds of depth {DEPTH}, {MAX_BINS} bins",
+        f"Medians of {arguments.repeats} runs in turn; [{source}]({source}) has every run, the machine and the versions.",
+        "",
+        "| | engine | bin s | train s | total s | predict s | held-out log loss | AUC | peak MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setting, engines in summary["medians"].items():
+        for engine, median in engines.items():
+            figures = [f"{median[name]:.{digits}f}" if name in median else "" for name, digits in FIGURES.items()]
+            lines.append(f"| {setting} | {engine} | {' | '.join(figures)} |")
+    return "\n".join([*lines, "", *(f"- {line}" for line in summary["lines"]), ""])
 
 
 def work(engine: str, rows: int, columns: int, threads: int) -> None:
@@ -123,8 +142,9 @@ def train_samesum(x: np.ndarray, y: np.ndarray, held_out: np.ndarray, threads: i
     )
     total = time.perf_counter() - began
     train = model.progress["Elapsed Time"][-1].as_py()
-    margin = model.predict(dict(zip(names, held_out, strict=True)), output_type="margin")
-    result = {"bin": total - train, "train": train, "total": total}
+    asked = time.perf_counter()
+    margin = model.predict(dict(zip(names, held_out, strict=True)), output_type="margin", num_threads=threads)
+    result = {"bin": total - train, "train": train, "total": total, "predict": time.perf_counter() - asked}
     return result, np.asarray(margin) if resolve(None).rank == 0 else None
 
 
@@ -148,8 +168,11 @@ def train_xgboost(x: np.ndarray, y: np.ndarray, held_out: np.ndarray, threads: i
     }
     model = xgboost.train(parameters, data, ROUNDS)
     ended = time.perf_counter()
-    margin = model.predict(xgboost.DMatrix(np.ascontiguousarray(held_out.T)), output_margin=True)
-    return {"bin": binned - began, "train": ended - binned, "total": ended - began}, margin
+    table = np.ascontiguousarray(held_out.T)
+    asked = time.perf_counter()
+    margin = model.inplace_predict(table, predict_type="margin")
+    answered = time.perf_counter()
+    return {"bin": binned - began, "train": ended - binned, "total": ended - began, "predict": answered - asked}, margin
 
 
 def train_lightgbm(x: np.ndarray, y: np.ndarray, held_out: np.ndarray, threads: int) -> tuple[dict[str, float], np.ndarray]:
@@ -174,8 +197,11 @@ def train_lightgbm(x: np.ndarray, y: np.ndarray, held_out: np.ndarray, threads: 
     binned = time.perf_counter()
     model = lightgbm.train(parameters, data, ROUNDS)
     ended = time.perf_counter()
-    margin = model.predict(np.ascontiguousarray(held_out.T), raw_score=True)
-    return {"bin": binned - began, "train": ended - binned, "total": ended - began}, margin
+    table = np.ascontiguousarray(held_out.T)
+    asked = time.perf_counter()
+    margin = model.predict(table, raw_score=True, num_threads=threads)
+    answered = time.perf_counter()
+    return {"bin": binned - began, "train": ended - binned, "total": ended - began, "predict": answered - asked}, margin
 
 
 def train_sklearn(x: np.ndarray, y: np.ndarray, held_out: np.ndarray, threads: int) -> tuple[dict[str, float], np.ndarray]:
@@ -196,12 +222,15 @@ def train_sklearn(x: np.ndarray, y: np.ndarray, held_out: np.ndarray, threads: i
     began = time.perf_counter()
     model.fit(table, y)
     total = time.perf_counter() - began
-    return {"train": total, "total": total}, model.decision_function(np.ascontiguousarray(held_out.T))
+    table = np.ascontiguousarray(held_out.T)
+    asked = time.perf_counter()
+    margin = model.decision_function(table)
+    return {"train": total, "total": total, "predict": time.perf_counter() - asked}, margin
 
 
 def describe(run: dict[str, Any]) -> str:
     """One line for a run."""
-    seconds = "  ".join(f"{name} {run[name]:6.2f} s" for name in ("bin", "train", "total") if name in run)
+    seconds = "  ".join(f"{name} {run[name]:6.2f} s" for name in ("bin", "train", "total", "predict") if name in run)
     return f"{run['engine']:9} {run['setting']:9}  {seconds}  log loss {run['log_loss']:.5f}  AUC {run['auc']:.5f}  {run['peak_mb']:.0f} MB"
 
 
@@ -213,7 +242,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     for setting, engines in medians.items():
         for engine, figures in engines.items():
             chosen = [run for run in runs if run["setting"] == setting and run["engine"] == engine]
-            figures.update({name: statistics.median(run[name] for run in chosen) for name in ("train", "total")})
+            figures.update({name: statistics.median(run[name] for run in chosen) for name in FIGURES if name in chosen[0]})
     lines = []
     for setting, engines in medians.items():
         own = engines.get("samesum")
