@@ -25,6 +25,7 @@ COMPILE_FLAGS = [
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-fno-strict-aliasing",  # residuals are doubles in the room that their integers take next
     "-Wno-unused-function",
     "-Wno-discarded-qualifiers",
 ]

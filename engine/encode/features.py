@@ -129,7 +129,7 @@ def numbers(column: pa.Array, name: str) -> Floats:
             raise pa.ArrowInvalid("text")
         return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"column {name!r} was trained on numbers; expected numbers, got {arrow}") from error
+        raise DataError(f"column {name!r}: expected numbers, got {arrow}") from error
 
 
 def microseconds(column: pa.Array) -> pa.Array:

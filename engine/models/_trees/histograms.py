@@ -40,8 +40,8 @@ class HistogramBuilder:
 
     @property
     def node_bytes(self) -> int:
-        """Bytes of the largest share of one node's histogram; the same on every rank."""
-        return 16 * int(self.share_codes.max(initial=0))
+        """Bytes of one node's histogram before it is shared out; the same on every rank."""
+        return 16 * int(self.share_codes.sum())
 
     def reduce_histograms(self, fit: Fit, rows: NDArray[np.uint32], begin: Ints, end: Ints, *, first_row: int) -> tuple[Ints, Ints]:
         """Histograms of nodes over all ranks' rows: of this rank's columns [n_nodes, n_codes owned, 2], and full sums [n_nodes, 4].
