@@ -240,7 +240,7 @@ GOOD = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "y": ["a", "b", "a", "b"]})
         (pa.table({"x": [1, 2, 3], "y": [0.0, np.inf, 1.0]}), {"task": "regression"}, r"target 'y' has inf in row 1"),
         (pa.table({"x": [1, 2, 3], "y": [0.0, 1.0, None]}), {"task": "regression"}, r"target 'y' has a missing value in row 2"),
         (pa.table({"x": [1.0], "y": [1.0]}).slice(0, 0), {"task": "regression"}, r"target 'y' has no rows"),
-        (pa.table({"x": [[[1]], [[2]]], "y": [0, 1]}), {}, r"column 'x' .*expected numbers, got list"),
+        (pa.table({"x": [[[1]], [[2]]], "y": [0, 1]}), {}, r"column 'x': expected numbers, got list"),
         (pa.table({"x": [[1], [1, 2]], "y": [0, 1]}), {}, r"column 'x': expected vectors of one length, got lengths 1, 2"),
     ],
 )
