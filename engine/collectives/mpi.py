@@ -28,6 +28,9 @@ from engine.collectives.heartbeat import Heartbeat, open_board
 from engine.collectives.watchdog import start_watchdog
 
 LARGEST_COUNT = 2**31 - 1
+# Bytes up to which a reduce-scatter is an Alltoallv and a sum: two ranks take 85 and 131 us for 218 and 445 KiB, where MPICH's own takes
+# 263 and 678; for 1.8 MiB it is the other way round, 315 against 201.
+LARGEST_ALLTOALL = 1 << 19
 ASK_FOR = 5e-4
 SHORTEST_NAP = 5e-5
 LONGEST_NAP = 5e-4
@@ -80,8 +83,17 @@ class MpiComm:
             first = sum(counts[: self.rank])
             return array[first : first + counts[self.rank]]
         with self._entered(name):
+            if array.nbytes <= LARGEST_ALLTOALL:
+                return self._exchange_and_add(array, counts)
             self._comm.Reduce_scatter(MPI.IN_PLACE, array, counts, MPI.SUM)
         return array[: counts[self.rank]]
+
+    def _exchange_and_add(self, array: Array, counts: list[int]) -> Array:
+        """A reduce-scatter of medium size: every rank is sent its parts and adds them up."""
+        mine = counts[self.rank]
+        parts = np.empty((self.size, mine), dtype=array.dtype)
+        self._comm.Alltoallv(_message(array, counts), _message(parts, [mine] * self.size))
+        return np.add.reduce(parts, axis=0, out=array[:mine])
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
         """Replace ``array`` by ``root``'s bytes."""

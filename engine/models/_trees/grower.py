@@ -32,16 +32,19 @@ class TreeGrower:
         self.bins, self.options, self.first_row, self.n_rows = bins, options, first_row, n_rows
         self.num_threads, self.comm = num_threads, comm
         self.histograms = HistogramBuilder(bins, num_threads=num_threads, comm=comm)
-        own = self.histograms.columns
-        self._is_category = np.array([bins.specs[j].n_categories > 0 for j in own], dtype=np.uint8)
-        self._has_missing = np.array([bins.specs[j].has_missing for j in own], dtype=np.uint8)
-        self.rows = np.empty(bins.n_rows_local, dtype=np.uint32)
+        own = slice(self.histograms.columns.start, self.histograms.columns.stop)
+        self._is_category = np.array([spec.n_categories > 0 for spec in bins.specs], dtype=np.uint8)
+        self._missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in bins.specs], dtype=np.int32)
+        self._own_is_category = self._is_category[own]
+        self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
+        self._in_order = np.arange(bins.n_rows_local, dtype=np.uint32)
+        self.rows = self._in_order.copy()
         self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
 
     def grow(self, gradients: Gradients, *, key: int) -> GrownTree:
         """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random."""
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
-        self.rows[:] = np.arange(len(self.rows), dtype=np.uint32)
+        self.rows[:] = self._in_order
         begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(self.rows), dtype=np.int64)
         level = Level.leaves(begin, end, np.array([self.n_rows]), gradients.sums.reshape(1, 4))
         everything = self.rows[:0]
@@ -88,15 +91,12 @@ class TreeGrower:
     def _split_rows(self, parents: Level, split: Ints) -> Level:
         """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
         begin, end, column = parents.begin[split], parents.end[split], parents.column[split]
-        specs = [self.bins.specs[j] for j in column]
-        category = np.array([spec.n_categories > 0 for spec in specs])
-        missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in specs], dtype=np.int32)
         code = parents.code[split]
         n_yes = np.zeros(len(split), dtype=np.int64)
         partition_rows(
             self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self.bins.is_wide[column],
-            self.bins.position[column], np.where(category, code, np.int32(0)), code,
-            np.where(parents.missing_yes[split] == 1, missing_code, np.int32(-1)), n_yes, self.num_threads,
+            self.bins.position[column], code * self._is_category[column], code,
+            np.where(parents.missing_yes[split] == 1, self._missing_code[column], np.int32(-1)), n_yes, self.num_threads,
         )  # fmt: skip
         middle = begin + n_yes
         self.comm.allreduce_sum(n_yes, name="count rows of children")
@@ -130,17 +130,20 @@ class TreeGrower:
         n = len(hist)
         gain, column, code, missing = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
         find_best_splits(
-            hist, self.histograms.column_start, self._is_category, self._has_missing, lanes.g_unit, lanes.h_unit,
+            hist, self.histograms.column_start, self._own_is_category, self._own_has_missing, lanes.g_unit, lanes.h_unit,
             self.options.reg_lambda, self.options.min_child_weight, MIN_GAIN, gain, column, code, missing, self.num_threads,
         )  # fmt: skip
-        column[column >= 0] += self.histograms.columns.start
-        offers = np.stack([np.where(column >= 0, gain, 0.0), column, code, missing], axis=1)
-        gathered = np.stack(self.comm.allgather(offers.reshape(-1), name="choose splits")).reshape(-1, n, 4)
-        # ranks own ascending columns: the first of equal gains is the lowest column
-        best = gathered[np.argmax(gathered[:, :, 0], axis=0), np.arange(n)]
-        level.column[batch] = best[:, 1]
-        level.code[batch] = best[:, 2]
-        level.missing_yes[batch] = best[:, 3]
+        offers = np.empty((n, 4))
+        offers[:, 0] = gain
+        offers[:, 1] = np.where(column >= 0, column + self.histograms.columns.start, -1)
+        offers[:, 2], offers[:, 3] = code, missing
+        gathered = self.comm.allgather(offers.reshape(-1), name="choose splits")
+        best = offers
+        if len(gathered) > 1:
+            every = np.concatenate(gathered).reshape(-1, n, 4)
+            # ranks own ascending columns, so the first of equal gains is the lowest column; no split counts as MIN_GAIN, below any split
+            best = every[np.argmax(every[:, :, 0], axis=0), np.arange(n)]
+        level.column[batch], level.code[batch], level.missing_yes[batch] = best[:, 1], best[:, 2], best[:, 3]
 
     def _drop_light_children(
         self, parents: Level, split: Ints, children: Level, hist: Ints | None, gradients: Gradients
@@ -158,7 +161,9 @@ class TreeGrower:
 
 def interleave(yes: Ints, no: Ints) -> Ints:
     """``yes[0], no[0], yes[1], no[1], ...``."""
-    return np.stack((yes, no), axis=1).reshape(-1)
+    out = np.empty(2 * len(yes), dtype=np.int64)
+    out[0::2], out[1::2] = yes, no
+    return out
 
 
 def pair_up(small: Ints, large: Ints, places: Ints) -> Ints:

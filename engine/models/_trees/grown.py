@@ -125,9 +125,9 @@ def split_gains(g: Floats, h: Floats, yes: Ints, reg_lambda: float) -> Floats:
 def prune(yes: Ints, gain: Floats, min_loss_reduction: float) -> None:
     """Turn splits between two leaves that gain too little into leaves, from the bottom up; ``yes`` is changed in place."""
     least = max(min_loss_reduction, MIN_GAIN)
-    for node in np.flatnonzero(yes >= 0)[::-1].tolist():
+    for node in np.flatnonzero((yes >= 0) & (gain < least))[::-1].tolist():
         child = yes[node]
-        if gain[node] < least and yes[child] < 0 and yes[child + 1] < 0:
+        if yes[child] < 0 and yes[child + 1] < 0:
             yes[node] = -1
 
 
@@ -135,9 +135,12 @@ def reachable(yes: Ints) -> NDArray[np.bool_]:
     """Nodes that can be reached from the root; children have greater numbers than their parents."""
     stay = np.zeros(len(yes), dtype=bool)
     stay[0] = True
-    for node in np.flatnonzero(yes >= 0).tolist():
-        if stay[node]:
-            stay[yes[node] : yes[node] + 2] = True
+    level = np.zeros(1, dtype=np.int64)
+    while len(level):
+        stay[level] = True
+        first = yes[level]
+        first = first[first >= 0]
+        level = np.concatenate([first, first + 1])
     return stay
 
 
@@ -146,10 +149,10 @@ def thresholds(
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Thresholds of splits (a category's code, infinity where yes is every value that is not missing), and which ask for a category."""
     threshold, category = np.zeros(len(column)), np.zeros(len(column), dtype=bool)
-    for node in np.flatnonzero(inner).tolist():
-        spec, c = specs[column[node]], int(code[node])
-        category[node] = spec.n_categories > 0
-        threshold[node] = c if category[node] else (spec.thresholds[c] if c < len(spec.thresholds) else np.inf)
+    for node, j, c in zip(np.flatnonzero(inner).tolist(), column[inner].tolist(), code[inner].tolist(), strict=True):
+        edges = specs[j].thresholds
+        category[node] = specs[j].n_categories > 0
+        threshold[node] = c if category[node] else (edges[c] if c < len(edges) else np.inf)
     return threshold, category
 
 
