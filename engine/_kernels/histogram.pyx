@@ -20,6 +20,7 @@ cdef extern from "tree_kernels.h" nogil:
                                uint64_t key, int g_shift, int h_shift, int h_bits, int64_t* packed, int64_t* out)
     void samesum_gather_pairs(const int64_t* gh, int width, const uint32_t* rows, int64_t begin, int64_t end, int g_shift, int h_shift,
                               int64_t* pairs, int64_t* out)
+    void samesum_gather_words(const int64_t* gh, int width, const uint32_t* rows, int64_t begin, int64_t end, int64_t* out)
     void samesum_sum_rows(const int64_t* gh, int width, const uint32_t* rows, int64_t begin, int64_t end, int64_t* out)
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
@@ -76,6 +77,16 @@ def gather_gradients(const int64_t[:, ::1] gh, const uint32_t[::1] rows, const i
     for t in range(n_chunks):
         for k in range(4):
             sums[chunks[t, 0], k] += parts[t, k]
+
+
+def gather_words(const int64_t[::1] words, int per_row, const uint32_t[::1] rows, const int64_t[:, ::1] chunks, int64_t[::1] out,
+                 int num_threads):
+    """Put the chunks' rows of ``words`` [n * per_row] into node order: word j of ``rows[i]`` goes to ``out[i * per_row + j]``."""
+    cdef Py_ssize_t t, n_chunks = chunks.shape[0]
+    if n_chunks == 0:
+        return
+    for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="static"):
+        samesum_gather_words(&words[0], per_row, &rows[0], chunks[t, 1], chunks[t, 2], &out[0])
 
 
 def build_histograms(const uint8_t[::1] grouped, const int32_t[::1] group_start, const uint16_t[:, ::1] wide, const uint32_t[::1] rows,

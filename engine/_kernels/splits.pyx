@@ -8,12 +8,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "tree_kernels.h" nogil:
-    void samesum_split_gains(int64_t n, const double* g_yes, const double* h_yes, const double* g_no, const double* h_no,
-                             double reg_lambda, double min_weight, double* gains)
+    void samesum_expand(int64_t n, const int64_t* parent, const int64_t* built, int64_t* small, int64_t* large)
+    void samesum_split_gains(int64_t n, const int64_t* g, const int64_t* h, int64_t g_total, int64_t h_total, double g_unit,
+                             double h_unit, double reg_lambda, double min_weight, double* gains)
 
-# Arrays of n doubles that the search of a column works in.
+# Arrays of n words that the search of a column works in: sums of g and h, gains with missing values in no, and in yes.
 cdef enum:
-    ROOM = 6
+    ROOM = 4
 
 
 def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, const int64_t[:, ::1] small, const int64_t[::1] place,
@@ -21,11 +22,11 @@ def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, co
     """Histograms of pairs of siblings from their parents' and the smaller ones': ``small[k]`` goes to ``out[place[k]]``, one of 2 k and
     2 k + 1, and ``parents[parent[k]] - small[k]`` to the other. All [.., n], any values per node.
     """
-    cdef Py_ssize_t k, j
+    cdef Py_ssize_t k, n = small.shape[1]
+    if n == 0:
+        return
     for k in prange(small.shape[0], nogil=True, num_threads=num_threads, schedule="static"):
-        for j in range(small.shape[1]):
-            out[place[k], j] = small[k, j]
-            out[place[k] ^ 1, j] = parents[parent[k], j] - small[k, j]
+        samesum_expand(n, &parents[parent[k], 0], &small[k, 0], &out[place[k], 0], &out[place[k] ^ 1, 0])
 
 
 def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] is_category,
@@ -62,8 +63,8 @@ cdef void search_column(const int64_t* hist, Py_ssize_t n, int32_t j, bint is_ca
     """Improve a node's best split by those of one column of ``n`` codes; ``room``: [ROOM, n]."""
     cdef int64_t g_total = 0, h_total = 0
     cdef int64_t g_missing = hist[2 * n - 2] if has_missing else 0, h_missing = hist[2 * n - 1] if has_missing else 0
-    cdef double* gains = room + 4 * n
-    cdef double* gains_missing = room + 5 * n
+    cdef double* gains = room + 2 * n
+    cdef double* gains_missing = room + 3 * n
     cdef Py_ssize_t c
     for c in range(n):
         g_total += hist[2 * c]
@@ -95,13 +96,13 @@ cdef inline void fill_gains(const int64_t* hist, Py_ssize_t n_splits, Py_ssize_t
                             int64_t g_total, int64_t h_total, double g_unit, double h_unit, double reg_lambda, double min_child_weight,
                             double* room, double* gains) noexcept nogil:
     """Gains, the parent's score not taken off, of a column's splits; yes also holds ``g_add`` and ``h_add``, the missing values."""
+    cdef int64_t* g = <int64_t*> room
+    cdef int64_t* h = g + n
     cdef int64_t g_yes = g_add, h_yes = h_add
     cdef Py_ssize_t c
     for c in range(n_splits):
         g_yes = hist[2 * c] if is_category else g_yes + hist[2 * c]
         h_yes = hist[2 * c + 1] if is_category else h_yes + hist[2 * c + 1]
-        room[c] = g_unit * g_yes
-        room[n + c] = h_unit * h_yes
-        room[2 * n + c] = g_unit * (g_total - g_yes)
-        room[3 * n + c] = h_unit * (h_total - h_yes)
-    samesum_split_gains(n_splits, room, room + n, room + 2 * n, room + 3 * n, reg_lambda, min_child_weight, gains)
+        g[c] = g_yes
+        h[c] = h_yes
+    samesum_split_gains(n_splits, g, h, g_total, h_total, g_unit, h_unit, reg_lambda, min_child_weight, gains)

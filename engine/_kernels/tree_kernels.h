@@ -91,6 +91,16 @@ static inline void samesum_add_pairs(const uint8_t *codes, const uint32_t *rows,
 /* A threshold in [0, 2^shift) that walks evenly over consecutive rows: multiples of an irrational number (Weyl's sequence). */
 #define SAMESUM_WALK(row, multiplier, shift) ((int64_t)((first_row + key + (uint64_t)(row)) * (multiplier) >> 1 >> (63 - (shift))))
 
+/* out[i] = gh[rows[i]], one or two words a row. */
+static inline void samesum_gather_words(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
+                                        int64_t *restrict out) {
+    if (width == 1) {
+        SAMESUM_EACH_ROW({ out[i] = gh[r]; })
+    } else {
+        SAMESUM_EACH_ROW({ out[2 * i] = gh[2 * r]; out[2 * i + 1] = gh[2 * r + 1]; })
+    }
+}
+
 /* Sums of g and h as limbs in out[0..3]; width 1 stands for hessians that are all 1. */
 static inline void samesum_sum_rows(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
                                     int64_t *restrict out) {
@@ -178,14 +188,33 @@ static inline int64_t samesum_split_narrow(const uint8_t *restrict codes, uint32
     return yes - (rows + begin);
 }
 
-/* gains[c] = score(yes) + score(no), score(G, H) = G^2 / (H + lambda), of children with sums g_yes[c], h_yes[c] and g_no[c], h_no[c]; -1
-   where a child is empty or lighter than min_weight. Swapping yes and no gives the same bits, so mirrored splits tie. */
-SAMESUM_CLONES static void samesum_split_gains(int64_t n, const double *restrict g_yes, const double *restrict h_yes,
-                                               const double *restrict g_no, const double *restrict h_no, double lambda, double min_weight,
+/* small[j] = built[j] and large[j] = parent[j] - built[j]: the histograms of two siblings. */
+SAMESUM_CLONES static void samesum_expand(int64_t n, const int64_t *restrict parent, const int64_t *restrict built, int64_t *restrict small,
+                                          int64_t *restrict large) {
+    for (int64_t j = 0; j < n; j++) {
+        small[j] = built[j];
+        large[j] = parent[j] - built[j];
+    }
+}
+
+/* The double nearest to an integer, from operations that vector units have: halves beside powers of two, then one rounding sum. */
+SAMESUM_INLINE double samesum_to_double(int64_t value) {
+    const double high = samesum_from_bits((int64_t)(((uint64_t)value >> 32) ^ 0x4530000080000000ULL)); /* 2^84 + 2^63 + high 2^32 */
+    const double low = samesum_from_bits((int64_t)(((uint64_t)value & 0xffffffffULL) | 0x4330000000000000ULL)); /* 2^52 + low */
+    return (high - (0x1p84 + 0x1p63 + 0x1p52)) + low;
+}
+
+/* gains[c] = score(yes) + score(no), score(G, H) = G^2 / (H + lambda), of a node's children, the yes one with the sums
+   g[c], h[c] of the node's g_total, h_total, in units; -1 where a child is empty or lighter than min_weight. Swapping yes and no gives the
+   same bits, so mirrored splits tie. */
+SAMESUM_CLONES static void samesum_split_gains(int64_t n, const int64_t *restrict g, const int64_t *restrict h, int64_t g_total,
+                                               int64_t h_total, double g_unit, double h_unit, double lambda, double min_weight,
                                                double *restrict gains) {
     for (int64_t c = 0; c < n; c++) {
-        const double gain = g_yes[c] * g_yes[c] / (h_yes[c] + lambda) + g_no[c] * g_no[c] / (h_no[c] + lambda);
-        const double lighter = h_yes[c] < h_no[c] ? h_yes[c] : h_no[c];
+        const double g_yes = g_unit * samesum_to_double(g[c]), g_no = g_unit * samesum_to_double(g_total - g[c]);
+        const double h_yes = h_unit * samesum_to_double(h[c]), h_no = h_unit * samesum_to_double(h_total - h[c]);
+        const double gain = g_yes * g_yes / (h_yes + lambda) + g_no * g_no / (h_no + lambda);
+        const double lighter = h_yes < h_no ? h_yes : h_no;
         gains[c] = lighter > 0.0 ? (lighter >= min_weight ? gain : -1.0) : -1.0;
     }
 }

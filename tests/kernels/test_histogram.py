@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from engine._kernels.histogram import CHUNK_ROWS, build_histograms, cut_chunks, gather_gradients, sum_gradients
+from engine._kernels.histogram import CHUNK_ROWS, build_histograms, cut_chunks, gather_gradients, gather_words, sum_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -247,3 +247,16 @@ def test_no_rows_and_no_columns(lane: str) -> None:
     gh = random_gradients(1, 3, constant=lane == "constant")
     assert histograms(bare, gh, lane, np.arange(3, dtype=np.uint32), [0, 1, 3], num_threads=2) == [[], []]
     assert cut_chunks(np.array([0]), np.array([0])).shape == (0, 3)
+
+
+@pytest.mark.parametrize("per_row", [1, 2])
+@pytest.mark.parametrize("n_rows", [0, 1, 47, 49, 3000])
+def test_words_are_gathered_in_the_order_of_rows(per_row: int, n_rows: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    words = rng.integers(-(2**62), 2**62, n_rows * per_row)
+    rows = rng.permutation(n_rows).astype(np.uint32)
+    out = np.full(n_rows * per_row, -1)
+    begin, end = np.array([0, n_rows // 3]), np.array([n_rows // 3, n_rows])
+    words.flags.writeable = rows.flags.writeable = False
+    gather_words(words, per_row, rows, cut_chunks(begin, end), out, 2)
+    assert out.tolist() == words.reshape(n_rows, per_row)[rows].reshape(-1).tolist()

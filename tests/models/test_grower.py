@@ -17,7 +17,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.encode.bins import encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
-from engine.models._trees import grower, lanes
+from engine.models._trees import grower, grown, lanes
 from engine.models._trees.ensemble import LEAF, TreeEnsemble
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, assemble
@@ -285,14 +285,14 @@ def test_children_that_only_rounding_made_heavy_are_dropped(monkeypatch: pytest.
     g = np.where(x < 1000, ONE, -ONE)
     h = np.where(x < 1000, 1, ONE)
     dropped = []
-    original = TreeGrower._drop_light_children
+    original = grown.drop_light
 
-    def spy(self, parents, split, children, *rest):
-        result = original(self, parents, split, children, *rest)
-        dropped.append(len(children.column) - len(result[0].column))
-        return result
+    def spy(yes, h, min_child_weight):
+        before = int((yes >= 0).sum())
+        original(yes, h, min_child_weight)
+        dropped.append(before - int((yes >= 0).sum()))
 
-    monkeypatch.setattr(TreeGrower, "_drop_light_children", spy)
+    monkeypatch.setattr(grown, "drop_light", spy)
     table = pa.table({"x": x // 250})
     for size in (1, 3):
         for depth in (1, 2, 4):

@@ -14,10 +14,10 @@ from engine._kernels.histogram import cut_chunks, sum_gradients
 from engine._kernels.partition import partition_rows
 from engine._kernels.splits import expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
-from engine.collectives.exact import limbs_to_floats, normalize_limbs
+from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
 from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, finish_tree
-from engine.models._trees.histograms import HistogramBuilder, Ints
+from engine.models._trees.histograms import NO_ROWS, HistogramBuilder, Ints
 from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
@@ -38,55 +38,53 @@ class TreeGrower:
         self._own_is_category = self._is_category[own]
         self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
         self._in_order = np.arange(bins.n_rows_local, dtype=np.uint32)
-        self.rows = self._in_order.copy()
+        self.rows = np.empty(bins.n_rows_local, dtype=np.uint32)
         self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
 
     def grow(self, gradients: Gradients, *, key: int) -> GrownTree:
         """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random."""
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
+        self.histograms.begin_tree(fit, self.first_row)
         self.rows[:] = self._in_order
         begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(self.rows), dtype=np.int64)
-        level = Level.leaves(begin, end, np.array([self.n_rows]), gradients.sums.reshape(1, 4))
-        everything = self.rows[:0]
-        hist, _ = self.histograms.reduce_histograms(fit, everything, begin, end, first_row=self.first_row)
-        kept: Ints | None = hist.copy()
+        level = Level.leaves(begin, end, np.array([self.n_rows]))
+        hist = self.histograms.reduce_histograms(NO_ROWS, begin, end)
         self._choose_splits(level, slice(None), hist, fit.lanes)
+        kept: Ints | None = hist.copy()
         levels = [level]
         for depth in range(1, self.options.max_depth + 1):
             if not (level.column >= 0).any():
                 break
-            level, kept = self._grow_level(level, kept, fit, depth)
+            level, kept = self._grow_level(level, kept, fit.lanes, depth)
             levels.append(level)
+        self._reduce_sums(levels, gradients)
         return finish_tree(levels, self.bins.specs, gradients, self.options)
 
     def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
         """Add the last tree's leaves to this rank's ``scores`` [n_rows_local]."""
         add_leaf_values(self.rows, tree.leaf_begin, tree.leaf_end, tree.leaf_value, scores, self.num_threads)
 
-    def _grow_level(self, parents: Level, kept: Ints | None, fit: Fit, depth: int) -> tuple[Level, Ints | None]:
-        """Split the parents' rows and choose the children's splits; parents with a child that is too light become leaves."""
+    def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
+        """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
         split = np.flatnonzero(parents.column >= 0)
         children = self._split_rows(parents, split)
-        small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         if depth == self.options.max_depth:
-            children.sums = self._reduce_sums(fit.gradients, children, parents.sums[split], small)
-            return self._drop_light_children(parents, split, children, None, fit.gradients)
+            return children, None
+        small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
         fits = len(split) <= per_batch
         hist: Ints | None = None
         for first in range(0, len(split), per_batch):
             pairs = slice(first, min(first + per_batch, len(split)))
             nodes = slice(2 * first, 2 * pairs.stop)
-            if kept is None:
-                built, children.sums[nodes] = self._reduce_histograms(fit, children, np.arange(nodes.start, nodes.stop))
-                hist = built.copy() if fits else built
-            else:
-                built, sums = self._reduce_histograms(fit, children, small[pairs])
-                place, parent = small[pairs] - nodes.start, split[pairs]
-                children.sums[nodes] = pair_up(sums, normalize_limbs(parents.sums[parent] - sums), place)
-                hist = self._expand_siblings(kept, parent, built, place, name="odd" if depth % 2 else "even")
-            self._choose_splits(children, nodes, hist, fit.lanes)
-        return self._drop_light_children(parents, split, children, hist if fits else None, fit.gradients)
+            build = np.arange(nodes.start, nodes.stop) if kept is None else small[pairs]
+            hist = self.histograms.reduce_histograms(self.rows, children.begin[build], children.end[build])
+            if kept is not None:
+                hist = self._expand_siblings(kept, split[pairs], hist, build - nodes.start, name="odd" if depth % 2 else "even")
+            elif fits:
+                hist = hist.copy()
+            self._choose_splits(children, nodes, hist, lanes)
+        return children, hist if fits else None
 
     def _split_rows(self, parents: Level, split: Ints) -> Level:
         """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
@@ -104,19 +102,24 @@ class TreeGrower:
             begin=interleave(begin, middle),
             end=interleave(middle, end),
             n_rows=interleave(n_yes, parents.n_rows[split] - n_yes),
-            sums=np.zeros((2 * len(split), 4), dtype=np.int64),
         )
 
-    def _reduce_sums(self, gradients: Gradients, children: Level, parent_sums: Ints, small: Ints) -> Ints:
-        """Full sums of all children, from those of the smaller ones; collective."""
-        sums = np.zeros((len(small), 4), dtype=np.int64)
-        sum_gradients(gradients.values, self.rows, cut_chunks(children.begin[small], children.end[small]), sums, self.num_threads)
+    def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> None:
+        """Full sums of all nodes: those of leaves from their rows, those of others from their children; collective."""
+        leaves = [level.column < 0 for level in levels]
+        begin, end = (
+            np.concatenate([getattr(level, name)[leaf] for level, leaf in zip(levels, leaves, strict=True)]) for name in ("begin", "end")
+        )
+        sums = np.zeros((len(begin), 4), dtype=np.int64)
+        sum_gradients(gradients.values, self.rows, cut_chunks(begin, end), sums, self.num_threads)
         self.comm.allreduce_sum(sums, name="sum leaves")
-        return pair_up(sums, normalize_limbs(parent_sums - sums), small)
-
-    def _reduce_histograms(self, fit: Fit, level: Level, nodes: Ints) -> tuple[Ints, Ints]:
-        """Histograms and full sums of some of a level's nodes; collective."""
-        return self.histograms.reduce_histograms(fit, self.rows, level.begin[nodes], level.end[nodes], first_row=self.first_row)
+        normalize_limbs(sums)
+        children = sums[:0]
+        for level, leaf in zip(reversed(levels), reversed(leaves), strict=True):
+            at = len(sums) - int(leaf.sum())
+            level.sums[leaf] = sums[at:]
+            level.sums[~leaf] = normalize_limbs(children[0::2] + children[1::2])
+            children, sums = level.sums, sums[:at]
 
     def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints, *, name: str) -> Ints:
         """Histograms of pairs of children: the built ones at their places, their siblings by subtraction. ``name``: of the buffer."""
@@ -145,30 +148,9 @@ class TreeGrower:
             best = every[np.argmax(every[:, :, 0], axis=0), np.arange(n)]
         level.column[batch], level.code[batch], level.missing_yes[batch] = best[:, 1], best[:, 2], best[:, 3]
 
-    def _drop_light_children(
-        self, parents: Level, split: Ints, children: Level, hist: Ints | None, gradients: Gradients
-    ) -> tuple[Level, Ints | None]:
-        """Turn parents into leaves where a child's full hessian sum is below min_child_weight; lanes only estimated it."""
-        weight = limbs_to_floats(children.sums[:, 2:]) * gradients.h_unit
-        light = (weight < self.options.min_child_weight).reshape(-1, 2).any(axis=1)
-        if not light.any():
-            return children, hist
-        parents.column[split[light]] = -1
-        stay = np.repeat(~light, 2)
-        kept = Level(*(getattr(children, name)[stay] for name in children.__dataclass_fields__))
-        return kept, hist[stay] if hist is not None else None
-
 
 def interleave(yes: Ints, no: Ints) -> Ints:
     """``yes[0], no[0], yes[1], no[1], ...``."""
     out = np.empty(2 * len(yes), dtype=np.int64)
     out[0::2], out[1::2] = yes, no
-    return out
-
-
-def pair_up(small: Ints, large: Ints, places: Ints) -> Ints:
-    """Put ``small[k]`` at ``places[k]``, one of 2 k and 2 k + 1, and ``large[k]`` at the other."""
-    out = np.empty((2 * len(small), *small.shape[1:]), dtype=small.dtype)
-    out[places] = small
-    out[places ^ 1] = large
     return out

@@ -43,10 +43,10 @@ class Level:
     missing_yes: NDArray[np.uint8]
 
     @classmethod
-    def leaves(cls, begin: Ints, end: Ints, n_rows: Ints, sums: Ints) -> Level:
-        """Nodes without splits."""
+    def leaves(cls, begin: Ints, end: Ints, n_rows: Ints) -> Level:
+        """Nodes without splits, their sums still unknown."""
         n = len(begin)
-        return cls(begin, end, n_rows, sums, np.full(n, -1, np.int32), np.zeros(n, np.int32), np.zeros(n, np.uint8))
+        return cls(begin, end, n_rows, np.zeros((n, 4), np.int64), np.full(n, -1, np.int32), np.zeros(n, np.int32), np.zeros(n, np.uint8))
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradie
     )
     yes = child_numbers(levels)
     g, h = limbs_to_floats(sums[:, :2]) * gradients.g_unit, limbs_to_floats(sums[:, 2:]) * gradients.h_unit
+    drop_light(yes, h, options.min_child_weight)
     gain = split_gains(g, h, yes, options.reg_lambda)
     prune(yes, gain, options.min_loss_reduction)
     stay = reachable(yes)
@@ -110,6 +111,13 @@ def child_numbers(levels: list[Level]) -> Ints:
         split = level.column >= 0
         numbers.append(np.where(split, next_level + 2 * (np.cumsum(split) - 1), -1))
     return np.concatenate(numbers)
+
+
+def drop_light(yes: Ints, h: Floats, min_child_weight: float) -> None:
+    """Turn splits with a child below ``min_child_weight`` into leaves; lanes only estimated it. ``yes`` is changed in place."""
+    split = np.flatnonzero(yes >= 0)
+    lighter = np.minimum(h[yes[split]], h[yes[split] + 1])
+    yes[split[lighter < min_child_weight]] = -1
 
 
 def split_gains(g: Floats, h: Floats, yes: Ints, reg_lambda: float) -> Floats:

@@ -1,7 +1,6 @@
 """Histograms over ranks: where each column's codes lie, and the one reduction per level in which ranks add theirs up.
 
-Columns are dealt to ranks in contiguous shares balanced on codes. A reduce-scatter leaves every rank the sums of its own columns; each
-share also carries the full sums of the nodes, so that one message brings both.
+Columns are dealt to ranks in contiguous shares balanced on codes, and a reduce-scatter leaves every rank the sums of its own columns.
 """
 
 from __future__ import annotations
@@ -9,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.histogram import build_histograms, cut_chunks, gather_gradients
+from engine._kernels.histogram import build_histograms, cut_chunks, gather_words
+from engine._kernels.histogram import gather_gradients as pack_gradients
 from engine.collectives.communicator import Communicator
-from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
 from engine.models._trees.lanes import Fit
 
 Ints = NDArray[np.int64]
+NO_ROWS = np.empty(0, dtype=np.uint32)
 
 
 class HistogramBuilder:
@@ -43,35 +43,40 @@ class HistogramBuilder:
         """Bytes of one node's histogram before it is shared out; the same on every rank."""
         return 16 * int(self.share_codes.sum())
 
-    def reduce_histograms(self, fit: Fit, rows: NDArray[np.uint32], begin: Ints, end: Ints, *, first_row: int) -> tuple[Ints, Ints]:
-        """Histograms of nodes over all ranks' rows: of this rank's columns [n_nodes, n_codes owned, 2], and full sums [n_nodes, 4].
+    def begin_tree(self, fit: Fit, first_row: int) -> None:
+        """Pack the gradients of all rows into the lanes of a new tree. ``first_row``: global id of this rank's first row."""
+        self._h_bits, self._words_per_row = fit.lanes.h_bits, 1 if fit.lanes.h_bits else 2
+        self._words = self.buffer("words", self.bins.n_rows_local * self._words_per_row)
+        whole = cut_chunks(np.zeros(1, dtype=np.int64), np.full(1, self.bins.n_rows_local))
+        pack_gradients(
+            fit.gradients.values, NO_ROWS, whole, first_row, fit.key, fit.lanes.g_shift, fit.lanes.h_shift, fit.lanes.h_bits, self._words,
+            np.zeros((1, 4), dtype=np.int64), self.num_threads,
+        )  # fmt: skip
 
-        Collective. Both are views of a buffer that the next call overwrites. Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty
-        ``rows`` stand for all rows in order.
+    def reduce_histograms(self, rows: NDArray[np.uint32], begin: Ints, end: Ints) -> Ints:
+        """Histograms of nodes over all ranks' rows, of this rank's columns: [n_nodes, n_codes owned, 2]; collective.
+
+        A view of a buffer that the next call overwrites. Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty ``rows`` stand for
+        all rows in order.
         """
-        n_nodes, lanes = len(begin), fit.lanes
+        n_nodes = len(begin)
         chunks = cut_chunks(begin, end)
-        shares = n_nodes * (self.share_codes + 2)  # pairs of each owner: histograms, then two pairs of limbs per node
-        share_start = np.concatenate([[0], np.cumsum(shares)])
+        share_start = np.concatenate([[0], np.cumsum(n_nodes * self.share_codes)])
         local = self.buffer("local", 2 * int(share_start[-1])).reshape(-1, 2)
         local.fill(0)
-        packed = self.buffer("packed", self.bins.n_rows_local * (2 if lanes.h_bits == 0 else 1))
-        sums = np.zeros((n_nodes, 4), dtype=np.int64)
-        gather_gradients(
-            fit.gradients.values, rows, chunks, first_row, fit.key, lanes.g_shift, lanes.h_shift, lanes.h_bits, packed, sums,
-            self.num_threads,
-        )  # fmt: skip
+        words = self._words
+        if len(rows):
+            words = self.buffer("ordered", len(self._words))
+            gather_words(self._words, self._words_per_row, rows, chunks, words, self.num_threads)
         base = share_start[self._owner] + self._offset
         stride = self.share_codes[self._owner]
         build_histograms(
-            self.bins.grouped, self.bins.group_start, self.bins.wide, rows, chunks, packed, lanes.h_bits, self.bins.n_rows_local,
+            self.bins.grouped, self.bins.group_start, self.bins.wide, rows, chunks, words, self._h_bits, self.bins.n_rows_local,
             base[self._narrow], stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], local, self.num_threads,
         )  # fmt: skip
-        for r in range(self.comm.size):
-            local[share_start[r + 1] - 2 * n_nodes : share_start[r + 1]] = sums.reshape(-1, 2)
-        mine = self.comm.reduce_scatter_sum(local.reshape(-1), (2 * shares).tolist(), name="reduce histograms")
-        hist, total = np.split(mine, [len(mine) - 4 * n_nodes])
-        return hist.reshape(n_nodes, int(self.share_codes[self.comm.rank]), 2), normalize_limbs(total.reshape(n_nodes, 4))
+        counts = (2 * n_nodes * self.share_codes).tolist()
+        mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
+        return mine.reshape(n_nodes, int(self.share_codes[self.comm.rank]), 2)
 
     def buffer(self, name: str, size: int) -> Ints:
         """A work array of ``size`` integers that is kept from call to call: fresh memory costs more than what is done with it."""
