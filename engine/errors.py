@@ -40,10 +40,6 @@ class ModelFileError(EngineError, ValueError):
     """A saved model is damaged, incomplete or newer than this release."""
 
 
-class NotAvailableError(EngineError, RuntimeError):
-    """Something asked for is not there in this installation or for this model."""
-
-
 class CommunicationError(EngineError, RuntimeError):
     """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""
 

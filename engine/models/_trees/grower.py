@@ -1,7 +1,8 @@
 """Growing one tree, level by level: reduce histograms, choose splits, partition rows.
 
 Per level, ranks talk in three places: the reduction of histograms (:mod:`engine.models._trees.histograms`), the choice among the columns'
-owners, and the rows of each child, which decide whose histogram is built and whose is its parent's minus its sibling's.
+owners, and the rows of each child, which decide whose histogram is built and whose is its parent's minus its sibling's. Once per tree
+they add up the leaves' full sums, from which the other nodes' follow.
 """
 
 from __future__ import annotations

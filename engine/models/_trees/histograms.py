@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.histogram import build_histograms, cut_chunks, gather_words
-from engine._kernels.histogram import gather_gradients as pack_gradients
+from engine._kernels.histogram import build_histograms, cut_chunks, gather_gradients, gather_words
 from engine.collectives.communicator import Communicator
 from engine.encode.bins import BinMatrix
 from engine.models._trees.lanes import Fit
@@ -48,7 +47,7 @@ class HistogramBuilder:
         self._h_bits, self._words_per_row = fit.lanes.h_bits, 1 if fit.lanes.h_bits else 2
         self._words = self.buffer("words", self.bins.n_rows_local * self._words_per_row)
         whole = cut_chunks(np.zeros(1, dtype=np.int64), np.full(1, self.bins.n_rows_local))
-        pack_gradients(
+        gather_gradients(
             fit.gradients.values, NO_ROWS, whole, first_row, fit.key, fit.lanes.g_shift, fit.lanes.h_shift, fit.lanes.h_bits, self._words,
             np.zeros((1, 4), dtype=np.int64), self.num_threads,
         )  # fmt: skip
