@@ -21,7 +21,12 @@ def random_ensemble(
     table = np.array(nodes, dtype=np.float64).reshape(len(nodes), 9)
     types = [np.uint8, np.int32, np.float64, np.uint8, np.int32, np.int32, np.float64, np.float64, np.float64]
     return TreeEnsemble(
-        n_outputs, float(rng.normal()), np.array(starts, dtype=np.int64), *(table[:, i].astype(t) for i, t in enumerate(types))
+        n_outputs,
+        float(rng.normal()),
+        np.array(starts, dtype=np.int64),
+        *(table[:, i].astype(t) for i, t in enumerate(types)),
+        set_start=np.zeros(1, dtype=np.int64),
+        set_bits=np.empty(0, dtype=np.uint64),
     )
 
 

@@ -86,7 +86,7 @@ def log_losses(trained: TrainedTrees) -> list[float]:
 def tree_arrays(ensemble: TreeEnsemble, tree: int) -> dict[str, NDArray[Any]]:
     """The arrays of one tree."""
     part = slice(*ensemble.tree_start[tree : tree + 2].tolist())
-    return {name: array[part] for name, array in ensemble.arrays().items() if name != "tree_start"}
+    return {name: array[part] for name, array in ensemble.arrays().items() if name not in ("tree_start", "set_start", "set_bits")}
 
 
 def mixed_table(seed: int, n_rows: int, *, missing: float = 0.2) -> pa.Table:

@@ -56,6 +56,8 @@ def by_hand() -> TreeEnsemble:
         value=np.array([0.0, 0.0, 40.0, 10.0, 20.0, 0.5]),
         gain=np.zeros(6),
         cover=np.zeros(6),
+        set_start=np.zeros(1, dtype=np.int64),
+        set_bits=np.empty(0, dtype=np.uint64),
     )
 
 

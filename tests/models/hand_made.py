@@ -119,6 +119,8 @@ def one_split(kind: int, column: int, threshold: float, *, missing_yes: bool) ->
         value=np.array([0.0, 1.5, -0.25]),
         gain=np.array([8.0, 0.0, 0.0]),
         cover=np.array([10.0, 6.0, 4.0]),
+        set_start=np.zeros(1, dtype=np.int64),
+        set_bits=np.empty(0, dtype=np.uint64),
     )
 
 

@@ -17,7 +17,7 @@ from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
 from engine.encode import bins
 from engine.errors import DataError
-from engine.models._trees import boosting, lanes
+from engine.models._trees import lanes, training_rows
 from engine.models._trees.boosting import train_boosted_trees, tree_key
 from engine.models._trees.objectives import LogisticLoss, Objective, SoftmaxLoss, SquaredError
 from engine.progress import ProgressTable
@@ -257,7 +257,7 @@ def test_bad_input_is_one_clear_error_on_every_rank(table: pa.Table, arguments: 
 
 
 def test_more_rows_than_a_rank_can_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boosting, "MOST_ROWS", 3)
+    monkeypatch.setattr(training_rows, "MOST_ROWS", 3)
     with pytest.raises(DataError, match=r"expected at most 3 rows on each rank, got 4; use more ranks"):
         train(GOOD, task="classifier")
     parts = [GOOD, GOOD.slice(0, 1)]

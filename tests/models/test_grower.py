@@ -170,6 +170,7 @@ def naive_gradients(trained, matrix, target: pa.ChunkedArray, tree: int) -> tupl
     """Gradients and hessians in float64 before a tree's iteration."""
     k = trained.ensemble.n_outputs
     start = {name: array[: trained.ensemble.tree_start[tree - tree % k]] for name, array in trained.ensemble.arrays().items()}
+    start |= {name: getattr(trained.ensemble, name) for name in ("set_start", "set_bits")}
     start["tree_start"] = trained.ensemble.tree_start[: tree - tree % k + 1]
     margins = naive_margins(TreeEnsemble(n_outputs=k, base_score=trained.ensemble.base_score, **start), matrix)
     if trained.classes is None:

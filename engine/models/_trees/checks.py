@@ -10,6 +10,8 @@ from engine.encode.encoding import Encoding
 from engine.errors import ModelFileError
 from engine.models._trees.ensemble import CATEGORY, LEAF, TreeEnsemble
 
+WITHOUT_NODES = ("tree_start", "set_start", "set_bits")  # arrays that are not one value a node
+
 
 def check_ensemble(ensemble: TreeEnsemble, encoding: Encoding) -> TreeEnsemble:
     """Return ``ensemble`` if no walk over encoded rows could leave its arrays or not end; else raise :class:`ModelFileError`."""
@@ -22,7 +24,7 @@ def find_problems(ensemble: TreeEnsemble, encoding: Encoding) -> Iterator[str]:
     """What is wrong, the gravest first: later checks rely on earlier ones."""
     start, n_nodes = ensemble.tree_start, len(ensemble.kind)
     for name, array in ensemble.arrays().items():
-        if array.ndim != 1 or (name != "tree_start" and len(array) != n_nodes):
+        if array.ndim != 1 or (name not in WITHOUT_NODES and len(array) != n_nodes):
             yield f"{name} has shape {array.shape}, expected ({n_nodes},)"
     if len(start) == 0 or start[0] != 0 or start[-1] != n_nodes or (np.diff(start) < 1).any():
         yield "tree_start does not divide the nodes into trees"

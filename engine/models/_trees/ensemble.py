@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAF, NUMERIC, CATEGORY = 0, 1, 2
+LEAF, NUMERIC, CATEGORY, SUBSET = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class TreeEnsemble:
     """All trees of a model, node after node; tree t holds nodes ``tree_start[t]`` to ``tree_start[t + 1]``, its root first.
 
-    A row goes to ``yes`` where ``x[column] < threshold`` (NUMERIC) or ``x[column] == threshold`` (CATEGORY, a category's code), to
-    ``no`` elsewhere; a NaN goes to ``yes`` where ``missing_yes``, else to ``no``. ``yes`` and ``no`` count from the tree's root and are
-    always greater than their parent's number. Tree t adds its leaf to output ``t % n_outputs``. Nodes are numbered breadth first.
+    A row goes to ``yes`` where ``x[column] < threshold`` (NUMERIC), ``x[column] == threshold`` (CATEGORY, a category's code), or
+    ``x[column]`` is in set number ``threshold`` (SUBSET, of categories: bit ``c & 63`` of word ``c >> 6`` of ``set_bits`` from
+    ``set_start[threshold]``; codes beyond the set's words are not in it), to ``no`` elsewhere; a NaN goes to ``yes`` where
+    ``missing_yes``, else to ``no``. ``yes`` and ``no`` count from the tree's root and are always greater than their parent's number.
+    Tree t adds its leaf to output ``t % n_outputs``. Nodes are numbered breadth first.
     """
 
     n_outputs: int
     base_score: float
     tree_start: NDArray[np.int64]  # [n_trees + 1]
-    kind: NDArray[np.uint8]  # [n_nodes] LEAF, NUMERIC or CATEGORY
+    kind: NDArray[np.uint8]  # [n_nodes] LEAF, NUMERIC, CATEGORY or SUBSET
     column: NDArray[np.int32]  # [n_nodes] encoded column, -1 at leaves
     threshold: NDArray[np.float64]  # [n_nodes] 0 at leaves
     missing_yes: NDArray[np.uint8]  # [n_nodes]
@@ -32,6 +34,8 @@ class TreeEnsemble:
     value: NDArray[np.float64]  # [n_nodes] what a leaf adds to the margin; 0 at inner nodes
     gain: NDArray[np.float64]  # [n_nodes] loss reduction of the split; 0 at leaves
     cover: NDArray[np.float64]  # [n_nodes] sum of hessians of the training rows
+    set_start: NDArray[np.int64]  # [n_sets + 1] where each set's words begin
+    set_bits: NDArray[np.uint64]  # the sets of all SUBSET nodes, one bit a category
 
     @property
     def n_trees(self) -> int:

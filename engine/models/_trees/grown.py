@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.collectives.exact import limbs_to_floats
 from engine.encode.bins import BinSpec
-from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
 from engine.models._trees.lanes import Gradients
 
 Ints = NDArray[np.int64]
@@ -55,6 +55,7 @@ class GrownTree:
 
     kind: NDArray[np.uint8]
     column: NDArray[np.int32]
+    code: NDArray[np.int32]  # yes is every bin up to it, or the category itself; -1 at leaves
     threshold: Floats
     missing_yes: NDArray[np.uint8]
     yes: NDArray[np.int32]
@@ -62,6 +63,8 @@ class GrownTree:
     value: Floats
     gain: Floats
     cover: Floats
+    set_start: Ints
+    set_bits: NDArray[np.uint64]
     leaf_begin: Ints
     leaf_end: Ints
     leaf_value: Floats
@@ -89,6 +92,7 @@ def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradie
     return GrownTree(
         kind=np.where(inner, np.where(category, CATEGORY, NUMERIC), LEAF).astype(np.uint8),
         column=np.where(inner, column[stay], -1).astype(np.int32),
+        code=np.where(inner, code[stay], -1).astype(np.int32),
         threshold=threshold,
         missing_yes=(inner & ~category & np.where(learned == 2, heavier, learned == 1)).astype(np.uint8),
         yes=np.where(inner, number[first], -1).astype(np.int32),
@@ -96,6 +100,8 @@ def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradie
         value=value,
         gain=np.where(inner, gain[stay], 0.0),
         cover=h[stay],
+        set_start=np.zeros(1, dtype=np.int64),
+        set_bits=np.empty(0, dtype=np.uint64),
         leaf_begin=begin[stay][leaf],
         leaf_end=end[stay][leaf],
         leaf_value=value[leaf],
@@ -165,12 +171,16 @@ def thresholds(
 
 
 def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float) -> TreeEnsemble:
-    """Put trees one after the other."""
-    names = ("kind", "column", "threshold", "missing_yes", "yes", "no", "value", "gain", "cover")
+    """Put trees one after the other; sets of categories are numbered through."""
+    names = ("kind", "column", "missing_yes", "yes", "no", "value", "gain", "cover")
     sizes = [len(tree.kind) for tree in trees]
+    n_sets, n_words = (np.cumsum([0, *counts]) for counts in zip(*((len(t.set_start) - 1, len(t.set_bits)) for t in trees), strict=True))
     return TreeEnsemble(
         n_outputs=n_outputs,
         base_score=base_score,
         tree_start=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        threshold=np.concatenate([tree.threshold + first * (tree.kind == SUBSET) for tree, first in zip(trees, n_sets[:-1], strict=True)]),
+        set_start=np.concatenate([[0], *(tree.set_start[1:] + first for tree, first in zip(trees, n_words[:-1], strict=True))]),
+        set_bits=np.concatenate([tree.set_bits for tree in trees]),
         **{name: np.concatenate([getattr(tree, name) for tree in trees]) for name in names},
     )
