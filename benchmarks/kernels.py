@@ -16,8 +16,8 @@ import numpy as np
 from _result import write_result
 from numpy.typing import NDArray
 
-from engine._kernels import binning, exact, gradients, histogram, partition, prediction, splits
-from engine.encode.bins import group_columns, interleave_groups
+from engine._kernels import binning, exact, gradients, histogram, leaves, partition, prediction, splits
+from engine.encode.panels import fill_panels, plan_panels
 
 SEED = 12
 COLUMNS, CODES, CLASSES, NODES = 28, 256, 3, 32
@@ -145,8 +145,8 @@ def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterato
 def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
     """Histograms of all rows and of the rows of many nodes, partition, splits, leaves."""
     narrow = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8)
-    group_start = group_columns(COLUMNS)
-    matrix = interleave_groups(narrow, group_start, num_threads=threads), group_start, np.empty((0, n), dtype=np.uint16)
+    panel = plan_panels(COLUMNS, n)
+    matrix = fill_panels(narrow, panel, num_threads=threads), panel, np.empty((0, n), dtype=np.uint16)
     none = np.empty(0, dtype=np.int64)
     places = np.arange(COLUMNS) * CODES, np.full(COLUMNS, COLUMNS * CODES), np.full(COLUMNS, CODES, dtype=np.int32), none, none
     packed = np.empty(2 * n, dtype=np.int64)
@@ -166,13 +166,27 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
 
     for label, (rows, begin, end) in layouts.items():
         chunks = histogram.cut_chunks(begin, end)
-        sums = np.zeros((len(begin), 4), dtype=np.int64)
         out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
         for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
-            gather = partial(histogram.gather_gradients, gh, rows, chunks, 0, 7, *shifts, packed, sums, threads)
-            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], n, *places, out, threads)
-            yield Case(f"gather {lane}, {label}", gather, gh.copy if not len(rows) else partial(gh.take, rows, axis=0), n)
+            pack = partial(histogram.pack_gradients, gh, 0, 7, *shifts, packed, threads)
+            if not len(rows):
+                yield Case(f"pack {lane}", pack, gh.copy, n)
+            pack()
+            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], *places, out, threads)
             yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
+    leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
+    leaf[order] = node
+    sums = np.zeros((NODES, 4), dtype=np.int64)
+
+    def sum_by_leaf() -> None:
+        for column in gh.T:
+            np.bincount(leaf, weights=column, minlength=NODES)
+
+    def add() -> None:
+        np.add(scores, values[leaf], out=scores)
+
+    yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaf, sums, threads), sum_by_leaf, n)
+    yield Case("leaf values", lambda: leaves.add_leaf_values(leaf, values, scores, threads), add, n)
     yield from split_cases(random, narrow, order, bounds, threads)
 
 
@@ -184,14 +198,16 @@ def split_cases(
     begin, end = bounds[:-1].copy(), bounds[1:].copy()
     rows, scratch, n_yes = order.copy(), np.empty_like(order), np.zeros(NODES, dtype=np.int64)
     position = random.integers(0, COLUMNS, NODES).astype(np.int32)
-    low, high, missing = np.zeros(NODES, np.int32), np.full(NODES, 127, np.int32), np.full(NODES, -1, np.int32)
     chunks = histogram.cut_chunks(begin, end)
-    narrow_only = np.zeros(NODES, dtype=np.uint8)
+    questions = np.full(NODES, -1, dtype=partition.QUESTION)
+    questions["position"], questions["is_wide"], questions["low"], questions["high"] = position, 0, 0, 127
+    no_subsets = np.empty((0, 0), dtype=np.uint64)
+    leaf, number = np.empty(n, dtype=np.uint16), 2 * np.arange(NODES)
     no_wide = np.empty((0, n), dtype=np.uint16)
 
     def split() -> None:
         rows[:] = order
-        partition.partition_rows(rows, scratch, chunks, narrow, no_wide, narrow_only, position, low, high, missing, n_yes, threads)
+        partition.partition_rows(rows, scratch, chunks, narrow, no_wide, questions, no_subsets, n_yes, threads)
 
     def mask() -> None:
         for k in range(NODES):
@@ -199,7 +215,16 @@ def split_cases(
             answers = narrow[position[k]][part] <= 127
             rows[begin[k] : end[k]] = np.concatenate([part[answers], part[~answers]])
 
+    def number_rows() -> None:
+        partition.assign_leaves(order, chunks, narrow, no_wide, questions, no_subsets, number, leaf, threads)
+
+    def compare() -> None:
+        for k in range(NODES):
+            part = order[begin[k] : end[k]]
+            leaf[part] = number[k] + (narrow[position[k]][part] > 127)
+
     yield Case(f"partition, {NODES} nodes", split, mask, n)
+    yield Case(f"leaf numbers, {NODES} nodes", number_rows, compare, n)
     hist = np.stack([random.integers(-1000, 1000, (NODES, COLUMNS * CODES)), random.integers(1, 1000, (NODES, COLUMNS * CODES))], axis=2)
     starts, flags = np.arange(COLUMNS + 1) * CODES, np.zeros(COLUMNS, dtype=np.uint8)
     best = np.empty(NODES), np.empty(NODES, np.int32), np.empty(NODES, np.int32), np.empty(NODES, np.uint8)
@@ -221,12 +246,6 @@ def split_cases(
         out[place ^ 1] = parents[parent] - small
 
     yield Case("siblings", lambda: splits.expand_siblings(parents, parent, small, place, out, threads), subtract, out.size)
-    values, scores = random.normal(size=NODES), np.zeros(n)
-
-    def add() -> None:
-        scores[order] += np.repeat(values, end - begin)
-
-    yield Case("leaf values", lambda: gradients.add_leaf_values(order, begin, end, values, scores, threads), add, n)
 
 
 def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:

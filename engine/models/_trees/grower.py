@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.gradients import add_leaf_values
-from engine._kernels.histogram import cut_chunks, sum_gradients
-from engine._kernels.partition import partition_rows
+from engine._kernels.histogram import cut_chunks
+from engine._kernels.leaves import add_leaf_values, sum_leaves
+from engine._kernels.partition import QUESTION, assign_leaves, partition_rows
 from engine._kernels.splits import expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
@@ -21,6 +21,9 @@ from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level
 from engine.models._trees.histograms import NO_ROWS, HistogramBuilder, Ints
 from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 
+NO_SUBSETS = np.empty((0, 0), dtype=np.uint64)
+Leaves = NDArray[np.uint16] | NDArray[np.uint32]
+MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for none
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
 
 
@@ -39,38 +42,47 @@ class TreeGrower:
         self._own_is_category = self._is_category[own]
         self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
         self._in_order = np.arange(bins.n_rows_local, dtype=np.uint32)
-        self.rows = np.empty(bins.n_rows_local, dtype=np.uint32)
+        self._order = np.empty(bins.n_rows_local, dtype=np.uint32)
         self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
+        self._leaf = np.empty(2 * bins.n_rows_local, dtype=np.uint16)
+        self.leaf: Leaves = self._leaf[: bins.n_rows_local]
 
-    def grow(self, gradients: Gradients, *, key: int) -> GrownTree:
-        """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random."""
+    def grow(
+        self, gradients: Gradients, *, key: int, rows: NDArray[np.uint32] | None = None, columns: NDArray[np.uint8] | None = None
+    ) -> GrownTree:
+        """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random.
+
+        ``rows``: this rank's part of a sample, ascending; None takes all rows.
+        """
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.histograms.begin_tree(fit, self.first_row)
-        self.rows[:] = self._in_order
-        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(self.rows), dtype=np.int64)
-        level = Level.leaves(begin, end, np.array([self.n_rows]))
-        hist = self.histograms.reduce_histograms(NO_ROWS, begin, end)
+        sample = self._in_order if rows is None else rows
+        self.rows = self._order[: len(sample)]
+        self.rows[:] = sample
+        begin, end, n_rows = np.zeros(1, dtype=np.int64), np.full(1, len(sample)), np.full(1, len(sample))
+        self.comm.allreduce_sum(n_rows, name="count rows")
+        level = Level.leaves(begin, end, n_rows)
+        hist = self.histograms.reduce_histograms(NO_ROWS if rows is None else self.rows, begin, end)
         self._choose_splits(level, slice(None), hist, fit.lanes)
         kept: Ints | None = hist.copy()
         levels = [level]
-        for depth in range(1, self.options.max_depth + 1):
+        for depth in range(1, self.options.max_depth):
             if not (level.column >= 0).any():
                 break
             level, kept = self._grow_level(level, kept, fit.lanes, depth)
             levels.append(level)
+        self._number_leaves(levels)
         self._reduce_sums(levels, gradients)
         return finish_tree(levels, self.bins.specs, gradients, self.options)
 
     def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
-        """Add the last tree's leaves to this rank's ``scores`` [n_rows_local]."""
-        add_leaf_values(self.rows, tree.leaf_begin, tree.leaf_end, tree.leaf_value, scores, self.num_threads)
+        """Add the last tree's leaves to this rank's ``scores`` [n_rows_local], at the rows that it was grown on."""
+        add_leaf_values(self.leaf, np.append(tree.value[tree.leaf_node], 0.0), scores, self.num_threads)
 
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
         split = np.flatnonzero(parents.column >= 0)
         children = self._split_rows(parents, split)
-        if depth == self.options.max_depth:
-            return children, None
         small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
         fits = len(split) <= per_batch
@@ -89,13 +101,11 @@ class TreeGrower:
 
     def _split_rows(self, parents: Level, split: Ints) -> Level:
         """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
-        begin, end, column = parents.begin[split], parents.end[split], parents.column[split]
-        code = parents.code[split]
+        begin, end = parents.begin[split], parents.end[split]
         n_yes = np.zeros(len(split), dtype=np.int64)
         partition_rows(
-            self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self.bins.is_wide[column],
-            self.bins.position[column], code * self._is_category[column], code,
-            np.where(parents.missing_yes[split] == 1, self._missing_code[column], np.int32(-1)), n_yes, self.num_threads,
+            self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self._questions(parents, split),
+            NO_SUBSETS, n_yes, self.num_threads,
         )  # fmt: skip
         middle = begin + n_yes
         self.comm.allreduce_sum(n_yes, name="count rows of children")
@@ -105,14 +115,43 @@ class TreeGrower:
             n_rows=interleave(n_yes, parents.n_rows[split] - n_yes),
         )
 
+    def _questions(self, level: Level, split: Ints) -> NDArray[np.void]:
+        """What nodes ask their rows, for the kernels."""
+        column, code = level.column[split], level.code[split]
+        asked = np.empty(len(split), dtype=QUESTION)
+        asked["position"], asked["is_wide"] = self.bins.position[column], self.bins.is_wide[column]
+        asked["low"], asked["high"] = code * self._is_category[column], code
+        asked["missing"] = np.where(level.missing_yes[split] == 1, self._missing_code[column], -1)
+        asked["subset"] = -1
+        return asked
+
+    def _number_leaves(self, levels: list[Level]) -> None:
+        """Number the leaf of every row, level by level; children of the greatest depth, which are leaves, become a last level."""
+        parts = [(level, np.flatnonzero(level.column < 0)) for level in levels]
+        n_early = sum(len(nodes) for _, nodes in parts)
+        last, split = levels[-1], np.flatnonzero(levels[-1].column >= 0)
+        if len(split):
+            none = np.zeros(2 * len(split), dtype=np.int64)
+            levels.append(Level.leaves(none, none, none))
+        n_leaves = n_early + 2 * len(split)
+        self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
+        if len(self.rows) < len(self.leaf):
+            self.leaf.fill(n_leaves)
+        begin, end = (
+            np.concatenate([getattr(level, name)[nodes] for level, nodes in [*parts, (last, split)]]) for name in ("begin", "end")
+        )
+        questions = np.full(n_early + len(split), -1, dtype=QUESTION)
+        questions[n_early:] = self._questions(last, split)
+        number = np.concatenate([np.arange(n_early), n_early + 2 * np.arange(len(split))])
+        assign_leaves(
+            self.rows, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, questions, NO_SUBSETS, number, self.leaf, self.num_threads
+        )
+
     def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> None:
         """Full sums of all nodes: those of leaves from their rows, those of others from their children; collective."""
         leaves = [level.column < 0 for level in levels]
-        begin, end = (
-            np.concatenate([getattr(level, name)[leaf] for level, leaf in zip(levels, leaves, strict=True)]) for name in ("begin", "end")
-        )
-        sums = np.zeros((len(begin), 4), dtype=np.int64)
-        sum_gradients(gradients.values, self.rows, cut_chunks(begin, end), sums, self.num_threads)
+        sums = np.zeros((sum(int(leaf.sum()) for leaf in leaves), 4), dtype=np.int64)
+        sum_leaves(gradients.values, self.leaf, sums, self.num_threads)
         self.comm.allreduce_sum(sums, name="sum leaves")
         normalize_limbs(sums)
         children = sums[:0]

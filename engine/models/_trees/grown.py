@@ -51,7 +51,7 @@ class Level:
 
 @dataclass(frozen=True)
 class GrownTree:
-    """One tree's nodes, as in :class:`TreeEnsemble`, and the rows of its leaves on this rank."""
+    """One tree's nodes, as in :class:`TreeEnsemble`; ``leaf_node``: the node that the rows of each leaf of growth ended in."""
 
     kind: NDArray[np.uint8]
     column: NDArray[np.int32]
@@ -65,17 +65,16 @@ class GrownTree:
     cover: Floats
     set_start: Ints
     set_bits: NDArray[np.uint64]
-    leaf_begin: Ints
-    leaf_end: Ints
-    leaf_value: Floats
+    leaf_node: Ints
 
 
 def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradients, options: GrowthOptions) -> GrownTree:
     """Compute gains, covers and leaf values from full sums, prune, and number the nodes that stay breadth first."""
-    column, code, missing_yes, begin, end, sums = (
-        np.concatenate([getattr(level, name) for level in levels]) for name in ("column", "code", "missing_yes", "begin", "end", "sums")
+    column, code, missing_yes, sums = (
+        np.concatenate([getattr(level, name) for level in levels]) for name in ("column", "code", "missing_yes", "sums")
     )
     yes = child_numbers(levels)
+    grown = yes.copy()
     g, h = limbs_to_floats(sums[:, :2]) * gradients.g_unit, limbs_to_floats(sums[:, 2:]) * gradients.h_unit
     drop_light(yes, h, options.min_child_weight)
     gain = split_gains(g, h, yes, options.reg_lambda)
@@ -86,7 +85,6 @@ def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradie
     denominator = h[stay] + options.reg_lambda
     weight = np.divide(-g[stay], denominator, out=np.zeros(len(denominator)), where=denominator > 0)
     value = np.where(inner, 0.0, weight * options.step_size)
-    leaf = ~inner
     threshold, category = thresholds(column[stay], code[stay], inner, specs)
     learned, heavier = missing_yes[stay], h[first] >= h[first + 1 - (yes[stay] < 0)]
     return GrownTree(
@@ -102,9 +100,7 @@ def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradie
         cover=h[stay],
         set_start=np.zeros(1, dtype=np.int64),
         set_bits=np.empty(0, dtype=np.uint64),
-        leaf_begin=begin[stay][leaf],
-        leaf_end=end[stay][leaf],
-        leaf_value=value[leaf],
+        leaf_node=number[find_homes(levels, grown, yes)[grown < 0]].astype(np.int64),
     )
 
 
@@ -156,6 +152,19 @@ def reachable(yes: Ints) -> NDArray[np.bool_]:
         first = first[first >= 0]
         level = np.concatenate([first, first + 1])
     return stay
+
+
+def find_homes(levels: list[Level], grown: Ints, yes: Ints) -> Ints:
+    """For every node that grew, itself or the leaf above it that pruning left; ``grown``: the yes children before it."""
+    home = np.arange(len(yes))
+    first = 0
+    for level in levels:
+        node = first + np.flatnonzero(grown[first : first + len(level.column)] >= 0)
+        gone = (home[node] != node) | (yes[node] < 0)
+        for child in (grown[node], grown[node] + 1):
+            home[child] = np.where(gone, home[node], child)
+        first += len(level.column)
+    return home
 
 
 def thresholds(
