@@ -226,18 +226,7 @@ def split_cases(
     yield Case(f"partition, {NODES} nodes", split, mask, n)
     yield Case(f"leaf numbers, {NODES} nodes", number_rows, compare, n)
     hist = np.stack([random.integers(-1000, 1000, (NODES, COLUMNS * CODES)), random.integers(1, 1000, (NODES, COLUMNS * CODES))], axis=2)
-    starts, flags = np.arange(COLUMNS + 1) * CODES, np.zeros(COLUMNS, dtype=np.uint8)
-    best = np.empty(NODES), np.empty(NODES, np.int32), np.empty(NODES, np.int32), np.empty(NODES, np.uint8)
-
-    def cumulate() -> object:
-        g, h = np.cumsum(hist.reshape(NODES, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
-        gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
-        return gains.reshape(NODES, -1).argmax(axis=1)
-
-    yield Case(
-        "best splits", lambda: splits.find_best_splits(hist, starts, flags, flags, 1.0, 1.0, 1.0, 0.1, 1e-6, *best, threads), cumulate,
-        NODES * COLUMNS * CODES,
-    )  # fmt: skip
+    yield from search_cases(hist, threads)
     small, place, parent = hist[: NODES // 2].reshape(NODES // 2, -1), np.arange(0, NODES, 2), np.arange(NODES // 2)
     parents, out = hist.reshape(NODES, -1), np.empty((NODES, hist[0].size), dtype=np.int64)
 
@@ -246,6 +235,35 @@ def split_cases(
         out[place ^ 1] = parents[parent] - small
 
     yield Case("siblings", lambda: splits.expand_siblings(parents, parent, small, place, out, threads), subtract, out.size)
+
+
+def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:
+    """The best split of every node: numbers, under directions, of categories, and of sets of as many levels as there are codes."""
+    n, every = len(hist), np.ones(COLUMNS, dtype=np.uint8)
+    unbounded = np.empty(0, dtype=np.int8), np.empty(0), np.empty(0)
+    rising = np.ones(COLUMNS, dtype=np.int8), np.full(n, -np.inf), np.full(n, np.inf)
+    cases = {
+        "best splits": (splits.NUMBER, CODES, unbounded),
+        "best splits, rising": (splits.NUMBER, CODES, rising),
+        "best categories": (splits.CATEGORY, CODES, unbounded),
+        "best sets": (splits.PARTITION, CODES, unbounded),
+        f"best sets of {COLUMNS * CODES}": (splits.PARTITION, COLUMNS * CODES, unbounded),
+    }
+    best = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n)
+
+    def cumulate() -> object:
+        g, h = np.cumsum(hist.reshape(n, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
+        gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
+        return gains.reshape(n, -1).argmax(axis=1)
+
+    for name, (kind, n_codes, limits) in cases.items():
+        starts = np.arange(0, COLUMNS * CODES + 1, n_codes)
+        subset = np.empty((n, -(-n_codes // 64)), dtype=np.uint64)
+        search = partial(
+            splits.find_best_splits, hist, starts, kind * every, 0 * every, every, *limits, 1.0, 1.0, 1.0, 0.0, 0.1, 1e-6, *best, subset,
+            threads,
+        )  # fmt: skip
+        yield Case(name, search, cumulate, n * COLUMNS * CODES)
 
 
 def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:

@@ -170,28 +170,6 @@ SAMESUM_CLONES static void samesum_expand(int64_t n, const int64_t *restrict par
     }
 }
 
-/* The double nearest to an integer, from operations that vector units have: halves beside powers of two, then one rounding sum. */
-SAMESUM_INLINE double samesum_to_double(int64_t value) {
-    const double high = samesum_from_bits((int64_t)(((uint64_t)value >> 32) ^ 0x4530000080000000ULL)); /* 2^84 + 2^63 + high 2^32 */
-    const double low = samesum_from_bits((int64_t)(((uint64_t)value & 0xffffffffULL) | 0x4330000000000000ULL)); /* 2^52 + low */
-    return (high - (0x1p84 + 0x1p63 + 0x1p52)) + low;
-}
-
-/* gains[c] = score(yes) + score(no), score(G, H) = G^2 / (H + lambda), of a node's children, the yes one with the sums
-   g[c], h[c] of the node's g_total, h_total, in units; -1 where a child is empty or lighter than min_weight. Swapping yes and no gives the
-   same bits, so mirrored splits tie. */
-SAMESUM_CLONES static void samesum_split_gains(int64_t n, const int64_t *restrict g, const int64_t *restrict h, int64_t g_total,
-                                               int64_t h_total, double g_unit, double h_unit, double lambda, double min_weight,
-                                               double *restrict gains) {
-    for (int64_t c = 0; c < n; c++) {
-        const double g_yes = g_unit * samesum_to_double(g[c]), g_no = g_unit * samesum_to_double(g_total - g[c]);
-        const double h_yes = h_unit * samesum_to_double(h[c]), h_no = h_unit * samesum_to_double(h_total - h[c]);
-        const double gain = g_yes * g_yes / (h_yes + lambda) + g_no * g_no / (h_no + lambda);
-        const double lighter = h_yes < h_no ? h_yes : h_no;
-        gains[c] = lighter > 0.0 ? (lighter >= min_weight ? gain : -1.0) : -1.0;
-    }
-}
-
 /* A lock for one histogram's flush: integer additions commute, so who comes first does not matter. */
 static inline void samesum_lock(int32_t *lock) {
     while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {

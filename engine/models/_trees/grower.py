@@ -172,9 +172,11 @@ class TreeGrower:
         """Set the best split of every node of a batch: each rank searches its own columns, then all compare. Collective."""
         n = len(hist)
         gain, column, code, missing = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
+        every_column, no_directions, no_bounds = np.ones_like(self._own_is_category), np.empty(0, np.int8), np.empty(0)
         find_best_splits(
-            hist, self.histograms.column_start, self._own_is_category, self._own_has_missing, lanes.g_unit, lanes.h_unit,
-            self.options.reg_lambda, self.options.min_child_weight, MIN_GAIN, gain, column, code, missing, self.num_threads,
+            hist, self.histograms.column_start, self._own_is_category, self._own_has_missing, every_column, no_directions, no_bounds,
+            no_bounds, lanes.g_unit, lanes.h_unit, self.options.reg_lambda, 0.0, self.options.min_child_weight, MIN_GAIN,
+            gain, column, code, missing, no_bounds, np.empty((n, 0), np.uint64), self.num_threads,
         )  # fmt: skip
         offers = np.empty((n, 4))
         offers[:, 0] = gain
