@@ -15,7 +15,7 @@
 #endif
 
 #define SAMESUM_BLOCK 16         /* candidates that are looked at together, and codes that are skipped together where all are empty */
-#define SAMESUM_DIGIT 11         /* bits that a pass of the radix sort orders by */
+#define SAMESUM_DIGIT 8          /* bits that a pass of the radix sort orders by */
 #define SAMESUM_FEW_LEVELS 48    /* fewer levels than this are sorted by insertion: clearing the radix sort's counters costs more */
 
 /* Sets of categories fit noise unless they are held back: sorted by their means, hundreds of levels seem to part well by chance. So a set
@@ -254,15 +254,15 @@ static inline uint64_t samesum_level_key(const samesum_scoring *s, int64_t g, in
     return (uint64_t)bits << 32 | (uint64_t)code;
 }
 
-/* Stable radix sort by the upper 32 bits in three passes; the result is in `other`. */
+/* Stable radix sort by the upper 32 bits in four passes, there and back: the result is in `keys`. */
 static inline void samesum_sort_keys(uint64_t *restrict keys, uint64_t *restrict other, int64_t n) {
     enum { DIGITS = 1 << SAMESUM_DIGIT };
-    uint32_t count[3][DIGITS];
+    uint32_t count[4][DIGITS];
     memset(count, 0, sizeof count);
     for (int64_t i = 0; i < n; i++)
-        for (int pass = 0; pass < 3; pass++) count[pass][keys[i] >> (32 + SAMESUM_DIGIT * pass) & (DIGITS - 1)]++;
+        for (int pass = 0; pass < 4; pass++) count[pass][keys[i] >> (32 + SAMESUM_DIGIT * pass) & (DIGITS - 1)]++;
     uint64_t *from = keys, *to = other;
-    for (int pass = 0; pass < 3; pass++) {
+    for (int pass = 0; pass < 4; pass++) {
         const int shift = 32 + SAMESUM_DIGIT * pass;
         uint32_t at = 0;
         for (int d = 0; d < DIGITS; d++) {
@@ -290,7 +290,7 @@ static inline const uint64_t *samesum_order_levels(const int64_t *hist, int64_t 
     *n_levels = count;
     if (count > SAMESUM_FEW_LEVELS) {
         samesum_sort_keys(keys, keys + n, count);
-        return keys + n;
+        return keys;
     }
     for (int64_t i = 1; i < count; i++) {
         const uint64_t key = keys[i];
