@@ -6,7 +6,8 @@ Row sums are exact integers, added over ranks in one reduction; the scale of unb
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from engine._kernels.gradients import (
 )
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import exponent_above, limbs_to_float, limbs_to_int, normalize_limbs
+from engine.models._trees.grown import GrownTree
 from engine.models._trees.lanes import Gradients
 
 LOSS_EXPONENT = 5  # clipped logistic losses are below 2**5
@@ -32,12 +34,34 @@ class Objective(Protocol):
 
     n_outputs: int
     base_score: float
+    link: str  # 'margin': predictions are made of scores as they are; 'log': they are e**score
 
     def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
-        """Training metrics at ``scores``, over all ranks; collective. :meth:`gradients` then speaks of these scores."""
+        """The tracked metrics at ``scores``, over all ranks; collective. :meth:`gradients` then speaks of these scores."""
 
     def gradients(self, output: int) -> Gradients:
         """Gradients of one output at the scores last evaluated; may be collective."""
+
+    def refit_leaves(self, tree: GrownTree, rows: NDArray[np.uint32], scores: NDArray[np.float64], step_size: float) -> GrownTree:
+        """``tree`` with the leaf values that this loss wants; ``rows``: those of the leaves; may be collective."""
+
+
+def make_objective(
+    loss: str,
+    y: NDArray[Any],
+    *,
+    weights: NDArray[np.float64] | None,
+    metrics: Sequence[str],
+    n_classes: int,
+    n_rows: int,
+    num_threads: int,
+    comm: Communicator,
+) -> Objective:
+    """The loss 'squared_error', 'logistic' or 'softmax' over this rank's targets ``y``."""
+    shared: dict[str, Any] = {"metrics": metrics, "n_rows": n_rows, "num_threads": num_threads, "comm": comm}
+    if loss == "squared_error":
+        return SquaredError(y, **shared)
+    return LogisticLoss(y, **shared) if loss == "logistic" else SoftmaxLoss(y, n_classes=n_classes, **shared)
 
 
 class _RowSums:
@@ -70,13 +94,27 @@ class _RowSums:
         return limbs_to_float(int(self.stats[6]), int(self.stats[7]), exponent) / n_rows
 
 
-class SquaredError:
+class _Loss:
+    """What all losses share."""
+
+    base_score = 0.0
+    link = "margin"
+
+    def refit_leaves(self, tree: GrownTree, rows: NDArray[np.uint32], scores: NDArray[np.float64], step_size: float) -> GrownTree:
+        """``tree``: its leaves are already the best."""
+        return tree
+
+
+class SquaredError(_Loss):
     """Half the squared error of a prediction: g = prediction - y, h = 1."""
 
     n_outputs = 1
     base_score = 0.5
 
-    def __init__(self, y: NDArray[np.float64], *, n_rows: int, num_threads: int, comm: Communicator) -> None:
+    def __init__(
+        self, y: NDArray[np.float64], *, metrics: Sequence[str] = ("max_error", "rmse"), n_rows: int, num_threads: int, comm: Communicator
+    ) -> None:
+        self.metrics = metrics
         self.y, self.n_rows, self.num_threads, self.comm = y, n_rows, num_threads, comm
         self._values = np.empty((len(y), 1), dtype=np.int64)
 
@@ -89,20 +127,23 @@ class SquaredError:
         quantise_residuals(self._values, exponent, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
         self._gradients = sums.gradients(self._values, g_exponent=exponent, h_exponent=0)
-        return {"max_error": float(largest[0]), "rmse": math.ldexp(math.sqrt(sums.mean_loss(0, self.n_rows)), exponent)}
+        found = {"max_error": float(largest[0]), "rmse": math.ldexp(math.sqrt(sums.mean_loss(0, self.n_rows)), exponent)}
+        return {name: found[name] for name in self.metrics}
 
     def gradients(self, output: int) -> Gradients:
         """The residuals."""
         return self._gradients
 
 
-class LogisticLoss:
+class LogisticLoss(_Loss):
     """Negative log likelihood of two classes: g = p - y, h = p (1 - p), p = 1 / (1 + e^-score)."""
 
     n_outputs = 1
-    base_score = 0.0
 
-    def __init__(self, y: NDArray[np.int32], *, n_rows: int, num_threads: int, comm: Communicator) -> None:
+    def __init__(
+        self, y: NDArray[np.int32], *, metrics: Sequence[str] = ("accuracy", "log_loss"), n_rows: int, num_threads: int, comm: Communicator
+    ) -> None:
+        self.metrics = metrics
         self.y, self.n_rows, self.num_threads, self.comm = y, n_rows, num_threads, comm
         self._values = np.empty((len(y), 2), dtype=np.int64)
 
@@ -112,19 +153,28 @@ class LogisticLoss:
         compute_logistic(scores[0], self.y, self._values, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
         self._gradients = sums.gradients(self._values, g_exponent=0, h_exponent=-2)
-        return {"accuracy": int(sums.stats[8]) / self.n_rows, "log_loss": sums.mean_loss(LOSS_EXPONENT, self.n_rows)}
+        found = {"accuracy": int(sums.stats[8]) / self.n_rows, "log_loss": sums.mean_loss(LOSS_EXPONENT, self.n_rows)}
+        return {name: found[name] for name in self.metrics}
 
     def gradients(self, output: int) -> Gradients:
         """The gradients of the margin."""
         return self._gradients
 
 
-class SoftmaxLoss:
+class SoftmaxLoss(_Loss):
     """Negative log likelihood of K classes: g = p_k - [y = k], h = 2 p_k (1 - p_k), p = softmax(scores)."""
 
-    base_score = 0.0
-
-    def __init__(self, y: NDArray[np.int32], *, n_classes: int, n_rows: int, num_threads: int, comm: Communicator) -> None:
+    def __init__(
+        self,
+        y: NDArray[np.int32],
+        *,
+        n_classes: int,
+        metrics: Sequence[str] = ("accuracy", "log_loss"),
+        n_rows: int,
+        num_threads: int,
+        comm: Communicator,
+    ) -> None:
+        self.metrics = metrics
         self.y, self.n_outputs, self.n_rows, self.num_threads, self.comm = y, n_classes, n_rows, num_threads, comm
         self._values = np.empty((len(y), 2), dtype=np.int64)
         self._row_max = np.empty(len(y))
@@ -136,7 +186,8 @@ class SoftmaxLoss:
         normalize_softmax(scores, self.y, self._row_max, self._row_sum, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
         self._scores = scores
-        return {"accuracy": int(sums.stats[8]) / self.n_rows, "log_loss": sums.mean_loss(LOSS_EXPONENT, self.n_rows)}
+        found = {"accuracy": int(sums.stats[8]) / self.n_rows, "log_loss": sums.mean_loss(LOSS_EXPONENT, self.n_rows)}
+        return {name: found[name] for name in self.metrics}
 
     def gradients(self, output: int) -> Gradients:
         """The gradients of one class's margin, whose scores must not have changed since :meth:`evaluate`; collective."""
