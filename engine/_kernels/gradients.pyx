@@ -38,7 +38,7 @@ cdef extern from "losses.h" nogil:
     void samesum_logistic_metrics(int64_t n, const double* scores, const int32_t* y, const double* weights, double scale, block_stats* s)
     void samesum_softmax_metrics(int64_t n, int64_t n_classes, int64_t stride, const double* scores, const int32_t* y,
                                  const double* largest, const double* total, const double* weights, double scale, block_stats* s)
-    double samesum_mean(double score)
+    void samesum_means(int64_t n, const double* scores, double* out)
 
 cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
@@ -301,9 +301,9 @@ def sum_softmax_metrics(const double[:, ::1] scores, const int32_t[::1] y, const
 
 def fill_means(const double[::1] scores, double[::1] out, int num_threads):
     """``out[i]`` = e**score, of scores clipped to [-500, 500]; ``out`` may be ``scores``."""
-    cdef Py_ssize_t i
-    for i in prange(scores.shape[0], nogil=True, num_threads=num_threads, schedule="static"):
-        out[i] = samesum_mean(scores[i])
+    cdef Py_ssize_t b, n = scores.shape[0]
+    for b in prange((n + SAMESUM_BLOCK - 1) // SAMESUM_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
+        samesum_means(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), &scores[b * SAMESUM_BLOCK], &out[b * SAMESUM_BLOCK])
 
 
 def add_leaf_values(const unsigned int[::1] rows, const int64_t[::1] begin, const int64_t[::1] end, const double[::1] values,

@@ -182,6 +182,10 @@ static inline double samesum_mean(double score) {
     return samesum_exp(c > SAMESUM_LARGEST_SCORE ? SAMESUM_LARGEST_SCORE : c);
 }
 
+SAMESUM_CLONES static void samesum_means(int64_t n, const double *scores, double *out) {
+    for (int64_t i = 0; i < n; i++) out[i] = samesum_mean(scores[i]);
+}
+
 /* w (mean - y) and w mean. */
 SAMESUM_CLONES static void samesum_weigh_poisson(int64_t n, const double *restrict scores, const double *restrict y,
                                                  const double *restrict weights, double *restrict gh, samesum_block_maxima *restrict m) {
