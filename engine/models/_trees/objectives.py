@@ -86,7 +86,7 @@ class _RowSums:
         self.largest = np.zeros(N_LARGEST, dtype=np.int64)
 
     def reduce(self) -> None:
-        """Add up over ranks; the one place where objectives talk, beside the scale of residuals."""
+        """Add up over ranks; collective."""
         self.comm.allreduce_sum(self.stats, name="sum gradients")
         self.comm.allreduce_max(self.largest, name="largest gradient")
 
