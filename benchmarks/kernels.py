@@ -16,7 +16,7 @@ import numpy as np
 from _result import write_result
 from numpy.typing import NDArray
 
-from engine._kernels import binning, exact, gradients, histogram, leaves, partition, prediction, splits
+from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, splits
 from engine.encode.panels import fill_panels, plan_panels
 
 SEED = 12
@@ -71,6 +71,7 @@ def make_cases(n: int, threads: int) -> Iterator[Case]:
     yield from elementary_cases(random.normal(size=n))
     yield from binning_cases(random.normal(size=n), threads)
     yield from gradient_cases(random, n, threads)
+    yield from weighted_cases(random, n, threads)
     yield from tree_cases(random, n, threads)
     yield from prediction_cases(random, n, threads)
 
@@ -140,6 +141,63 @@ def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterato
         gradients.quantise_residuals(single, 4, stats, largest, threads)
 
     yield Case("squared error", squared_kernel, lambda: ((scores - target).sum(), ((scores - target) ** 2).sum()), n)
+
+
+def weighted_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
+    """Rows with weights, counts and quantiles: gradients, metrics and order statistics."""
+    scores, weights = random.normal(size=n), random.lognormal(sigma=2.5, size=n)
+    y, counts = random.integers(0, 2, n).astype(np.int32), random.poisson(3, n).astype(float)
+    pairs, bounds, means = np.empty((n, 2), dtype=np.int64), np.zeros(2), np.exp(scores)
+    stats, largest = np.zeros(gradients.N_STATS, dtype=np.int64), np.zeros(gradients.N_LARGEST, dtype=np.int64)
+    top = int(np.ceil(np.log2(weights.max())))
+
+    def quantised(weigh: Callable[..., object], target: NDArray[np.generic]) -> None:
+        weigh(scores, target, weights, pairs, bounds, threads)
+        gradients.quantise_pairs(pairs, 30, 30, stats, largest, threads)
+
+    def logistic() -> object:
+        p = 1 / (1 + np.exp(-scores))
+        return (weights * (p - y)).sum(), (weights * p * (1 - p)).sum()
+
+    def poisson() -> object:
+        mean = np.exp(scores)
+        return (weights * (mean - counts)).sum(), (weights * mean).sum()
+
+    yield Case("weighted logistic", lambda: quantised(gradients.weigh_logistic, y), logistic, n)
+    yield Case("weighted Poisson", lambda: quantised(gradients.weigh_poisson, counts), poisson, n)
+    yield Case("means", lambda: gradients.fill_means(scores, means, threads), lambda: np.exp(scores, out=means), n)
+    yield Case(
+        "weighted log loss",
+        lambda: gradients.sum_logistic_metrics(scores, y, weights, top, stats, largest, threads),
+        lambda: weights @ np.log1p(np.exp(np.where(y == 1, -scores, scores))), n,
+    )  # fmt: skip
+    limbs = np.zeros(4, dtype=np.int64)
+
+    def errors() -> None:
+        metrics.measure_errors(means, counts, weights, metrics.POISSON_LOSS, 0.5, bounds, threads)
+        metrics.sum_errors(means, counts, weights, top, metrics.POISSON_LOSS, 0.5, 20, 40, limbs, threads)
+
+    def deviance() -> object:
+        log_ratio = np.log(np.where(counts > 0, counts, 1) / means)
+        return (weights * (counts * log_ratio - counts + means)).sum(), (weights * (means - counts) ** 2).sum()
+
+    yield Case("Poisson deviance and rmse", errors, deviance, n)
+    order, cuts = random.permutation(n).astype(np.uint32), np.linspace(0, n, NODES + 1).astype(np.int64)
+    keys, none = np.empty(n, dtype=np.uint64), np.empty(0, dtype=np.int64)
+    digits, prefix = np.zeros((NODES, 4096), dtype=np.int64), np.zeros(NODES, dtype=np.uint64)
+
+    def first_digit() -> None:
+        quantiles.gather_residual_keys(scores, counts, None, order, keys, none, threads)
+        quantiles.count_digits(keys, None, cuts[:-1], cuts[1:].copy(), prefix, 52, 12, digits, threads)
+
+    def partition_leaves() -> None:
+        residuals = (counts - scores)[order]
+        for k in range(NODES):
+            np.partition(residuals[cuts[k] : cuts[k + 1]], n // NODES // 2)
+
+    yield Case(f"residuals and a digit, {NODES} nodes", first_digit, partition_leaves, n)
+    weight, below = random.integers(0, 2**40, n), random.integers(0, 2**60, n).astype(np.uint64)
+    yield Case("exact products", lambda: metrics.sum_products(below, weight, limbs), lambda: below.astype(float) @ weight, n)
 
 
 def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:

@@ -19,6 +19,7 @@ from engine._kernels.splits import CATEGORY, NUMBER, PARTITION, expand_siblings,
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
+from engine.models._trees.ensemble import LEAF
 from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, choose_best_first, finish_tree
 from engine.models._trees.histograms import NO_ROWS, HistogramBuilder, Ints
 from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
@@ -90,6 +91,13 @@ class TreeGrower:
     def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
         """Add the last tree's leaves to this rank's ``scores`` [n_rows_local], at the rows that it was grown on."""
         add_leaf_values(self.leaf, np.append(tree.value[tree.leaf_node], 0.0), scores, self.num_threads)
+
+    def leaf_rows(self, tree: GrownTree) -> tuple[NDArray[np.uint32], Ints, Ints]:
+        """This rank's rows in the leaves of the last tree, leaf after leaf, and where each leaf's begin and end among them."""
+        node = np.append(tree.leaf_node, len(tree.kind))[self.leaf]
+        rows = np.argsort(node, kind="stable").astype(np.uint32)
+        begin, end = (np.searchsorted(node[rows], np.flatnonzero(tree.kind == LEAF), side=side) for side in ("left", "right"))
+        return rows, begin, end
 
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
