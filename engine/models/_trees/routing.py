@@ -1,0 +1,76 @@
+"""Rows sent down trees by their bin codes: rows outside a tree's sample, validation rows, and all rows when training is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine._kernels.routing import add_tree_values
+from engine.encode.bins import BinMatrix, BinSpec
+from engine.models._trees.ensemble import LEAF, NUMERIC, SUBSET, TreeEnsemble
+from engine.models._trees.grown import GrownTree
+
+NO_ROWS = np.empty(0, dtype=np.uint32)
+
+
+class Router:
+    """Adds trees to the scores of one set of binned rows."""
+
+    def __init__(self, bins: BinMatrix, *, num_threads: int) -> None:
+        self._bins, self._num_threads = bins, num_threads
+        self._missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in bins.specs], dtype=np.int32)
+
+    def add(self, tree: GrownTree, scores: NDArray[np.float64], rows: NDArray[np.uint32] | None = None) -> None:
+        """Add the value of its leaf to the score of every row, or of ``rows``; ``scores``: [n_rows_local]."""
+        bins = self._bins
+        code = np.where(tree.kind == SUBSET, tree.threshold, tree.code).astype(np.int32)
+        add_tree_values(
+            bins.narrow, bins.wide, bins.is_wide, bins.position, self._missing_code, tree.kind, tree.column, code, tree.missing_yes,
+            tree.yes, tree.no, tree.value, tree.set_start, tree.set_bits, NO_ROWS if rows is None else rows, rows is None, scores,
+            self._num_threads,
+        )  # fmt: skip
+
+
+def take_apart(ensemble: TreeEnsemble, specs: Sequence[BinSpec]) -> list[GrownTree]:
+    """The trees of an ensemble that was grown on these bins, as they were then, without the rows of their leaves."""
+    return [_take_tree(ensemble, specs, tree) for tree in range(ensemble.n_trees)]
+
+
+def _take_tree(ensemble: TreeEnsemble, specs: Sequence[BinSpec], tree: int) -> GrownTree:
+    nodes = slice(*ensemble.tree_start[tree : tree + 2].tolist())
+    kind, column, threshold = ensemble.kind[nodes], ensemble.column[nodes], ensemble.threshold[nodes].copy()
+    sets = threshold[kind == SUBSET].astype(np.int64)
+    first, last = (int(sets.min()), int(sets.max()) + 1) if len(sets) else (0, 0)
+    threshold[kind == SUBSET] -= first
+    words = slice(*ensemble.set_start[[first, last]].tolist())
+    no_leaves = np.empty(0, dtype=np.int64)
+    return GrownTree(
+        kind=kind,
+        column=column,
+        code=codes_of(kind, column, threshold, specs),
+        threshold=threshold,
+        missing_yes=ensemble.missing_yes[nodes],
+        yes=ensemble.yes[nodes],
+        no=ensemble.no[nodes],
+        value=ensemble.value[nodes],
+        gain=ensemble.gain[nodes],
+        cover=ensemble.cover[nodes],
+        set_start=ensemble.set_start[first : last + 1] - ensemble.set_start[first],
+        set_bits=ensemble.set_bits[words],
+        leaf_begin=no_leaves,
+        leaf_end=no_leaves,
+        leaf_value=np.empty(0),
+    )
+
+
+def codes_of(
+    kind: NDArray[np.uint8], column: NDArray[np.int32], threshold: NDArray[np.float64], specs: Sequence[BinSpec]
+) -> NDArray[np.int32]:
+    """The bin code of every node's split: thresholds are found among the column's own, of which infinity is the one after the last."""
+    code = np.full(len(kind), -1, dtype=np.int32)
+    for node in np.flatnonzero(kind != LEAF).tolist():
+        among = specs[column[node]].thresholds
+        code[node] = np.searchsorted(among, threshold[node]) if kind[node] == NUMERIC else threshold[node]
+    return code
