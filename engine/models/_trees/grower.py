@@ -42,14 +42,23 @@ class TreeGrower:
         self.rows = np.empty(bins.n_rows_local, dtype=np.uint32)
         self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
 
-    def grow(self, gradients: Gradients, *, key: int) -> GrownTree:
-        """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random."""
+    def grow(
+        self, gradients: Gradients, *, key: int, rows: NDArray[np.uint32] | None = None, columns: NDArray[np.uint8] | None = None
+    ) -> GrownTree:
+        """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random.
+
+        ``rows``: this rank's rows of the sample, ascending; None for all. ``columns``: which may be asked, [n_columns]; None for all.
+        """
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.histograms.begin_tree(fit, self.first_row)
-        self.rows[:] = self._in_order
-        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(self.rows), dtype=np.int64)
-        level = Level.leaves(begin, end, np.array([self.n_rows]))
-        hist = self.histograms.reduce_histograms(NO_ROWS, begin, end)
+        sample = self._in_order if rows is None else rows
+        self.rows[: len(sample)] = sample
+        n_rows = np.array([len(sample)])
+        self.comm.allreduce_sum(n_rows, name="count rows of the sample")
+        self._left_out = np.zeros(0, np.int64) if columns is None else np.flatnonzero(columns[self.histograms.columns] == 0)
+        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(sample), dtype=np.int64)
+        level = Level.leaves(begin, end, n_rows)
+        hist = self.histograms.reduce_histograms(NO_ROWS if rows is None else self.rows, begin, end)
         self._choose_splits(level, slice(None), hist, fit.lanes)
         kept: Ints | None = hist.copy()
         levels = [level]
@@ -132,6 +141,8 @@ class TreeGrower:
     def _choose_splits(self, level: Level, batch: slice, hist: Ints, lanes: Lanes) -> None:
         """Set the best split of every node of a batch: each rank searches its own columns, then all compare. Collective."""
         n = len(hist)
+        for left_out in self._left_out.tolist():
+            hist[:, self.histograms.column_start[left_out] : self.histograms.column_start[left_out + 1]] = 0
         gain, column, code, missing = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
         find_best_splits(
             hist, self.histograms.column_start, self._own_is_category, self._own_has_missing, lanes.g_unit, lanes.h_unit,

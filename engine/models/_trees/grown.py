@@ -28,6 +28,10 @@ class GrowthOptions:
     min_loss_reduction: float
     step_size: float
     reg_lambda: float = 1.0
+    reg_alpha: float = 0.0
+    max_leaves: int | None = None
+    monotone: NDArray[np.int8] | None = None  # [n_columns] -1, 0 or 1
+    partition: bool = False
 
 
 @dataclass
