@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,17 +46,33 @@ LIMITS: Mapping[str, Limits] = {
     "min_loss_reduction": Limits(float, 0),
     "min_child_weight": Limits(float, 0),
     "max_bins": Limits(int, 2, 65535),
+    "row_subsample": Limits(float, 0, 1),
+    "column_subsample": Limits(float, 0, 1),
+    "reg_lambda": Limits(float, 0),
+    "reg_alpha": Limits(float, 0),
+    "max_leaves": Limits(int, 2, allows_none=True),
+    "quantile": Limits(float, 0, 1, allows_none=True),
+    "early_stopping_rounds": Limits(int, 1, allows_none=True),
+    "model_checkpoint_interval": Limits(int, 0),
     "random_seed": Limits(int, 0, LARGEST_SEED, none_means=0, allows_none=True),
     "num_threads": Limits(int, 1, allows_none=True),
     "k": Limits(int, 1),
 }
 
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "objective": ("auto", "squared_error", "poisson", "quantile"),
+    "categorical": ("onehot", "partition"),
+    "averaging": ("margin", "probability"),
+}
+
 
 def check_option(name: str, value: Any) -> Any:
-    """``value`` as a plain int, float or None, if the limits of ``name`` allow it; NumPy's scalars are numbers too.
+    """``value`` as a plain int, float or None, if the limits of ``name`` allow it, or as one of its words; NumPy's scalars are numbers too.
 
     Raises :class:`OptionError` that says what is allowed and what came.
     """
+    if name in CHOICES:
+        return check_choice(name, value, CHOICES[name])
     limits = LIMITS[name]
     if value is None and limits.allows_none:
         return limits.none_means
@@ -77,6 +94,13 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if value not in known:
         raise OptionError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}{near(str(value), known)}")
     return str(value)
+
+
+def check_path(name: str, value: Any) -> str | None:
+    """A path as text, or None."""
+    if value is not None and (not isinstance(value, (str, os.PathLike)) or not os.fspath(value)):
+        raise OptionError(f"{name} must be a path or None, got {value!r}")
+    return None if value is None else str(os.fspath(value))
 
 
 def check_column_name(name: str, value: Any) -> str:
