@@ -213,3 +213,55 @@ def naive_tree(
 
 
 TREE_ARRAYS = ("kind", "column", "threshold", "missing_yes", "yes", "no", "value", "gain", "cover")
+
+
+# --- losses: gradients, metrics and order statistics ---
+
+
+def naive_row(loss: str, score: float, y: float, quantile: float) -> tuple[float, float]:
+    """Gradient and hessian of one row of weight 1."""
+    if loss == "squared_error":
+        return score - y, 1.0
+    if loss == "poisson":
+        return math.exp(score) - y, math.exp(score)
+    if loss == "quantile":
+        return (1 - quantile if y < score else -quantile), 1.0
+    p = 1 / (1 + math.exp(-score))
+    return p - y, max(p * (1 - p), 2.0**-52)
+
+
+def naive_regression_metrics(
+    predictions: Sequence[float], y: Sequence[float], weights: Sequence[float], quantile: float
+) -> dict[str, float]:
+    """Weighted metrics of rows of positive weight, with Python's sums."""
+    rows = [(p, a, w) for p, a, w in zip(predictions, y, weights, strict=True) if w > 0]
+    total = math.fsum(w for *_, w in rows)
+
+    def mean(values: Iterable[float]) -> float:
+        return math.fsum(w * value for (*_, w), value in zip(rows, values, strict=True)) / total
+
+    return {
+        "max_error": max(abs(p - a) for p, a, _ in rows),
+        "rmse": math.sqrt(mean((p - a) ** 2 for p, a, _ in rows)),
+        "poisson_deviance": mean(2 * ((a * math.log(a / p) if a else 0.0) - a + p) if p > 0 else math.nan for p, a, _ in rows),
+        "quantile_loss": mean(quantile * (a - p) if a >= p else (1 - quantile) * (p - a) for p, a, _ in rows),
+    }
+
+
+def naive_quantile(values: Sequence[float], weights: Sequence[int], quantile: str) -> float:
+    """The smallest value whose cumulative weight is at least ``quantile`` (a decimal fraction) of the whole, 0 without weight."""
+    rows = sorted((v + 0.0, w) for v, w in zip(values, weights, strict=True) if w > 0)
+    reached = 0
+    for value, weight in rows:
+        reached += weight
+        if reached >= Fraction(quantile) * sum(w for _, w in rows):
+            return value
+    return 0.0
+
+
+def naive_auc(scores: Sequence[float], positive: Sequence[bool], weights: Sequence[int]) -> Fraction | None:
+    """The weighted share of pairs of a positive and a negative row in which the positive one scores higher, ties counting half."""
+    rows = list(zip(scores, positive, weights, strict=True))
+    pairs = [(a, b, u * v) for a, yes, u in rows if yes for b, no, v in rows if not no]
+    whole = sum(w for *_, w in pairs)
+    return Fraction(sum(w * (2 * (a > b) + (a == b)) for a, b, w in pairs), 2 * whole) if whole else None

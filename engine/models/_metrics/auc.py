@@ -8,28 +8,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.metrics import fill_score_keys
+from engine._kernels.metrics import fill_score_keys, sum_products
 from engine.collectives.communicator import Communicator
 
 SAMPLES_PER_RANK = 256
-LIMB_BITS = 24
-N_LIMBS = 3
+LIMB_BITS = 32
+N_LIMBS = 4
 
 
 @dataclass(frozen=True)
 class KeyCounts:
-    """Distinct score keys, ascending, and the number of rows that have each."""
+    """Distinct score keys, ascending, and the number of rows, or their weight, that each has."""
 
     keys: NDArray[np.uint64]
     counts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, keys: NDArray[np.uint64]) -> KeyCounts:
-        """Count equal keys."""
+    def of(cls, keys: NDArray[np.uint64], weights: NDArray[np.int64] | None = None) -> KeyCounts:
+        """Count equal keys, or add up their weights."""
+        if weights is not None:
+            return cls.merge([cls(keys, weights)])
         distinct, counts = np.unique(keys, return_counts=True)
         return cls(distinct, counts.astype(np.int64))
 
@@ -47,15 +50,23 @@ class KeyCounts:
         return KeyCounts(self.keys[begin:end], self.counts[begin:end])
 
 
-def compute_auc(comm: Communicator, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
-    """The exact AUC of ``scores`` (finite, this rank's rows) over all ranks; None without positive or without negative rows; collective."""
-    auc = compute_auc_fraction(comm, scores, positive)
+def compute_auc(
+    comm: Communicator, scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.int64] | None = None
+) -> float | None:
+    """The exact AUC of ``scores`` (finite, this rank's rows) over all ranks; None without positive or without negative rows; collective.
+
+    ``weights``: whole numbers of 0 or more, below 2**62 in all; a pair of rows counts as much as the product of theirs.
+    """
+    auc = compute_auc_fraction(comm, scores, positive, weights)
     return None if auc is None else auc.numerator / auc.denominator
 
 
-def compute_macro_auc(comm: Communicator, probabilities: NDArray[np.float64], codes: NDArray[np.int64]) -> float | None:
+def compute_macro_auc(
+    comm: Communicator, probabilities: NDArray[np.float64], codes: NDArray[Any], weights: NDArray[np.int64] | None = None
+) -> float | None:
     """The mean over classes of the exact one-against-the-rest AUC, without the classes that have none; collective."""
-    areas = [compute_auc_fraction(comm, np.ascontiguousarray(probabilities[:, k]), codes == k) for k in range(probabilities.shape[1])]
+    columns = [np.ascontiguousarray(probabilities[:, k]) for k in range(probabilities.shape[1])]
+    areas = [compute_auc_fraction(comm, column, codes == k, weights) for k, column in enumerate(columns)]
     known = [area for area in areas if area is not None]
     if not known:
         return None
@@ -63,12 +74,14 @@ def compute_macro_auc(comm: Communicator, probabilities: NDArray[np.float64], co
     return mean.numerator / mean.denominator
 
 
-def compute_auc_fraction(comm: Communicator, scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> Fraction | None:
+def compute_auc_fraction(
+    comm: Communicator, scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.int64] | None
+) -> Fraction | None:
     """:func:`compute_auc` before its division."""
     keys = np.empty(len(scores), dtype=np.uint64)
     fill_score_keys(np.ascontiguousarray(scores), keys)
-    totals = np.array([np.count_nonzero(positive), np.count_nonzero(~positive)], dtype=np.int64)
-    local = [KeyCounts.of(keys[~positive]), KeyCounts.of(keys[positive])]
+    local = [KeyCounts.of(keys[rows], None if weights is None else weights[rows]) for rows in (~positive, positive)]
+    totals = np.array([part.counts.sum() for part in local], dtype=np.int64)
     negatives, positives = exchange_ranges(comm, local)
     numerator = reduce_pairs(comm, negatives, positives)
     comm.allreduce_sum(totals, name="AUC: count rows")
@@ -111,9 +124,7 @@ def reduce_pairs(comm: Communicator, negatives: KeyCounts, positives: KeyCounts)
     cumulative = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(negatives.counts)]) + below
     left = np.searchsorted(negatives.keys, positives.keys, side="left")
     right = np.searchsorted(negatives.keys, positives.keys, side="right")
-    ranks_of_pairs = cumulative[left] + cumulative[right]
-    # limbs of 24 bits: 2^39 rows times 2^24 still fits in 64 bits
-    mask = (1 << LIMB_BITS) - 1
-    limbs = np.array([(((ranks_of_pairs >> (LIMB_BITS * i)) & mask) * positives.counts).sum() for i in range(N_LIMBS)], dtype=np.int64)
+    limbs = np.zeros(N_LIMBS, dtype=np.int64)
+    sum_products((cumulative[left] + cumulative[right]).astype(np.uint64), positives.counts, limbs)
     comm.allreduce_sum(limbs, name="AUC: count pairs")
     return sum(int(limb) << (LIMB_BITS * i) for i, limb in enumerate(limbs))
