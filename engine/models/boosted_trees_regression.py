@@ -84,7 +84,8 @@ def create(
         monotone_constraints: A dict of 1 or -1 by numeric feature: predictions never fall, or never rise, with it.
         categorical: 'onehot': a split asks for one category; 'partition': for a set of them.
         max_bins: Most bins a numeric feature is cut into, 2 to 65535.
-        metric: Metrics to track: one, several, none (None), or 'auto' for max_error and rmse.
+        metric: Metrics to track: one, several, none (None), or 'auto' for max_error and rmse, and
+            poisson_deviance or quantile_loss where that is the objective.
         early_stopping_rounds: Stop when the last metric has not become better on the validation set for so many iterations, and keep the
             trees up to the best one; None for never.
         initial_model: A model of the same toolkit, features and classes, or the path of one: training goes on from its predictions, and

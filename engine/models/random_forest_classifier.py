@@ -81,7 +81,7 @@ def create(
         monotone_constraints: A dict of 1 or -1 by numeric feature: predictions never fall, or never rise, with it.
         categorical: 'onehot': a split asks for one category; 'partition': for a set of them.
         max_bins: Most bins a numeric feature is cut into, 2 to 65535.
-        metric: Metrics to track: one, several, none (None), or 'auto' for accuracy and log_loss; auc, of two classes, is the third.
+        metric: Metrics to track: one, several, none (None), or 'auto' for accuracy and log_loss; auc is the third.
         callback: Called after each iteration on every rank with a record, ``iteration`` and ``metrics``; training ends when rank 0's
             returns True.
         random_seed: At least 0; None means 0.

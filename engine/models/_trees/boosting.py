@@ -18,6 +18,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.threads import resolve_threads, useful_threads
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
+from engine.models._metrics.tracked import GREATER_IS_BETTER
 from engine.models._trees.checkpoints import check_checkpoint, fingerprint_data, saved_trees
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.forest import average_leaves, scores_of_means
@@ -33,7 +34,6 @@ from engine.models._trees.validation import AUTO_MESSAGE, AUTO_ROWS, ValidationR
 from engine.progress import ProgressTable, make_preamble
 
 Scores = NDArray[np.float64]
-RISING = ("accuracy", "auc")  # metrics of which more is better
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,9 @@ class Training:
         make: Callable[..., Objective] = functools.partial(
             make_objective, loss, metrics=options["metric"], n_classes=n_classes, num_threads=threads, comm=comm, **parameters
         )
-        self.tracked = make(rows.y, weights=rows.weights, n_rows=rows.n_rows)
-        self.fitted = make(rows.y, weights=rows.weights, n_rows=rows.n_rows) if self.is_forest else self.tracked
+        own: dict[str, Any] = {"weights": rows.weights, "n_rows": rows.n_rows, "first_row": rows.first_row}
+        self.tracked = make(rows.y, **own)
+        self.fitted = make(rows.y, **own | {"metrics": []}) if self.is_forest else self.tracked
         self.averages_classes = options.get("averaging") == "probability" and rows.classes is not None
         base = 0.0 if self.averages_classes else self.tracked.base_score
         if setting.initial is not None:
@@ -175,7 +176,7 @@ class Training:
         first = 0.0 if self.is_forest else base
         self.scores = np.full((n_outputs, rows.bins.n_rows_local), first) if rows.initial_scores is None else rows.initial_scores
         if validation is not None:
-            self.validator = make(validation.y, weights=validation.weights, n_rows=validation.n_rows)
+            self.validator = make(validation.y, weights=validation.weights, n_rows=validation.n_rows, first_row=validation.first_row)
             self.validation_router = Router(validation.codes, num_threads=threads)
             self.validation_scores = np.full((n_outputs, len(validation.y)), first)
             if setting.initial is not None:
@@ -215,7 +216,7 @@ class Training:
             return len(self.progress)
         metric = self.options["metric"][-1]
         values = np.array([row[f"Validation-{metric}"] for row in self.progress])
-        return int(np.argmax(values if metric in RISING else -values)) + 1
+        return int(np.argmax(values if metric in GREATER_IS_BETTER else -values)) + 1
 
     def ensemble(self) -> TreeEnsemble:
         """The model's trees, with those that training went on from."""
@@ -241,7 +242,8 @@ class Training:
             self.trees.append(tree)
             self._add(tree, output)
             return
-        tree = self.fitted.refit_leaves(tree, self.grower.rows, self.scores[output], options["step_size"])
+        grown_rows = self.grower.rows if sample is None else self.grower.rows[: len(sample)]
+        tree = self.fitted.refit_leaves(tree, grown_rows, self.scores, options["step_size"])
         self.trees.append(tree)
         self.grower.add_leaf_values(tree, self.scores[output])
         if sample is not None:
@@ -364,8 +366,6 @@ def growth_options(options: Mapping[str, Any], encoding: Encoding) -> GrowthOpti
 
 def check_tracking(rows: Rows, validation: ValidationRows | None, options: Mapping[str, Any]) -> None:
     """Refuse what only the data shows not to be possible: the same on every rank."""
-    if rows.classes is not None and len(rows.classes) > 2 and "auc" in options["metric"]:
-        raise OptionError(f"metric 'auc' is for two classes, the target has {len(rows.classes)}; use accuracy or log_loss")
     if options.get("early_stopping_rounds") is not None and validation is None:
         raise DataError(
             f"early_stopping_rounds needs a validation set, and 'auto' makes none of fewer than {AUTO_ROWS} rows; pass a dataset"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.default import resolve
 from engine.errors import OptionError, warn
-from engine.models._metrics.names import chosen_metrics
+from engine.models._metrics.tracked import check_metrics
 from engine.models._options import check_column_name, check_features, check_flag, check_option, check_path, refuse_unknown
 from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
 from engine.models._trees.initial_model import InitialModel
@@ -39,7 +39,7 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
         num_threads = check_option("num_threads", given.pop("num_threads"))
         validation_set, callback, base = given.pop("validation_set"), given.pop("callback"), given.pop("initial_model", None)
         run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
-        options = check_options(given, tracked=model.tracked_metrics)
+        options = check_options(given, task=task)
         check_together(options, validation_set=validation_set, callback=callback, target=target, features=features)
         if base is not None:
             initial = initial_model(base)
@@ -74,14 +74,17 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
     return model(document, trained.encoding, trained.ensemble, run, rank=group.rank)
 
 
-def check_options(given: Mapping[str, Any], *, tracked: tuple[str, ...]) -> dict[str, Any]:
-    """The mathematical options as plain values. ``tracked``: what the metric 'auto' means. Raises :class:`OptionError`."""
+def check_options(given: Mapping[str, Any], *, task: Task) -> dict[str, Any]:
+    """The mathematical options as plain values. Raises :class:`OptionError`."""
+    loss = "logistic" if task == "classifier" else given.get("objective", "squared_error")
     special = {
-        "metric": lambda value: check_metric(value, tracked),
+        "metric": lambda value: check_metrics(value, "squared_error" if loss == "auto" else loss),
         "class_weights": check_class_weights,
         "sample_weight": lambda value: None if value is None else check_column_name("sample_weight", value),
         "monotone_constraints": check_monotone,
     }
+    if "objective" in given:
+        check_option("objective", loss)
     options = {name: special[name](value) if name in special else check_option(name, value) for name, value in given.items()}
     options.setdefault("class_weights", None)
     if options.get("objective") == "auto":
@@ -89,25 +92,6 @@ def check_options(given: Mapping[str, Any], *, tracked: tuple[str, ...]) -> dict
     if options.get("objective") == "quantile" and options["quantile"] is None:
         options["quantile"] = 0.5
     return options
-
-
-def check_metric(value: Any, tracked: tuple[str, ...]) -> list[str]:
-    """The metrics to track, in the order given: the last one is watched by early stopping."""
-    if value is None or (isinstance(value, (list, tuple)) and not value):
-        return []
-    if isinstance(value, str) and value == "auto":
-        return list(tracked)
-    available = TRACKABLE[tracked]
-    chosen_metrics(value, available)
-    names = [value] if isinstance(value, str) else list(value)
-    return list(dict.fromkeys(names))
-
-
-# What 'auto' stands for, and all that can be tracked instead.
-TRACKABLE: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("accuracy", "log_loss"): ("accuracy", "auc", "log_loss"),
-    ("max_error", "rmse"): ("max_error", "rmse"),
-}
 
 
 def check_monotone(value: Any) -> dict[str, int] | None:
