@@ -24,11 +24,13 @@ class Limits:
     high: float | None = None
     none_means: int | None = None  # None is allowed and stands for this, if `allows_none`
     allows_none: bool = False
+    is_open: bool = False  # the limits themselves are not allowed
 
     def __str__(self) -> str:
         """The limits in words: ``an integer in [1, 64]``."""
         noun = "an integer" if self.kind is int else "a number"
-        scope = f">= {self.low}" if self.high is None else f"in [{self.low}, {self.high}]"
+        left, right = "()" if self.is_open else "[]"
+        scope = f">= {self.low}" if self.high is None else f"in {left}{self.low}, {self.high}{right}"
         return f"{noun} {scope}{' or None' if self.allows_none else ''}"
 
     def accepts(self, value: Any) -> bool:
@@ -36,7 +38,8 @@ class Limits:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.kind is int else numbers.Real):
             return False
         number: Any = value
-        return bool(self.low <= number <= (self.high if self.high is not None else sys.float_info.max))
+        high = self.high if self.high is not None else sys.float_info.max
+        return bool(self.low < number < high if self.is_open else self.low <= number <= high)
 
 
 LIMITS: Mapping[str, Limits] = {
@@ -51,7 +54,7 @@ LIMITS: Mapping[str, Limits] = {
     "reg_lambda": Limits(float, 0),
     "reg_alpha": Limits(float, 0),
     "max_leaves": Limits(int, 2, allows_none=True),
-    "quantile": Limits(float, 0, 1, allows_none=True),
+    "quantile": Limits(float, 0, 1, allows_none=True, is_open=True),
     "early_stopping_rounds": Limits(int, 1, allows_none=True),
     "model_checkpoint_interval": Limits(int, 0),
     "random_seed": Limits(int, 0, LARGEST_SEED, none_means=0, allows_none=True),

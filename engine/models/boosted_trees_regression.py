@@ -69,7 +69,7 @@ def create(
         validation_set: Rows whose metrics are tracked beside those of training: None, a dataset, or 'auto', which sets 5 percent of the
             rows apart where there are 100 or more.
         objective: 'squared_error', which 'auto' is; 'poisson', of counts, where predictions are means; or 'quantile'.
-        quantile: Which one 'quantile' predicts, 0 to 1; None means 0.5, the median.
+        quantile: Which one 'quantile' predicts, between 0 and 1; None means 0.5, the median.
         sample_weight: A column of weights of rows, at least 0; it is no feature. Weights count in the metrics too.
         max_depth: Largest depth of a tree, 1 to 64.
         step_size: Factor of each tree's contribution, 0 to 1.
