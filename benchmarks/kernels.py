@@ -16,7 +16,7 @@ import numpy as np
 from _result import write_result
 from numpy.typing import NDArray
 
-from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, splits
+from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, routing, splits
 from engine.encode.panels import fill_panels, plan_panels
 
 SEED = 12
@@ -352,6 +352,25 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
             out[:, 0] += tree["value"][node]
 
     yield Case("walk a tree", lambda: prediction.predict_margins(matrix, 0.0, starts, *arrays, out, threads), walk, n_trees * n_rows)
+    codes, code = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8), np.where(inner, CODES // 2, -1).astype(np.int32)
+    columns = np.zeros(COLUMNS, np.uint8), np.arange(COLUMNS, dtype=np.int32), np.full(COLUMNS, -1, np.int32)
+    nodes = [tree["kind"], tree["column"], code, *(tree[name] for name in ("missing_yes", "yes", "no", "value"))]
+    no_sets, no_rows = (np.zeros(1, np.int64), np.empty(0, np.uint64)), np.empty(0, np.uint32)
+    wide, scores = np.empty((0, n), np.uint16), np.zeros(n)
+
+    def route() -> None:
+        rows, node = np.arange(n), np.zeros(n, dtype=np.int64)
+        for _ in range(depth):
+            node = np.where(codes[tree["column"][node], rows] <= code[node], tree["yes"][node], tree["no"][node])
+        scores[:] += tree["value"][node]
+
+    yield Case(
+        "route by codes", lambda: routing.add_tree_values(codes, wide, *columns, *nodes, *no_sets, no_rows, True, scores, threads), route, n
+    )  # fmt: skip
+    words = np.empty((0, n), np.uint64)
+    yield Case(
+        "hash of rows", lambda: routing.hash_rows(codes, wide, words, 0, threads), lambda: codes.astype(np.uint64).sum(), COLUMNS * n
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
+    "random_forest_classifier",
+    "random_forest_regression",
 )
 _MODULE_OF = {
     "Dataset": "engine.data.dataset",
@@ -19,7 +21,15 @@ _MODULE_OF = {
 }
 _MODULES = {"errors", *_TOOLKITS}
 
-__all__ = ["Dataset", "boosted_trees_classifier", "boosted_trees_regression", "errors", "load_model"]
+__all__ = [
+    "Dataset",
+    "boosted_trees_classifier",
+    "boosted_trees_regression",
+    "random_forest_classifier",
+    "random_forest_regression",
+    "errors",
+    "load_model",
+]
 
 
 def __getattr__(name: str) -> Any:

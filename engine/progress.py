@@ -32,17 +32,21 @@ class ProgressTable:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.columns = list(columns)
-        self.widths = [max(len(column), 8) for column in columns]
+        self.head(columns)
         self._speaks = verbose and comm_rank == 0
         self._total = total
         self._clock = clock
         self._stream = stream if stream is not None else sys.stdout
         self._bar = make_bar(self._stream) if self._speaks else None
-        self._n_rows = 0
         self._held_back: Mapping[str, Any] | None = None
         self._has_header = False
         self._last_print = clock()
+
+    def head(self, columns: Sequence[str], n_rows: int = 0) -> None:
+        """Set the header, before the first row; ``n_rows``: rows that an earlier run has shown."""
+        self.columns = list(columns)
+        self.widths = [max(len(column), 8) for column in columns]
+        self._n_rows = n_rows
 
     def stage(self, description: str, total: int | None = None, *, in_bytes: bool = False) -> None:
         """Show on the bar what is being done now, of ``total`` steps or bytes if that is known; nothing in a pipe."""

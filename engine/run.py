@@ -79,6 +79,9 @@ def train(spec: JobSpec, comm: Communicator) -> None:
         check_options(spec)
         check_replaceable(pathlib.Path(local_folder(spec.output or "")))
         dataset = open_dataset(spec)
+        options = dict(spec.options)
+        if (validation := options.get("validation_set")) not in (None, "auto"):
+            options["validation_set"] = open_dataset(spec, [validation] if isinstance(validation, str) else validation)
     toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
     features = None if spec.features is None else list(spec.features)
     model = toolkit.create(
@@ -88,7 +91,7 @@ def train(spec: JobSpec, comm: Communicator) -> None:
         verbose=spec.verbose,
         num_threads=spec.num_threads,
         comm=comm,
-        **spec.options,
+        **options,
     )
     with agree(comm, "saving the model"):
         model.save(spec.output)
@@ -127,13 +130,13 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
             sys.stdout.write(json.dumps(shown, indent=2) + "\n")
 
 
-def open_dataset(spec: JobSpec) -> Dataset:
-    """The job's data, not read yet."""
+def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
+    """The job's data, or that at ``paths`` read in the same way; not read yet."""
     from engine.data.dataset import Dataset
 
     data = spec.data
     return Dataset(
-        list(data.paths),
+        list(data.paths if paths is None else paths),
         format=data.format,
         delimiter=data.delimiter,
         header=data.header,

@@ -15,7 +15,7 @@ from engine.errors import OptionError
 
 VERSION = 1
 TASKS = ("train", "predict", "evaluate")
-TOOLKITS = ("boosted_trees_classifier", "boosted_trees_regression")
+TOOLKITS = ("boosted_trees_classifier", "boosted_trees_regression", "random_forest_classifier", "random_forest_regression")
 # What each task cannot do without, and what means nothing to it.
 _NEEDED = {"train": ("toolkit", "target", "output"), "predict": ("model", "output"), "evaluate": ("model",)}
 _FOREIGN = {
@@ -44,8 +44,8 @@ class DataSpec:
 class JobSpec:
     """One job. ``train`` needs a toolkit, a target and an output folder; ``predict`` a model and an output file; ``evaluate`` a model.
 
-    ``options`` are the keyword arguments of the toolkit's ``create``. ``output`` is the folder of the trained model, or the file of
-    predictions or metrics. ``debug`` shows tracebacks.
+    ``options`` are the keyword arguments of the toolkit's ``create``, where a ``validation_set`` is a path or a list of them, read as the
+    data is. ``output`` is the folder of the trained model, or the file of predictions or metrics. ``debug`` shows tracebacks.
     """
 
     task: str
@@ -127,6 +127,10 @@ def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float) or (isinstance(value, list) and all(map(_is_scalar, value)))
 
 
+def _is_option(value: Any) -> bool:
+    return _is_scalar(value) or (isinstance(value, dict) and all(map(_is_scalar, value.values())))
+
+
 def _or_null(kind: _Type) -> _Type:
     return _Type(f"{kind.expected} or null", lambda value: value is None or kind.accepts(value))
 
@@ -136,7 +140,9 @@ _STRINGS = _Type("a list of strings", _is_strings)
 _BOOL = _Type("true or false", lambda value: isinstance(value, bool))
 _INT = _Type("an integer", _is_int)
 _STRING_MAP = _Type("an object of strings", lambda value: isinstance(value, dict) and all(map(_is_string, value.values())))
-_OPTIONS = _Type("an object of plain values or lists", lambda value: isinstance(value, dict) and all(map(_is_scalar, value.values())))
+_OPTIONS = _Type(
+    "an object of plain values, lists or objects", lambda value: isinstance(value, dict) and all(map(_is_option, value.values()))
+)
 
 _DATA_FIELDS = {
     "paths": _STRINGS,

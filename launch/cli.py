@@ -7,6 +7,7 @@ one, so it keeps its connection to the launcher.
 from __future__ import annotations
 
 import csv
+import inspect
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -60,20 +61,13 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def train_boosted_trees(
+def train(
     context: typer.Context,
     data: words.DataPaths,
     *,
     target: words.Target,
     output: words.ModelOutput,
     features: words.Features = None,
-    max_iterations: words.MaxIterations = None,
-    max_depth: words.MaxDepth = None,
-    step_size: words.StepSize = None,
-    min_loss_reduction: words.MinLossReduction = None,
-    min_child_weight: words.MinChildWeight = None,
-    max_bins: words.MaxBins = None,
-    random_seed: words.RandomSeed = None,
     format: words.Format = None,
     delimiter: words.Delimiter = ",",
     header: words.Header = True,
@@ -82,24 +76,16 @@ def train_boosted_trees(
     num_threads: words.NumThreads = None,
     quiet: words.Quiet = False,
     debug: words.Debug = False,
+    **options: Any,
 ) -> None:
-    """Train boosted trees and save the model."""
-    options = {
-        "max_iterations": max_iterations,
-        "max_depth": max_depth,
-        "step_size": step_size,
-        "min_loss_reduction": min_loss_reduction,
-        "min_child_weight": min_child_weight,
-        "max_bins": max_bins,
-        "random_seed": random_seed,
-    }
+    """Train a model and save it."""
     job = JobSpec(
         task="train",
         toolkit=context.info_name,
         data=_data_spec(data, format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types),
         target=target,
         features=_split_names(features),
-        options={name: value for name, value in options.items() if value is not None},
+        options={name: _parse_option(name, value) for name, value in options.items() if value is not None},
         output=output,
         verbose=not quiet,
         num_threads=num_threads,
@@ -108,8 +94,26 @@ def train_boosted_trees(
     become_rank(job)
 
 
+def _add_toolkit(toolkit: str) -> None:
+    """A command of its own, with the toolkit's options in the place of ``**options``."""
+
+    def command(*arguments: Any, **options: Any) -> None:
+        train(*arguments, **options)
+
+    signature = inspect.signature(train, eval_str=True)
+    shared = [parameter for parameter in signature.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=word)
+        for name, word in words.options_of(toolkit).items()
+    ]
+    place = [parameter.name for parameter in shared].index("features") + 1
+    command.__signature__ = signature.replace(parameters=[*shared[:place], *added, *shared[place:]])  # type: ignore[attr-defined]
+    command.__doc__ = f"Train a model of {toolkit.replace('_', ' ')} and save it."
+    train_app.command(toolkit, no_args_is_help=True)(command)
+
+
 for _toolkit in TOOLKITS:
-    train_app.command(_toolkit, no_args_is_help=True)(train_boosted_trees)
+    _add_toolkit(_toolkit)
 
 
 @app.command(no_args_is_help=True)
@@ -213,6 +217,28 @@ def _split_type(text: str) -> tuple[str, str]:
     if not (name and equals and kind):
         raise OptionError(f"expected --column-type NAME=TYPE, as zip=string, got {text!r}")
     return name, kind
+
+
+def _parse_option(name: str, value: Any) -> Any:
+    """An option of training as the toolkit takes it."""
+    if name in ("class_weights", "monotone_constraints") and value != ["auto"]:
+        kind = float if name == "class_weights" else int
+        return {label: _to_number(name, text, kind) for label, text in (_split_pair(name, each) for each in value)}
+    return value[0] if name in ("class_weights", "validation_set", "metric") and len(value) == 1 else value
+
+
+def _split_pair(name: str, text: str) -> tuple[str, str]:
+    label, equals, number = text.rpartition("=")
+    if not (label and equals and number):
+        raise OptionError(f"expected --{name.replace('_', '-')} NAME=NUMBER, got {text!r}")
+    return label, number
+
+
+def _to_number(name: str, text: str, kind: type[int | float]) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise OptionError(f"expected a number in --{name.replace('_', '-')} NAME=NUMBER, got {text!r}") from None
 
 
 def _split_names(texts: list[str] | None) -> tuple[str, ...] | None:

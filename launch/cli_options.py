@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,23 +43,58 @@ Features = Annotated[
         metavar="A,B,...", help="The columns to learn from; may be repeated. Default: all but the target.", rich_help_panel=_MODEL
     ),
 ]
-MaxIterations = Annotated[
-    int | None, typer.Option(help="Trees, for each class if there are three or more [1 or more; default 10].", rich_help_panel=_MODEL)
-]
-MaxDepth = Annotated[int | None, typer.Option(help="Splits from the root to a leaf [1 to 64; default 6].", rich_help_panel=_MODEL)]
-StepSize = Annotated[
-    float | None, typer.Option(help="How much of each tree is added to the model [0 to 1; default 0.3].", rich_help_panel=_MODEL)
-]
-MinLossReduction = Annotated[
-    float | None, typer.Option(help="Splits that gain less are taken back [0 or more; default 0].", rich_help_panel=_MODEL)
-]
-MinChildWeight = Annotated[
-    float | None, typer.Option(help="Sum of hessians that a leaf needs [0 or more; default 0.1].", rich_help_panel=_MODEL)
-]
-MaxBins = Annotated[
-    int | None, typer.Option(help="Intervals into which a number's range is cut [2 to 65535; default 256].", rich_help_panel=_MODEL)
-]
-RandomSeed = Annotated[int | None, typer.Option(help="Seed of all that is drawn [0 or more; default 0].", rich_help_panel=_MODEL)]
+
+
+def _word(kind: Any, text: str, **more: Any) -> Any:
+    """The annotation of an option of training that may be left out."""
+    return Annotated[kind | None, typer.Option(help=text, rich_help_panel=_MODEL, show_default=False, **more)]
+
+
+# Options of training, in the order in which help shows them; which toolkit has which is said below.
+TRAINING: dict[str, Any] = {
+    "max_iterations": _word(int, "Trees, for each class if there are three or more [1 or more; default 10]."),
+    "validation_set": _word(list[str], "Data to track metrics on: files as DATA, may be repeated, or auto for 5 percent of the rows."),
+    "class_weights": _word(list[str], "auto, or LABEL=WEIGHT for every class.", metavar="LABEL=WEIGHT"),
+    "objective": _word(str, "squared_error, poisson or quantile [default squared_error]."),
+    "quantile": _word(float, "The quantile to predict, with that objective [0 to 1; default 0.5]."),
+    "sample_weight": _word(str, "A column of weights of rows."),
+    "averaging": _word(str, "What is averaged over trees: margin or probability [default margin]."),
+    "max_depth": _word(int, "Splits from the root to a leaf [1 to 64; default 6]."),
+    "step_size": _word(float, "How much of each tree is added to the model [0 to 1; default 0.3]."),
+    "min_loss_reduction": _word(float, "Splits that gain less are taken back [0 or more; default 0]."),
+    "min_child_weight": _word(float, "Sum of hessians that a leaf needs [0 or more; default 0.1]."),
+    "row_subsample": _word(float, "Share of the rows that each tree is grown on [0 to 1; default 1, of forests 0.8]."),
+    "column_subsample": _word(float, "Share of the columns that each tree may ask [0 to 1; default 1, of forests 0.8]."),
+    "reg_lambda": _word(float, "L2 regularisation of leaves [0 or more; default 1]."),
+    "reg_alpha": _word(float, "L1 regularisation of leaves [0 or more; default 0]."),
+    "max_leaves": _word(int, "Leaves of a tree, the best splits first [2 or more; default: no limit]."),
+    "monotone_constraints": _word(list[str], "1 or -1 for a feature that may only raise or lower predictions.", metavar="FEATURE=SIGN"),
+    "categorical": _word(str, "Splits of strings: onehot, one against the rest, or partition, a set of them [default onehot]."),
+    "max_bins": _word(int, "Intervals into which a number's range is cut [2 to 65535; default 256]."),
+    "metric": _word(list[str], "A metric to track; may be repeated. Default: two of the toolkit."),
+    "early_stopping_rounds": _word(
+        int, "Stop when the last metric has not improved on the validation set for so many iterations [1 or more]."
+    ),
+    "initial_model": _word(str, "The folder of a model to go on from."),
+    "random_seed": _word(int, "Seed of all that is drawn [0 or more; default 0]."),
+    "model_checkpoint_path": _word(str, "Folder for checkpoints. Default: none are written."),
+    "model_checkpoint_interval": _word(int, "Iterations from checkpoint to checkpoint [0 or more; default 5]."),
+    "resume_from_checkpoint": _word(str, "A checkpoint to resume from, or auto for the newest in the folder for checkpoints."),
+}
+_FOREST = ("averaging",)
+_BOOSTED = ("step_size", "early_stopping_rounds", "initial_model")
+_FOREIGN = {
+    "boosted_trees_classifier": ("objective", "quantile", *_FOREST),
+    "boosted_trees_regression": ("class_weights", *_FOREST),
+    "random_forest_classifier": ("objective", "quantile", *_BOOSTED),
+    "random_forest_regression": ("class_weights", "objective", "quantile", *_BOOSTED),
+}
+
+
+def options_of(toolkit: str) -> dict[str, Any]:
+    """The annotations of a toolkit's options of training."""
+    return {name: word for name, word in TRAINING.items() if name not in _FOREIGN[toolkit]}
+
 
 ModelOutput = Annotated[str, typer.Option("--output", "-o", help="The folder to save the model in.", rich_help_panel=_RUN)]
 PredictionsOutput = Annotated[str, typer.Option("--output", "-o", help="The file to write, .csv or .parquet.", rich_help_panel=_RUN)]

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
 from engine.models._trees.grown import MIN_GAIN
 
 # --- trees: prediction ---
@@ -40,6 +40,22 @@ def naive_margins(ensemble: TreeEnsemble, matrix: NDArray[np.float64]) -> NDArra
         for tree in range(ensemble.n_trees):
             out[i, tree % ensemble.n_outputs] += ensemble.value[ensemble.tree_start[tree] + walk_tree(ensemble, tree, row)]
     return out
+
+
+def naive_route(tree: dict[str, list], codes: Sequence[int], missing: Sequence[int]) -> int:
+    """The leaf that a row of bin ``codes`` reaches in a tree of lists; ``missing``: each column's code for it, ``sets``: sets of codes."""
+    node = 0
+    while tree["kind"][node] != LEAF:
+        column, split = tree["column"][node], tree["code"][node]
+        code = codes[column]
+        if code == missing[column]:
+            goes_yes = tree["missing_yes"][node]
+        elif tree["kind"][node] == SUBSET:
+            goes_yes = code in tree["sets"][split]
+        else:
+            goes_yes = code <= split if tree["kind"][node] == NUMERIC else code == split
+        node = tree["yes" if goes_yes else "no"][node]
+    return node
 
 
 # --- training: sums, bins, histograms ---

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
-from engine.models._trees.boosting import TrainedTrees, train_boosted_trees
+from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.progress import ProgressTable
 from tests.threads_comm import run_ranks
@@ -27,8 +27,19 @@ OPTIONS = {
     "min_loss_reduction": 0.0,
     "min_child_weight": 0.1,
     "max_bins": 256,
+    "row_subsample": 1.0,
+    "column_subsample": 1.0,
+    "reg_lambda": 1.0,
+    "reg_alpha": 0.0,
+    "max_leaves": None,
+    "monotone_constraints": None,
+    "categorical": "onehot",
+    "class_weights": None,
+    "sample_weight": None,
+    "early_stopping_rounds": None,
     "random_seed": 0,
 }
+METRICS = {"classifier": ["accuracy", "log_loss"], "regression": ["max_error", "rmse"]}
 
 
 def train(
@@ -37,18 +48,20 @@ def train(
     task: str,
     target: str = "y",
     features: list[str] | None = None,
+    setting: Setting | None = None,
     num_threads: int = 1,
     comm: Communicator | None = None,
     **options: Any,
 ) -> TrainedTrees:
     """Train on one rank, or on all of ``comm``."""
-    assert set(options) <= set(OPTIONS)
-    return train_boosted_trees(
+    assert set(options) <= {*OPTIONS, "metric", "objective", "quantile"}
+    return train_trees(
         data,
         target=target,
         features=features,
         task=task,
-        options={**OPTIONS, **options},
+        options={**OPTIONS, "metric": METRICS[task], **options},
+        setting=setting or Setting(),
         num_threads=num_threads,
         comm=comm or SerialComm(),
         table=ProgressTable([], verbose=False),

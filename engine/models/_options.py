@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ class Limits:
     high: float | None = None
     none_means: int | None = None  # None is allowed and stands for this, if `allows_none`
     allows_none: bool = False
+    is_open: bool = False  # the limits themselves are not allowed
 
     def __str__(self) -> str:
         """The limits in words: ``an integer in [1, 64]``."""
         noun = "an integer" if self.kind is int else "a number"
-        scope = f">= {self.low}" if self.high is None else f"in [{self.low}, {self.high}]"
+        left, right = "()" if self.is_open else "[]"
+        scope = f">= {self.low}" if self.high is None else f"in {left}{self.low}, {self.high}{right}"
         return f"{noun} {scope}{' or None' if self.allows_none else ''}"
 
     def accepts(self, value: Any) -> bool:
@@ -35,7 +38,8 @@ class Limits:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.kind is int else numbers.Real):
             return False
         number: Any = value
-        return bool(self.low <= number <= (self.high if self.high is not None else sys.float_info.max))
+        high = self.high if self.high is not None else sys.float_info.max
+        return bool(self.low < number < high if self.is_open else self.low <= number <= high)
 
 
 LIMITS: Mapping[str, Limits] = {
@@ -45,17 +49,33 @@ LIMITS: Mapping[str, Limits] = {
     "min_loss_reduction": Limits(float, 0),
     "min_child_weight": Limits(float, 0),
     "max_bins": Limits(int, 2, 65535),
+    "row_subsample": Limits(float, 0, 1),
+    "column_subsample": Limits(float, 0, 1),
+    "reg_lambda": Limits(float, 0),
+    "reg_alpha": Limits(float, 0),
+    "max_leaves": Limits(int, 2, allows_none=True),
+    "quantile": Limits(float, 0, 1, allows_none=True, is_open=True),
+    "early_stopping_rounds": Limits(int, 1, allows_none=True),
+    "model_checkpoint_interval": Limits(int, 0),
     "random_seed": Limits(int, 0, LARGEST_SEED, none_means=0, allows_none=True),
     "num_threads": Limits(int, 1, allows_none=True),
     "k": Limits(int, 1),
 }
 
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "objective": ("auto", "squared_error", "poisson", "quantile"),
+    "categorical": ("onehot", "partition"),
+    "averaging": ("margin", "probability"),
+}
+
 
 def check_option(name: str, value: Any) -> Any:
-    """``value`` as a plain int, float or None, if the limits of ``name`` allow it; NumPy's scalars are numbers too.
+    """``value`` as a plain int, float or None, if the limits of ``name`` allow it, or as one of its words; NumPy's scalars are numbers too.
 
     Raises :class:`OptionError` that says what is allowed and what came.
     """
+    if name in CHOICES:
+        return check_choice(name, value, CHOICES[name])
     limits = LIMITS[name]
     if value is None and limits.allows_none:
         return limits.none_means
@@ -77,6 +97,13 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if value not in known:
         raise OptionError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}{near(str(value), known)}")
     return str(value)
+
+
+def check_path(name: str, value: Any) -> str | None:
+    """A path as text, or None."""
+    if value is not None and (not isinstance(value, (str, os.PathLike)) or not os.fspath(value)):
+        raise OptionError(f"{name} must be a path or None, got {value!r}")
+    return None if value is None else str(os.fspath(value))
 
 
 def check_column_name(name: str, value: Any) -> str:

@@ -13,6 +13,8 @@ from engine.model_io import read_model
 _CLASSES = {
     "boosted_trees_classifier": "BoostedTreesClassifier",
     "boosted_trees_regression": "BoostedTreesRegression",
+    "random_forest_classifier": "RandomForestClassifier",
+    "random_forest_regression": "RandomForestRegression",
 }
 
 
@@ -23,6 +25,8 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     written by a newer release. Local: each rank that calls it reads the files.
     """
     document, arrays, run = read_model(path)
+    if "checkpoint" in document:
+        raise ModelFileError(f"{os.fspath(path)!r} is a checkpoint, no model yet: pass it to create as resume_from_checkpoint")
     toolkit = document.get("toolkit")
     if toolkit not in _CLASSES:
         raise ModelFileError(

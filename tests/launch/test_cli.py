@@ -67,6 +67,10 @@ def test_every_word_of_training(run):
         "a.csv b.csv --target y -o m --features p,q --features r --max-iterations 3 --max-depth 4 --step-size 0.5 --min-loss-reduction 1"
     )
     words += " --min-child-weight 2 --max-bins 16 --random-seed 7 --format csv --delimiter ; --no-header --null-value - --null-value ?"
+    words += " --row-subsample 0.5 --column-subsample 0.5 --reg-lambda 2 --reg-alpha 1 --max-leaves 9 --monotone-constraints p=1"
+    words += " --monotone-constraints a=b=-1 --categorical partition --metric rmse --early-stopping-rounds 3 --validation-set auto"
+    words += " --objective quantile --quantile 0.9 --sample-weight w --initial-model old --model-checkpoint-path c"
+    words += " --model-checkpoint-interval 2 --resume-from-checkpoint auto"
     words += " --column-type p=str --column-type a=b=int --num-threads 2 --quiet --debug"
     job = job_of(run("train", "boosted_trees_regression", *words.split()))
     assert job == JobSpec(
@@ -90,12 +94,41 @@ def test_every_word_of_training(run):
             "min_child_weight": 2.0,
             "max_bins": 16,
             "random_seed": 7,
+            "row_subsample": 0.5,
+            "column_subsample": 0.5,
+            "reg_lambda": 2.0,
+            "reg_alpha": 1.0,
+            "max_leaves": 9,
+            "monotone_constraints": {"p": 1, "a=b": -1},
+            "categorical": "partition",
+            "metric": "rmse",
+            "early_stopping_rounds": 3,
+            "validation_set": "auto",
+            "objective": "quantile",
+            "quantile": 0.9,
+            "sample_weight": "w",
+            "initial_model": "old",
+            "model_checkpoint_path": "c",
+            "model_checkpoint_interval": 2,
+            "resume_from_checkpoint": "auto",
         },
         output="m",
         verbose=False,
         num_threads=2,
         debug=True,
     )
+
+
+def test_words_of_forests_and_classifiers(run):
+    words = "--averaging probability --class-weights a=1 --class-weights b=2.5 --validation-set v.csv --validation-set w.csv --metric auc"
+    job = job_of(run("train", "random_forest_classifier", "a.csv", "--target", "y", "-o", "m", *words.split(), "--metric", "log_loss"))
+    assert job.options == {
+        "averaging": "probability",
+        "class_weights": {"a": 1.0, "b": 2.5},
+        "validation_set": ["v.csv", "w.csv"],
+        "metric": ["auc", "log_loss"],
+    }
+    assert job_of(run(*TRAIN, "a.csv", "--target", "y", "-o", "m", "--class-weights", "auto")).options == {"class_weights": "auto"}
 
 
 def test_predict_and_evaluate(run):
@@ -119,6 +152,9 @@ def test_a_name_with_a_comma(run):
         ([*TRAIN, "a.csv", "--target", "y", "-o", "m", "--max-dept", "3"], "--max-dept"),
         ([*TRAIN, "a.csv", "--target", "y", "-o", "m", "--num-threads", "0"], "num_threads to be 1 or more, got 0"),
         ([*TRAIN, "a.csv", "--target", "y", "-o", "m", "--column-type", "zip"], "--column-type NAME=TYPE"),
+        ([*TRAIN, "a.csv", "--target", "y", "-o", "m", "--class-weights", "a"], "--class-weights NAME=NUMBER"),
+        ([*TRAIN, "a.csv", "--target", "y", "-o", "m", "--class-weights", "a=b"], "a number in --class-weights NAME=NUMBER, got 'b'"),
+        ([*TRAIN, "a.csv", "--target", "y", "-o", "m", "--averaging", "margin"], "--averaging"),
         (["train", "boosted_trees", "a.csv"], "'boosted_trees'"),
         (["tarin"], "'tarin'"),
     ],
@@ -152,12 +188,13 @@ def test_help_tells_what_the_toolkit_takes(run, toolkit):
     code, out, _, _ = run("train", toolkit, "--help", COLUMNS="400", TERMINAL_WIDTH="400")
     assert code == 0
     create = inspect.signature(getattr(engine, toolkit).create).parameters
-    for name in ("max_iterations", "max_depth", "step_size", "min_loss_reduction", "min_child_weight", "max_bins"):
+    limited = ("max_iterations", "max_depth", "step_size", "min_loss_reduction", "min_child_weight", "reg_lambda", "reg_alpha", "max_bins")
+    for name in (each for each in limited if each in create):
         line = next(line for line in out.splitlines() if f"--{name.replace('_', '-')} " in line)
         limits, default = LIMITS[name], create[name].default
         scope = f"{limits.low} or more" if limits.high is None else f"{limits.low} to {limits.high}"
         assert re.search(rf"\[{scope}; default {default:g}\]", line), line
-    said_elsewhere = {"dataset", "comm", "verbose", "kwargs", "unknown"}
+    said_elsewhere = {"dataset", "comm", "verbose", "kwargs", "callback"}
     for name in create.keys() - said_elsewhere:
         assert f"--{name.replace('_', '-')} " in out
 

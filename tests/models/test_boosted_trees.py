@@ -122,7 +122,7 @@ def test_classes_of_any_type(labels: list[Any], tmp_path: pathlib.Path) -> None:
     [
         (
             {"max_dept": 3},
-            r"unknown option 'max_dept' \(did you mean 'max_depth'\?\); the options are max_iterations, max_depth, step_size",
+            r"unknown option 'max_dept' \(did you mean 'max_depth'\?\); the options are features, max_iterations, validation_set",
         ),
         ({"max_depth": 0}, r"max_depth must be an integer in \[1, 64\], got 0"),
         ({"step_size": 2}, r"step_size must be a number in \[0, 1\], got 2"),
@@ -164,16 +164,33 @@ def test_options_after_the_target_need_their_names(toolkit: str) -> None:
     positional = [name for name, p in parameters.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     assert positional == ["dataset", "target"]
     defaults = {name: p.default for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    assert defaults == {
+    shared = {
         "features": None,
         "max_iterations": 10,
+        "validation_set": None,
+        "sample_weight": None,
         "max_depth": 6,
         "step_size": 0.3,
         "min_loss_reduction": 0.0,
         "min_child_weight": 0.1,
+        "row_subsample": 1.0,
+        "column_subsample": 1.0,
+        "reg_lambda": 1.0,
+        "reg_alpha": 0.0,
+        "max_leaves": None,
+        "monotone_constraints": None,
+        "categorical": "onehot",
         "max_bins": 256,
+        "metric": "auto",
+        "early_stopping_rounds": None,
+        "initial_model": None,
+        "callback": None,
         "random_seed": None,
+        "model_checkpoint_path": None,
+        "model_checkpoint_interval": 5,
+        "resume_from_checkpoint": None,
         "verbose": True,
         "num_threads": None,
         "comm": None,
     }
+    assert defaults == shared | ({"class_weights": None} if "classifier" in toolkit else {"objective": "auto", "quantile": None})

@@ -18,8 +18,9 @@ from engine.data.dataset import Dataset
 from engine.encode import bins
 from engine.errors import DataError
 from engine.models._trees import lanes, training_rows
-from engine.models._trees.boosting import train_boosted_trees, tree_key
+from engine.models._trees.boosting import train_trees
 from engine.models._trees.objectives import LogisticLoss, Objective, SoftmaxLoss, SquaredError
+from engine.models._trees.sampling import tree_key
 from engine.progress import ProgressTable
 from tests.oracles import naive_margins
 from tests.threads_comm import collect_ranks, run_ranks
@@ -48,8 +49,8 @@ def test_the_seeds_table_to_the_last_digit(mushroom) -> None:
 def test_the_preamble_of_the_seed() -> None:
     stream = io.StringIO()
     table = ProgressTable(["Iteration", "Elapsed Time", "Training-accuracy", "Training-log_loss"], stream=stream)
-    options = {**OPTIONS, "max_iterations": 1}
-    train_boosted_trees(
+    options = {**OPTIONS, "metric": ["accuracy", "log_loss"], "max_iterations": 1}
+    train_trees(
         str(MUSHROOM), target="label", features=None, task="classifier", options=options, num_threads=1, comm=SerialComm(), table=table
     )
     lines = stream.getvalue().splitlines()

@@ -178,11 +178,13 @@ class TreesClassifier(TreesModel):
 
     def _make_fields(self) -> dict[str, Any]:
         classes, counts = self._document["classes"], self._document["num_examples_per_class"]
+        weights = self._document.get("class_weights") or [1.0] * len(classes)
         return {
             **super()._make_fields(),
             "classes": lambda: list(classes),
             "num_classes": len(classes),
             "num_examples_per_class": lambda: dict(zip(classes, counts, strict=True)),
+            "class_weights": lambda: dict(zip(classes, weights, strict=True)),
         }
 
     def _schema_lines(self) -> list[tuple[str, Any]]:

@@ -4,73 +4,174 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from engine.collectives.agree import agree, agree_on_value
-from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
-from engine.models._options import check_column_name, check_features, check_flag, check_option, refuse_unknown
-from engine.models._trees.boosting import TrainedTrees, train_boosted_trees
-from engine.models._trees.model import TIME_COLUMN, TreesModel
+from engine.errors import OptionError, warn
+from engine.models._metrics.tracked import check_metrics
+from engine.models._options import check_column_name, check_features, check_flag, check_option, check_path, refuse_unknown
+from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
+from engine.models._trees.initial_model import InitialModel
+from engine.models._trees.model import RUN_OPTIONS, TIME_COLUMN, TreesModel
+from engine.models._trees.training_rows import Task
+from engine.models._trees.weights import check_class_weights
 from engine.progress import ProgressTable
 
 Trees = TypeVar("Trees", bound=TreesModel)
 
 
-def create_boosted_trees(
-    model: type[Trees],
-    dataset: Any,
-    target: Any,
-    *,
-    task: Literal["classifier", "regression"],
-    options: Mapping[str, Any],
-    unknown: Mapping[str, Any],
-    features: Any,
-    verbose: Any,
-    num_threads: Any,
-    comm: Communicator | None,
-) -> Trees:
-    """Train a model of class ``model``; collective. ``options``: the mathematical ones, ``unknown``: any that the caller did not know."""
+def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task) -> Trees:
+    """Train a model of class ``model``; collective. ``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know.
+
+    What is not named here is a mathematical option, and checked as such.
+    """
     began = time.perf_counter()
+    given = dict(arguments)
+    dataset, target, comm, unknown = (given.pop(name) for name in ("dataset", "target", "comm", "kwargs"))
     group = resolve(comm)
+    initial = None
     with agree(group, "checking options"):
-        refuse_unknown(unknown, [*options, "features", "verbose", "num_threads", "comm"])
+        refuse_unknown(unknown, [name for name in arguments if name not in ("dataset", "target", "kwargs")])
         target = check_column_name("target", target)
-        features = check_features(features, target)
-        verbose = check_flag("verbose", verbose)
-        num_threads = check_option("num_threads", num_threads)
-        checked = {name: check_option(name, value) for name, value in options.items()}
-    agree_on_value(group, {"target": target, "features": features, **checked}, "options")
-    table = ProgressTable(
-        ["Iteration", TIME_COLUMN, *(f"Training-{metric}" for metric in model.tracked_metrics)],
-        verbose=verbose,
-        comm_rank=group.rank,
-        total=checked["max_iterations"],
+        features = check_features(given.pop("features"), target)
+        verbose = check_flag("verbose", given.pop("verbose"))
+        num_threads = check_option("num_threads", given.pop("num_threads"))
+        validation_set, callback, base = given.pop("validation_set"), given.pop("callback"), given.pop("initial_model", None)
+        run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
+        options = check_options(given, task=task)
+        check_together(options, validation_set=validation_set, callback=callback, target=target, features=features)
+        if base is not None:
+            initial = initial_model(base)
+            initial.check_options(toolkit=model.toolkit, target=target, loss=options.get("objective", initial.loss))
+    said = {"validation_set": kind_of(validation_set), "callback": callback is not None, "initial_model": initial and initial.fingerprint()}
+    agree_on_value(group, {"target": target, "features": features, **options, **said, **run_options}, "options")
+    setting = Setting(
+        validation_set=validation_set,
+        initial=initial,
+        callback=callback,
+        checkpoint_folder=run_options["model_checkpoint_path"],
+        checkpoint_interval=run_options["model_checkpoint_interval"],
+        resume=run_options["resume_from_checkpoint"],
     )
+    table = ProgressTable([], verbose=verbose, comm_rank=group.rank, total=options["max_iterations"])
     try:
-        trained = train_boosted_trees(
-            dataset, target=target, features=features, task=task, options=checked, num_threads=num_threads, comm=group, table=table
+        trained = train_trees(
+            dataset,
+            target=target,
+            features=features,
+            task=task,
+            options=options,
+            setting=setting,
+            num_threads=num_threads,
+            comm=group,
+            table=table,
         )
     finally:
         table.close()
-    document = describe_trained(trained, toolkit=model.toolkit, target=target, options=checked)
-    run = describe_run(trained, training_time=time.perf_counter() - began)
+    document = describe_trained(trained, toolkit=model.toolkit, target=target, options=options)
+    run = {**describe_run(trained, training_time=time.perf_counter() - began), "options": run_options}
     return model(document, trained.encoding, trained.ensemble, run, rank=group.rank)
+
+
+def check_options(given: Mapping[str, Any], *, task: Task) -> dict[str, Any]:
+    """The mathematical options as plain values. Raises :class:`OptionError`."""
+    loss = "logistic" if task == "classifier" else given.get("objective", "squared_error")
+    special = {
+        "metric": lambda value: check_metrics(value, "squared_error" if loss == "auto" else loss),
+        "class_weights": check_class_weights,
+        "sample_weight": lambda value: None if value is None else check_column_name("sample_weight", value),
+        "monotone_constraints": check_monotone,
+    }
+    if "objective" in given:
+        check_option("objective", loss)
+    options = {name: special[name](value) if name in special else check_option(name, value) for name, value in given.items()}
+    options.setdefault("class_weights", None)
+    if options.get("objective") == "auto":
+        options["objective"] = "squared_error"
+    if options.get("objective") == "quantile" and options["quantile"] is None:
+        options["quantile"] = 0.5
+    return options
+
+
+def check_monotone(value: Any) -> dict[str, int] | None:
+    """Which features may only push predictions up (1) or down (-1); None for none."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise OptionError(f"monotone_constraints must be a dict of -1, 0 or 1 by feature, or None, got {value!r}")
+    for name, sign in value.items():
+        if isinstance(sign, bool) or sign not in (-1, 0, 1):
+            raise OptionError(f"monotone_constraints must be -1, 0 or 1, got {sign!r} for feature {name!r}")
+    return {str(name): int(value[name]) for name in sorted(value)}
+
+
+def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of checkpoints."""
+    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
+    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
+        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
+    return options
+
+
+def check_together(options: Mapping[str, Any], *, validation_set: Any, callback: Any, target: str, features: list[str] | None) -> None:
+    """Refuse options that do not go together."""
+    if callback is not None and not callable(callback):
+        raise OptionError(f"callback must be a function of a record of the iteration, or None, got {callback!r}")
+    if options.get("early_stopping_rounds") is not None:
+        if validation_set is None:
+            raise OptionError("early_stopping_rounds watches a validation set, got validation_set=None: pass one, or 'auto'")
+        if not options["metric"]:
+            raise OptionError("early_stopping_rounds watches the last metric, got none: pass one, or 'auto'")
+    if options.get("quantile") is not None and options.get("objective") != "quantile":
+        raise OptionError(f"quantile is for objective='quantile', got quantile={options['quantile']!r}: leave it out")
+    if options.get("averaging") == "probability" and (options["reg_alpha"] > 0 or options["monotone_constraints"]):
+        raise OptionError("averaging='probability' takes classes as they are in the leaves: leave out reg_alpha and monotone_constraints")
+    weight = options["sample_weight"]
+    if weight is not None and weight in (target, *(features or [])):
+        raise OptionError(f"sample_weight must be neither the target nor a feature, got {weight!r}")
+
+
+def initial_model(value: Any) -> InitialModel:
+    """What training goes on from, of a model or the path of a saved one."""
+    from engine.models.loading import load_model
+
+    model = value if isinstance(value, TreesModel) else load_model(value)
+    if not isinstance(model, TreesModel):
+        raise OptionError(f"initial_model must be a trained model of trees or the path of one, got {value!r}")
+    return model.as_initial()
+
+
+def kind_of(validation_set: Any) -> str | None:
+    """What ranks compare of the validation set: its rows are agreed on when they are read."""
+    return validation_set if validation_set is None or isinstance(validation_set, str) else "a dataset"
+
+
+def rename_num_trees(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a forest's ``create``, where ``num_trees`` is an old name of ``max_iterations``."""
+    given = {**arguments, "kwargs": dict(arguments["kwargs"])}
+    if "num_trees" in given["kwargs"]:
+        warn("num_trees is deprecated; use max_iterations")
+        given["max_iterations"] = given["kwargs"].pop("num_trees")
+    return given
 
 
 def describe_trained(trained: TrainedTrees, *, toolkit: str, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The document of a trained model: only what is the same however it was run, keys in a fixed order."""
     columns = [name for name in trained.progress[0] if name != TIME_COLUMN]
     counts = trained.num_examples_per_class
+    ensemble = trained.ensemble
     return {
         "toolkit": toolkit,
         "target": target,
-        "options": dict(options),
+        "options": {name: value for name, value in options.items() if name != "class_weights"},
         "num_examples": trained.num_examples,
+        "num_validation_examples": trained.num_validation_examples,
         "classes": trained.classes,
+        "class_weights": trained.class_weights,
         "num_examples_per_class": None if counts is None or trained.classes is None else [counts[label] for label in trained.classes],
         "encoding": trained.encoding.to_json(),
-        "ensemble": {"n_outputs": trained.ensemble.n_outputs, "base_score": trained.ensemble.base_score},
+        "ensemble": {"n_outputs": ensemble.n_outputs, "base_score": ensemble.base_score, "link": ensemble.link},
         "metrics": dict(trained.metrics),
         "progress": {"columns": columns, "rows": [[row[name] for name in columns] for row in trained.progress]},
     }

@@ -36,6 +36,7 @@ class TreeEnsemble:
     cover: NDArray[np.float64]  # [n_nodes] sum of hessians of the training rows
     set_start: NDArray[np.int64]  # [n_sets + 1] where each set's words begin
     set_bits: NDArray[np.uint64]  # the sets of all SUBSET nodes, one bit a category
+    link: str = "margin"
 
     @property
     def n_trees(self) -> int:
@@ -44,4 +45,4 @@ class TreeEnsemble:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, in a fixed order."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("n_outputs", "base_score")}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("n_outputs", "base_score", "link")}

@@ -47,7 +47,7 @@ class TreeGrower:
         self._missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in bins.specs], dtype=np.int32)
         self._own_kind = self._kind[own]
         self._own_monotone = NO_DIRECTIONS if options.monotone is None else np.ascontiguousarray(options.monotone[own])
-        self._columns = np.ones(len(bins.specs), dtype=np.uint8)
+        self._all_columns = np.ones(len(bins.specs), dtype=np.uint8)
         self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
         self._in_order = np.arange(bins.n_rows_local, dtype=np.uint32)
         self._order = np.empty(bins.n_rows_local, dtype=np.uint32)
@@ -63,8 +63,7 @@ class TreeGrower:
         ``rows``: this rank's part of a sample, ascending; None takes all rows. ``columns`` [n_encoded_columns]: 0 for those that no
         split may use.
         """
-        if columns is not None:
-            self._columns = columns
+        self._columns = self._all_columns if columns is None else columns
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.histograms.begin_tree(fit, self.first_row)
         sample = self._in_order if rows is None else rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,6 +249,7 @@ def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float) -
     names = ("kind", "column", "missing_yes", "yes", "no", "value", "gain", "cover")
     sizes = [len(tree.kind) for tree in trees]
     n_sets, n_words = (np.cumsum([0, *counts]) for counts in zip(*((len(t.set_start) - 1, len(t.set_bits)) for t in trees), strict=True))
+    nodes: dict[str, Any] = {name: np.concatenate([getattr(tree, name) for tree in trees]) for name in names}
     return TreeEnsemble(
         n_outputs=n_outputs,
         base_score=base_score,
@@ -255,5 +257,5 @@ def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float) -
         threshold=np.concatenate([tree.threshold + first * (tree.kind == SUBSET) for tree, first in zip(trees, n_sets[:-1], strict=True)]),
         set_start=np.concatenate([[0], *(tree.set_start[1:] + first for tree, first in zip(trees, n_words[:-1], strict=True))]),
         set_bits=np.concatenate([tree.set_bits for tree in trees]),
-        **{name: np.concatenate([getattr(tree, name) for tree in trees]) for name in names},
+        **nodes,
     )

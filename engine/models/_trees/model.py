@@ -26,9 +26,11 @@ from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.importance import count_splits
+from engine.models._trees.initial_model import InitialModel
 from engine.models._trees.predictor import compute_leaves, compute_margins
 
 TIME_COLUMN = "Elapsed Time"
+RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
 
 
 class TreesModel(Model):
@@ -140,11 +142,29 @@ class TreesModel(Model):
             **document["options"],
             "num_trees": self._ensemble.n_trees,
             "trees_json": self.dump_to_json,
-            "num_validation_examples": 0,
+            "num_validation_examples": document.get("num_validation_examples", 0),
+            **((self._run or {}).get("options") or dict.fromkeys(RUN_OPTIONS)),
         }
-        for metric in self.tracked_metrics:
-            fields |= {f"training_{metric}": document["metrics"][f"training_{metric}"], f"validation_{metric}": None}
+        for metric in self._tracked:
+            fields |= {f"{side}_{metric}": document["metrics"].get(f"{side}_{metric}") for side in ("training", "validation")}
         return fields
+
+    @property
+    def _tracked(self) -> list[str]:
+        """The metrics that were tracked; releases without the option ``metric`` tracked the toolkit's own."""
+        return list(self._document["options"].get("metric", self.tracked_metrics))
+
+    def as_initial(self) -> InitialModel:
+        """This model as training goes on from it."""
+        return InitialModel(
+            toolkit=self.toolkit,
+            features=list(self._encoding.sources),
+            target=self._document["target"],
+            classes=self._document["classes"],
+            loss=self._document["options"].get("objective", "squared_error"),
+            encoding=self._encoding,
+            ensemble=self._ensemble,
+        )
 
     def _progress_table(self) -> pa.Table:
         """Every iteration, with the columns of the printed table; times are null if the run is not known."""
@@ -155,7 +175,8 @@ class TreesModel(Model):
         return table.add_column(1, TIME_COLUMN, pa.array(times, pa.float64()))
 
     def _sections(self) -> Sections:
-        training = [(f"Training {metric}", self.get(f"training_{metric}")) for metric in self.tracked_metrics]
+        sides = ("Training", "Validation") if self.get("num_validation_examples") else ("Training",)
+        tracked = [(f"{side} {metric}", self.get(f"{side.lower()}_{metric}")) for metric in self._tracked for side in sides]
         schema = [
             ("Number of examples", self.get("num_examples")),
             ("Number of feature columns", self.get("num_features")),
@@ -166,7 +187,7 @@ class TreesModel(Model):
             ("Number of trees", self.get("num_trees")),
             ("Max tree depth", self.get("max_depth")),
             ("Training time (sec)", self.get("training_time")),
-            *training,
+            *tracked,
         ]
         return [("Schema", schema), ("Settings", settings)]
 
@@ -187,7 +208,7 @@ class TreesModel(Model):
 
 def make_ensemble(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> TreeEnsemble:
     """The ensemble in a saved model's document and arrays, as they are."""
-    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays)
+    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays, link=str(document.get("link", "margin")))
 
 
 def check_missing_value_action(value: Any) -> None:

@@ -1,11 +1,13 @@
-"""Training rows: read this rank's part of the data, encode and bin it, and set up the loss over its target."""
+"""Training rows: read this rank's part of the data, encode and bin it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
@@ -18,7 +20,8 @@ from engine.encode.encoding import Encoding
 from engine.encode.features import select_features
 from engine.encode.labels import encode_classes, encode_numbers
 from engine.errors import DataError, warn
-from engine.models._trees.objectives import LogisticLoss, Objective, SoftmaxLoss, SquaredError
+from engine.models._trees.initial_model import InitialModel, join_encodings
+from engine.models._trees.weights import join_weights, read_weights, resolve_class_weights
 from engine.progress import ProgressTable
 
 Task = Literal["classifier", "regression"]
@@ -31,30 +34,45 @@ class Rows:
 
     encoding: Encoding
     bins: BinMatrix
-    objective: Objective
+    y: NDArray[Any]  # class numbers, or float64
+    weights: NDArray[np.float64] | None
     classes: list[Any] | None
     counts: list[int] | None
+    class_weights: list[float] | None
     first_row: int
     n_rows: int
+    initial_scores: NDArray[np.float64] | None  # [n_outputs, n_rows_local] of the model that training goes on from
 
 
-def read_columns(data: Any, target: str, features: list[str] | None, comm: Communicator, table: ProgressTable) -> tuple[Shard, list[str]]:
-    """This rank's rows of the target and the feature columns, and the features' names; collective."""
+def read_columns(
+    data: Any, target: str, features: list[str] | None, *, sample_weight: str | None, comm: Communicator, table: ProgressTable
+) -> tuple[Shard, list[str]]:
+    """This rank's rows of the target, the weights and the feature columns, and the features' names; collective."""
+    extra = [] if sample_weight is None else [sample_weight]
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
-        names = select_features(dataset.columns, target, features)
+        names = select_features([name for name in dataset.columns if name not in extra], target, features)
         # ranks read about equally much, and the bar shows rank 0's part
         table.stage("Reading", dataset.input_bytes // comm.size, in_bytes=True)
-    return read_shard(dataset, comm, [*names, target], on_bytes=table.advance), names
+    return read_shard(dataset, comm, [*names, target, *extra], on_bytes=table.advance), names
 
 
 def encode_rows(
-    shard: Shard, features: list[str], target: str, *, task: Task, options: dict[str, Any], num_threads: int, comm: Communicator
+    shard: Shard,
+    features: list[str],
+    target: str,
+    *,
+    task: Task,
+    options: dict[str, Any],
+    initial: InitialModel | None = None,
+    num_threads: int,
+    comm: Communicator,
 ) -> Rows:
     """Number the classes, fit the encoding and the bins on all ranks' rows, and encode this rank's; collective."""
     classes: list[Any] | None = None
     counts: list[int] | None = None
-    objective: Objective
+    class_weights: list[float] | None = None
+    y: NDArray[Any]
     with agree(comm, "encoding"):
         if shard.table.num_rows > MOST_ROWS:
             raise DataError(f"expected at most {MOST_ROWS} rows on each rank, got {shard.table.num_rows}; use more ranks")
@@ -62,21 +80,27 @@ def encode_rows(
     column = shard.table.column(target)
     if task == "classifier":
         labels = encode_classes(column, target=target, first_row=shard.first_row, comm=comm)
-        classes, counts = labels.classes, labels.counts
-        if len(classes) > 2:
-            objective = SoftmaxLoss(labels.codes, n_classes=len(classes), n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
-        else:
-            objective = LogisticLoss(labels.codes, n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
+        classes, counts, y = labels.classes, labels.counts, labels.codes
+        with agree(comm, "weighting classes"):
+            class_weights = resolve_class_weights(options["class_weights"], classes, counts)
     else:
         y = encode_numbers(column, target=target, first_row=shard.first_row, comm=comm)
-        objective = SquaredError(y, n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
+    weights, sample_weight = None, options["sample_weight"]
+    if sample_weight is not None:
+        weights = read_weights(shard.table.column(sample_weight), name=sample_weight, first_row=shard.first_row, comm=comm)
     table = shard.table.select(features)
     warn_all_missing(table, features, comm)
     encoding = fit_encoding(table, features, comm)
+    if initial is not None:
+        with agree(comm, "going on from the initial model"):
+            initial.check_classes(classes)
+            encoding = join_encodings(encoding, initial.encoding)
     seed = options["random_seed"]
     specs = fit_bins(table, encoding, max_bins=options["max_bins"], seed=seed, first_row=shard.first_row, n_rows=shard.n_rows, comm=comm)
     bins = encode_bins(table, encoding, specs, num_threads=num_threads)
-    return Rows(encoding, bins, objective, classes, counts, shard.first_row, shard.n_rows)
+    scores = None if initial is None else initial.scores(table, num_threads=num_threads)
+    weights = join_weights(weights, class_weights, y)
+    return Rows(encoding, bins, y, weights, classes, counts, class_weights, shard.first_row, shard.n_rows, scores)
 
 
 def warn_all_missing(table: pa.Table, features: list[str], comm: Communicator) -> None:
