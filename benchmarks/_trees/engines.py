@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-from _trees.data import TARGET, as_columns, as_matrix, as_target, part_groups, read_table
 from numpy.typing import NDArray
 from pyarrow import parquet
+
+from _trees.data import TARGET, as_columns, as_matrix, as_target, part_groups, read_table
 
 STEP, MIN_CHILD_WEIGHT, MAX_BINS, LAMBDA, SAMPLED = 0.3, 1.0, 256, 1.0, 0.8
 PARAMETERS = {"step_size": STEP, "min_child_weight": MIN_CHILD_WEIGHT, "max_bins": MAX_BINS, "lambda": LAMBDA, "forest_samples": SAMPLED}

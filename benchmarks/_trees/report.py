@@ -53,17 +53,13 @@ def judge(scenario: Scenario, setting: Setting, settings: list[Setting], medians
         if rivals and figure in own:
             best, peer = min(rivals)
             ratio = best / max(own[figure], 1e-9)
-            verdicts.append(
-                {"setting": setting.label, "figure": figure, "own": own[figure], "best": best, "peer": peer, "ratio": ratio, "target": target,
-                 "reached": ratio >= target}
-            )  # fmt: skip
+            found = {"own": own[figure], "best": best, "peer": peer, "ratio": ratio}
+            verdicts.append({"setting": setting.label, "figure": figure, **found, "target": target, "reached": ratio >= target})
     if peers:
         best, peer = max((figures["auc"], peer) for peer, figures in peers)
-        difference = own["auc"] - best
-        verdicts.append(
-            {"setting": setting.label, "figure": "auc", "own": own["auc"], "best": best, "peer": peer, "difference": difference,
-             "target": -AUC_TOLERANCE, "reached": difference >= -AUC_TOLERANCE}
-        )  # fmt: skip
+        target, difference = -AUC_TOLERANCE, own["auc"] - best
+        found = {"own": own["auc"], "best": best, "peer": peer, "difference": difference}
+        verdicts.append({"setting": setting.label, "figure": "auc", **found, "target": target, "reached": difference >= target})
     return verdicts
 
 
@@ -75,10 +71,9 @@ def note_threads(scenario: Scenario, medians: Medians) -> list[str]:
     for (kind, threads), one in by_threads.items():
         two = by_threads.get((kind, 2), {}) if threads == 1 else {}
         for engine in one.keys() & two.keys():
-            if not engine.startswith(SUBJECT) and two[engine][figure] > NO_SPEED_UP * one[engine][figure]:
-                notes.append(
-                    f"{engine} has no speed-up from its second thread: {figure} {one[engine][figure]:.2f} s, then {two[engine][figure]:.2f} s"
-                )
+            alone, together = one[engine][figure], two[engine][figure]
+            if not engine.startswith(SUBJECT) and together > NO_SPEED_UP * alone:
+                notes.append(f"{engine} has no speed-up from its second thread: {figure} {alone:.2f} s, then {together:.2f} s")
     return sorted(notes)
 
 
@@ -103,8 +98,8 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
         lines += [
             "",
             f"## {result['title']}",
-            f"Medians of {result['repeats']} runs in turn on {result['cores']} cores of {result['processor']}; [{name}]({name}) has every run"
-            " and the versions.",
+            f"Medians of {result['repeats']} runs in turn on {result['cores']} cores of {result['processor']}; every run and the versions:"
+            f" [{name}]({name}).",
             "",
             *tabulate_medians(result["medians"]),
             *(["", *(f"- {note}" for note in result["notes"])] if result["notes"] else []),

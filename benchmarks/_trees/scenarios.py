@@ -9,6 +9,7 @@ DISTRIBUTED = BOOSTING[:-1]  # scikit-learn trains in one process only
 STREAMING = ("samesum", "xgboost", "lightgbm")
 PARTITION = ("samesum partition", "xgboost", "lightgbm")
 ONE_HOT = ("samesum", "xgboost one-hot")
+PREDICTING = ("samesum", "xgboost", "lightgbm", "sklearn")
 FOREST = ("samesum", "xgboost", "sklearn")
 
 
@@ -62,8 +63,8 @@ SCENARIOS = {
         Scenario(
             name="floats",
             title="1,000,000 x 28 floats, 100 rounds of depth 6",
-            what="Arrays to a model. Two ranks stand beside two real processes of XGBoost (its tracker) and of LightGBM (its machines list),"
-            " each with its half of the rows.",
+            what="Arrays to a model. Two ranks stand beside two processes of XGBoost (its tracker) and two of LightGBM (its machines list),"
+            " each with half of the rows.",
             rows=1_000_000,
             columns=28,
             rounds=100,
@@ -79,8 +80,8 @@ SCENARIOS = {
         Scenario(
             name="parquet",
             title="5,000,000 x 28 floats from a Parquet file, 50 rounds of depth 6",
-            what="File to a model on two cores; peak memory is that of all processes less what they took once their libraries were imported."
-            " XGBoost reads by a DataIter over row groups, LightGBM by a Sequence over them.",
+            what="File to a model on two cores. XGBoost reads by a DataIter over row groups, LightGBM by a Sequence over them. Peak memory"
+            " is that of all processes, less what they took with their libraries imported.",
             rows=5_000_000,
             columns=28,
             rounds=50,
@@ -98,24 +99,25 @@ SCENARIOS = {
             columns=500,
             rounds=20,
             depth=8,
-            settings=(Setting("1 thread", 1, 1, BOOSTING), Setting("2 threads", 2, 1, BOOSTING, quick=True)),
+            settings=(Setting("1 thread", 1, 1, BOOSTING, quick=True), Setting("2 threads", 2, 1, BOOSTING)),
             targets={"train": 1.5},
             minutes=10,
         ),
         Scenario(
             name="strings",
             title="2,000,000 rows of 10 strings (10 to 10,000 levels) and 10 floats, 30 rounds of depth 6",
-            what="An Arrow table to a model; peers turn its strings into pandas categories, which counts as binning. categorical='partition'"
-            " against the categorical support of XGBoost and LightGBM, and one category against the rest against XGBoost's one-hot mode.",
+            what="An Arrow table to a model; peers turn its strings into pandas categories, which counts as binning."
+            " categorical='partition' beside the categorical support of XGBoost and LightGBM, and one category against the rest beside"
+            " XGBoost's one-hot mode.",
             rows=2_000_000,
             columns=20,
             rounds=30,
             depth=6,
             settings=(
-                Setting("partition, 1 thread", 1, 1, PARTITION, "partition"),
-                Setting("partition, 2 threads", 2, 1, PARTITION, "partition", quick=True),
-                Setting("one-hot, 1 thread", 1, 1, ONE_HOT, "one-hot"),
-                Setting("one-hot, 2 threads", 2, 1, ONE_HOT, "one-hot", quick=True),
+                Setting("partition, 1 thread", 1, 1, PARTITION, "partition", quick=True),
+                Setting("partition, 2 threads", 2, 1, PARTITION, "partition"),
+                Setting("one-hot, 1 thread", 1, 1, ONE_HOT, "one-hot", quick=True),
+                Setting("one-hot, 2 threads", 2, 1, ONE_HOT, "one-hot"),
             ),
             targets={"train": 3.0},
             minutes=9,
@@ -124,8 +126,8 @@ SCENARIOS = {
         Scenario(
             name="forest",
             title="500,000 x 50 floats, a forest of 100 trees of depth 12",
-            what="80% of rows and of columns a tree for samesum and XGBoost; scikit-learn draws 80% of rows a tree and, because it cannot draw"
-            " columns by tree and takes half an hour with 80% a split, the square root of the columns a split. It is measured once.",
+            what="samesum and XGBoost draw 80% of rows and of columns a tree. scikit-learn draws as many rows, but its columns at every"
+            " split, where it takes the square root of their number: 80% would take half an hour. It is measured once.",
             rows=500_000,
             columns=50,
             rounds=100,
@@ -145,8 +147,8 @@ SCENARIOS = {
             rounds=100,
             depth=6,
             settings=(
-                Setting("1 thread", 1, 1, ("samesum", "xgboost", "lightgbm", "sklearn")),
-                Setting("2 threads", 2, 1, ("samesum", "xgboost", "lightgbm", "sklearn"), quick=True),
+                Setting("1 thread", 1, 1, PREDICTING, quick=True),
+                Setting("2 threads", 2, 1, PREDICTING),
             ),
             targets={"predict": 2.0},
             minutes=4,
