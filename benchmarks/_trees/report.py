@@ -120,7 +120,7 @@ def tabulate_verdicts(folder: pathlib.Path) -> list[str]:
             reached = "reached" if verdict["reached"] else "**not reached**"
             cells = [scenario.name, verdict["setting"], NAMES[figure], own, best, verdict["peer"], ratio, f"{verdict['target']:g}", reached]
             lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return lines if len(lines) > 2 else ["No results yet."]
 
 
 def tabulate_medians(medians: Medians) -> list[str]:
