@@ -163,7 +163,7 @@ def fit_cost(measured: dict[str, Any], sums: dict[str, Any]) -> Cost:
 
 
 def tabulate_predictions(measured: dict[str, Any], cost: Cost) -> list[str]:
-    """Seconds of training by the model and parallel efficiency: with as many rows a rank as were measured, and with 100 times as many in all."""
+    """Seconds of training by the model and parallel efficiency: as many rows a rank as were measured, and 100 times as many in all."""
     rows = measured["rows"]
     heads = [f"{each}, {name}" for each in (f"{rows:,} rows a rank", f"{100 * rows:,} rows in all") for name in NETWORKS]
     lines = [f"| ranks | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]

@@ -31,6 +31,7 @@ from _trees.engines import ENGINES, LIBRARIES, PARAMETERS, SUBJECT, Work
 from _trees.report import summarise, update_readme, write_report
 from _trees.scenarios import SCENARIOS, Scenario, Setting
 
+TRIES = 3
 QUICK_RESULTS = ROOT / ".build" / "benchmarks"
 
 
@@ -89,7 +90,21 @@ def run_scenario(scenario: Scenario, libraries: Sequence[str], repeats: int, fol
 
 
 def measure(scenario: Scenario, repeat: int, setting: Setting, engine: str, tables: str) -> dict[str, Any]:
-    """One run: the slowest process's seconds, the memory of all of them, and the first one's quality; or why it failed."""
+    """One run: the slowest process's seconds, the memory of all of them, and the first one's quality; or why it failed.
+
+    One that hangs is tried again, and ``hung`` says how often it did.
+    """
+    run = {"repeat": repeat, "setting": setting.label, "engine": engine, "hung": 0}
+    while run["hung"] < TRIES:
+        try:
+            return {**run, **measure_once(scenario, setting, engine, tables)}
+        except TimeoutError:
+            run["hung"] += 1
+    return {**run, "failed": f"hung {TRIES} times"}
+
+
+def measure_once(scenario: Scenario, setting: Setting, engine: str, tables: str) -> dict[str, Any]:
+    """What :func:`measure` returns of a run that did not hang; raises ``TimeoutError`` for one that did."""
     with tempfile.TemporaryDirectory(prefix="samesum-") as meeting:
         work = Work(
             engine=engine,
@@ -103,13 +118,12 @@ def measure(scenario: Scenario, repeat: int, setting: Setting, engine: str, tabl
             processes=setting.processes,
             ports=find_free_ports(setting.processes),
         )
-        failed = run_together(list_commands(work), pathlib.Path(meeting), threads=setting.threads)
-        run = {"repeat": repeat, "setting": setting.label, "engine": engine}
+        failed = run_together(list_commands(work), pathlib.Path(meeting), threads=setting.threads, patience=scenario.patience)
         if failed:
-            return {**run, "failed": failed}
+            return {"failed": failed}
         found = [json.loads(pathlib.Path(meeting, f"result-{process}.json").read_text()) for process in range(setting.processes)]
     slowest = {name: max(each[name] for each in found) for name in ("bin", "train", "total", "predict") if name in found[0]}
-    return {**run, **slowest, "peak_mb": sum(each["peak_mb"] for each in found), "log_loss": found[0]["log_loss"], "auc": found[0]["auc"]}
+    return {**slowest, "peak_mb": sum(each["peak_mb"] for each in found), "log_loss": found[0]["log_loss"], "auc": found[0]["auc"]}
 
 
 def list_commands(work: Work) -> list[list[str]]:
@@ -125,8 +139,11 @@ def worker_command(work: Work) -> list[str]:
     return [sys.executable, __file__, "--worker", json.dumps(dataclasses.asdict(work))]
 
 
-def run_together(commands: list[list[str]], folder: pathlib.Path, *, threads: int) -> str:
-    """Run commands until all end or one fails, which ends the others; a failed one's error, '' if none failed."""
+def run_together(commands: list[list[str]], folder: pathlib.Path, *, threads: int, patience: float) -> str:
+    """Run commands until all end or one fails, which ends the others; a failed one's error, '' if none failed.
+
+    Raises ``TimeoutError`` if they take more than ``patience`` seconds.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     logs = [folder / f"log-{number}" for number in range(len(commands))]
     with contextlib.ExitStack() as stack:
@@ -136,12 +153,15 @@ def run_together(commands: list[list[str]], folder: pathlib.Path, *, threads: in
             for command, file in zip(commands, files, strict=True)
         ]
         try:
+            deadline = time.monotonic() + patience
             while any(process.poll() is None for process in processes) and not any(process.poll() for process in processes):
+                if time.monotonic() > deadline:
+                    raise TimeoutError
                 time.sleep(0.02)
             codes = [process.poll() for process in processes]
         finally:
             for process in processes:
-                process.kill()
+                process.terminate()  # which mpiexec passes on to its ranks
                 process.wait()
     if not any(codes):
         return ""

@@ -75,6 +75,33 @@ def test_a_worse_auc_and_a_failed_run_show(report):
     assert summary["notes"] == ["sklearn, 1 thread: no memory"]
 
 
+def test_a_run_that_hangs_is_tried_again(monkeypatch, report):
+    import trees
+
+    answers = [TimeoutError(), {"train": 1.0}]
+
+    def answer(*_):
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(trees, "measure_once", answer)
+    floats = report.SCENARIOS["floats"]
+    assert trees.measure(floats, 0, floats.settings[0], "xgboost", "")["hung"] == 1
+    answers[:] = [TimeoutError()] * trees.TRIES
+    assert trees.measure(floats, 0, floats.settings[0], "xgboost", "")["failed"] == "hung 3 times"
+
+
+def test_processes_that_do_not_end_are_ended(tmp_path, report):
+    import trees
+
+    with pytest.raises(TimeoutError):
+        trees.run_together([[sys.executable, "-c", "import time; time.sleep(60)"]], tmp_path, threads=1, patience=0.2)
+    failing = [[sys.executable, "-c", "import time; time.sleep(60)"], [sys.executable, "-c", "raise ValueError('no')"]]
+    assert trees.run_together(failing, tmp_path, threads=1, patience=60.0) == "ValueError: no"
+
+
 def test_medians_are_of_all_repeats(report):
     runs = [run for s in (1.0, 5.0, 2.0) for run in make_runs("1 thread", samesum=s, xgboost=3 * s)]
     medians = report.summarise(report.SCENARIOS["floats"], runs)["medians"]["1 thread"]
