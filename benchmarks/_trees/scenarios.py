@@ -135,7 +135,7 @@ SCENARIOS = {
             depth=12,
             settings=(Setting("2 threads", 2, 1, FOREST, quick=True),),
             targets={"train": 3.0},
-            minutes=6,
+            minutes=8,
             learner="forest",
             once=("sklearn",),
         ),
