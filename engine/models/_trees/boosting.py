@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, remove_partial, share_checkpoint, write_checkpoint
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads, useful_threads
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
@@ -112,10 +113,12 @@ def train_trees(
     clock.lap("encoding")
     check_tracking(rows, validation, options)
     table.preamble(describe(toolkit, rows, len(names), task))
-    training = Training(rows, validation, options, setting, toolkit=toolkit, target=target, num_threads=threads, comm=comm, table=table)
+    metered = MeteredComm(comm)
+    training = Training(rows, validation, options, setting, toolkit=toolkit, target=target, num_threads=threads, comm=metered, table=table)
     training.run()
     table.finish()
     clock.lap("training")
+    communication = comm.gather_objects(metered.account, name="account of communication")
     counts = None if rows.classes is None or rows.counts is None else dict(zip(rows.classes, rows.counts, strict=True))
     return TrainedTrees(
         encoding=rows.encoding,
@@ -127,7 +130,7 @@ def train_trees(
         num_validation_examples=0 if validation is None else validation.n_rows,
         progress=training.progress,
         metrics=metrics_of(training.progress[training.best_iteration() - 1]),
-        run={"seconds": clock.laps, "n_ranks": comm.size, "num_threads": threads},
+        run={"seconds": clock.laps, "n_ranks": comm.size, "num_threads": threads, "communication": communication},
     )
 
 

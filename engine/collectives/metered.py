@@ -1,0 +1,75 @@
+"""A communicator that keeps account: how often ranks talked about what, how much they sent, and how long they were at it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from engine.collectives.communicator import Array, Communicator
+
+
+class MeteredComm:
+    """Passes everything on to ``comm``. ``account``: by name of the exchange its calls, bytes of this rank's arrays, and seconds in it.
+
+    Seconds include the wait for other ranks: what a rank has more than the one with the fewest is time that it waited.
+    """
+
+    def __init__(self, comm: Communicator) -> None:
+        self._comm = comm
+        self.rank, self.size, self.ranks_on_node = comm.rank, comm.size, comm.ranks_on_node
+        self.account: dict[str, dict[str, float]] = {}
+
+    def allreduce_sum(self, array: Array, *, name: str) -> None:
+        """As of the communicator."""
+        with self._metered(name, array.nbytes):
+            self._comm.allreduce_sum(array, name=name)
+
+    def allreduce_max(self, array: Array, *, name: str) -> None:
+        """As of the communicator."""
+        with self._metered(name, array.nbytes):
+            self._comm.allreduce_max(array, name=name)
+
+    def reduce_scatter_sum(self, array: Array, counts: list[int], *, name: str) -> Array:
+        """As of the communicator."""
+        with self._metered(name, array.nbytes):
+            return self._comm.reduce_scatter_sum(array, counts, name=name)
+
+    def work_array(self, size: int) -> Array:
+        """As of the communicator; not counted."""
+        return self._comm.work_array(size)
+
+    def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
+        """As of the communicator."""
+        with self._metered(name, array.nbytes):
+            self._comm.broadcast(array, root=root, name=name)
+
+    def allgather(self, array: Array, *, name: str) -> list[Array]:
+        """As of the communicator."""
+        with self._metered(name, array.nbytes):
+            return self._comm.allgather(array, name=name)
+
+    def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
+        """As of the communicator."""
+        with self._metered(name, sum(array.nbytes for array in arrays)):
+            return self._comm.alltoall(arrays, name=name)
+
+    def gather_objects(self, value: Any, *, name: str) -> list[Any]:
+        """As of the communicator; its bytes are not counted."""
+        with self._metered(name, 0):
+            return self._comm.gather_objects(value, name=name)
+
+    def barrier(self, *, name: str) -> None:
+        """As of the communicator."""
+        with self._metered(name, 0):
+            self._comm.barrier(name=name)
+
+    @contextmanager
+    def _metered(self, name: str, n_bytes: int) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        entry = self.account.setdefault(name, {"calls": 0, "bytes": 0, "seconds": 0.0})
+        entry["calls"] += 1
+        entry["bytes"] += n_bytes
+        entry["seconds"] += time.perf_counter() - began
