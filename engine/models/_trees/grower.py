@@ -134,6 +134,10 @@ class TreeGrower:
             n_rows=interleave(n_yes, parents.n_rows[split] - n_yes),
             n_words=self._n_words,
         )
+        return self._bounded(children, parents, split)
+
+    def _bounded(self, children: Level, parents: Level, split: Ints) -> Level:
+        """Children with the bounds on their weights, if any column has a direction."""
         if self.options.monotone is not None:
             bound_children(children, parents, split, self.options.monotone)
         return children
@@ -156,7 +160,7 @@ class TreeGrower:
         last, split = levels[-1], np.flatnonzero(levels[-1].column >= 0)
         if len(split):
             none = np.zeros(2 * len(split), dtype=np.int64)
-            levels.append(Level.leaves(none, none, none))
+            levels.append(self._bounded(Level.leaves(none, none, none, n_words=self._n_words), last, split))
         n_leaves = n_early + 2 * len(split)
         self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
         if len(self.rows) < len(self.leaf):
