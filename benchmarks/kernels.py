@@ -72,7 +72,7 @@ def make_cases(n: int, threads: int) -> Iterator[Case]:
     yield from binning_cases(random.normal(size=n), threads)
     yield from gradient_cases(random, n, threads)
     yield from tree_cases(random, n, threads)
-    yield from prediction_cases(random, n, threads)
+    yield from prediction_cases(random, n)
 
 
 def elementary_cases(x: NDArray[np.float64]) -> Iterator[Case]:
@@ -229,7 +229,7 @@ def split_cases(
     yield Case("leaf values", lambda: gradients.add_leaf_values(order, begin, end, values, scores, threads), add, n)
 
 
-def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
+def prediction_cases(random: np.random.Generator, n: int) -> Iterator[Case]:
     """Walking full trees of depth 6."""
     depth, n_trees, n_rows = 6, 10, n // 10
     n_inner, n_nodes = 2**depth - 1, 2 ** (depth + 1) - 1
@@ -246,7 +246,13 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
     }
     arrays = [np.tile(array, n_trees) for array in tree.values()]
     starts = np.arange(n_trees + 1, dtype=np.int64) * n_nodes
-    matrix, out = random.normal(size=(n_rows, COLUMNS)), np.empty((n_rows, 1))
+    matrix, out = random.normal(size=(n_rows, COLUMNS)), np.zeros((n_rows, 1))
+    edges = np.sort(tree["threshold"][inner])
+    limits = np.tile(np.searchsorted(edges, tree["threshold"]).astype(np.int32) + 1, n_trees)
+    words = np.array([0xFFFF_FFFF_FFFF_FFFF], dtype=np.uint64)
+    kind, column, _, _, yes, no, value = arrays
+    packed = prediction.PackedTrees(8, COLUMNS, starts, kind, column, limits, yes, no, value, words)
+    codes, columns = np.zeros(packed.n_bytes(n_rows), dtype=np.uint8), np.ascontiguousarray(matrix.T)
 
     def walk() -> None:
         rows = np.arange(n_rows)
@@ -256,7 +262,12 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
                 node = np.where(matrix[rows, tree["column"][node]] < tree["threshold"][node], tree["yes"][node], tree["no"][node])
             out[:, 0] += tree["value"][node]
 
-    yield Case("walk a tree", lambda: prediction.predict_margins(matrix, 0.0, starts, *arrays, out, threads), walk, n_trees * n_rows)
+    def code() -> None:
+        for plane, values in enumerate(columns):
+            packed.code_numbers(values, edges, -1, plane, codes)
+
+    yield Case("codes for trees", code, lambda: np.searchsorted(edges, columns, "right"), columns.size)
+    yield Case("walk a tree", lambda: packed.add_values(codes, out), walk, n_trees * n_rows)
 
 
 if __name__ == "__main__":

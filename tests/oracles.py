@@ -27,8 +27,10 @@ def walk_tree(ensemble: TreeEnsemble, tree: int, row: NDArray[np.float64]) -> in
             goes_yes = bool(ensemble.missing_yes[i])
         elif ensemble.kind[i] == NUMERIC:
             goes_yes = x < ensemble.threshold[i]
-        else:
+        elif ensemble.kind[i] == CATEGORY:
             goes_yes = x == ensemble.threshold[i]
+        else:
+            goes_yes = x in ensemble.members(i)
         node = int(ensemble.yes[i] if goes_yes else ensemble.no[i])
     return node
 

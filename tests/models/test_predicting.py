@@ -13,7 +13,9 @@ import pytest
 
 from engine.collectives.serial import SerialComm
 from engine.errors import CommunicationError, DataError, OptionError
-from tests.models.hand_made import ENCODING, make_classifier, make_regression, make_rows, to_table
+from engine.models._trees.ensemble import TreeEnsemble
+from engine.models.loading import load_model
+from tests.models.hand_made import ENCODING, NUMBER_SPLIT, make_classifier, make_regression, make_rows, to_table
 from tests.oracles import naive_margins, walk_tree
 from tests.threads_comm import collect_ranks, run_ranks
 
@@ -73,6 +75,48 @@ def test_ranks_give_the_whole_result_in_input_order(size: int, n_rows: int) -> N
     assert [len(answer) for answer in alone] == [n_rows, n_rows, n_rows, 2 * n_rows, n_rows, n_rows, n_rows]
     for answers in run_ranks(size, ask):
         assert all(a.equals(b) for a, b in zip(answers, alone, strict=True))
+
+
+def probability_forest(n_outputs: int) -> Any:
+    """A forest of stumps on ``width`` whose sums are probabilities: 0, 0.75, 1 for two classes."""
+    classes = ["a", "b"] if n_outputs == 1 else ["a", "b", "c"]
+    model = make_classifier(classes, n_trees=2)
+    stump = NUMBER_SPLIT.arrays()
+    names = [name for name in stump if name not in ("tree_start", "set_start", "set_bits")]
+    joined = {name: np.tile(stump[name], 2 * n_outputs) for name in names}
+    joined["threshold"] = np.concatenate([[cut, 0.0, 0.0] for cut in np.repeat([0.0, 1.0], n_outputs)])
+    joined["value"] = np.concatenate([[0.0, 0.0, share / (1 + k)] for share in (0.75, 0.25) for k in range(n_outputs)])
+    arrays = {**stump, **joined, "tree_start": 3 * np.arange(2 * n_outputs + 1)}
+    ensemble = TreeEnsemble(n_outputs, 0.0, **arrays, link="probability")
+    return type(model)(model._document, ENCODING, ensemble, None, rank=0)
+
+
+def test_averaged_probabilities_of_two_classes(tmp_path: Any) -> None:
+    model = probability_forest(1)
+    model.save(tmp_path / "model")
+    rows = [{"width": width} for width in (-1.0, 0.5, 2.0)]
+    expected = [1e-9, 0.75, 1 - 1e-9]
+    for forest in (model, load_model(tmp_path / "model")):
+        np.testing.assert_allclose(forest.predict(rows, "probability").to_numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(forest.predict(rows, "margin").to_numpy(), [math.log(p / (1 - p)) for p in expected], rtol=1e-7)
+        assert forest.predict(rows).to_pylist() == ["a", "b", "b"]
+        assert forest.classify(rows)["class"].to_pylist() == ["a", "b", "b"]
+        assert forest.predict_topk(rows, k=1)["class"].to_pylist() == ["a", "b", "b"]
+        losses = forest.evaluate([{**row, "y": "b"} for row in rows], metric=["log_loss", "accuracy"])
+        assert losses == {"accuracy": pytest.approx(2 / 3), "log_loss": pytest.approx(-np.log(expected).mean(), rel=1e-12)}
+
+
+def test_averaged_probabilities_of_more_classes() -> None:
+    model = probability_forest(3)
+    rows = [{"width": width} for width in (-1.0, 0.5, 2.0)]
+    shares = np.array([1, 1 / 2, 1 / 3])
+    expected = [[1 / 3] * 3, *[(shares / shares.sum()).tolist()] * 2]
+    np.testing.assert_allclose(model.predict(rows, "probability_vector").to_pylist(), expected, rtol=1e-15)
+    assert model.predict(rows).to_pylist() == ["a"] * 3
+    assert (
+        model.predict_topk(rows, "margin", k=3)["margin"].to_pylist()
+        == np.ravel(model.predict(rows, "probability_vector").to_pylist()).tolist()
+    )
 
 
 def test_sharded_results_are_each_ranks_own() -> None:

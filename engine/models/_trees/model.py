@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.importance import count_splits
-from engine.models._trees.predictor import compute_leaves, compute_margins
+from engine.models._trees.predictor import Predictor
 
 TIME_COLUMN = "Elapsed Time"
 
@@ -36,7 +37,7 @@ class TreesModel(Model):
 
     Built from a document (what ``model.json`` holds), the trees, and the run (what may differ between equal runs). The document's keys:
     toolkit, target, options, num_examples, classes and num_examples_per_class (None for a regression), encoding, ensemble (n_outputs,
-    base_score), metrics, progress (columns, rows; without times).
+    base_score, link), metrics, progress (columns, rows; without times).
     """
 
     tracked_metrics: ClassVar[tuple[str, ...]]  # in the progress table, as training_<metric>
@@ -44,7 +45,7 @@ class TreesModel(Model):
     def __init__(
         self, document: Mapping[str, Any], encoding: Encoding, ensemble: TreeEnsemble, run: Mapping[str, Any] | None, *, rank: int | None
     ) -> None:
-        self._document, self._encoding, self._ensemble, self._run = dict(document), encoding, ensemble, run
+        self._document, self._encoding, self._ensemble, self._run = {**document, "ensemble": ensemble.document()}, encoding, ensemble, run
         super().__init__(self._make_fields(), rank=rank)
 
     @classmethod
@@ -91,7 +92,7 @@ class TreesModel(Model):
         Collective, with the arguments of :meth:`predict`; for one dict, one list.
         """
         rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
-        leaves = rows.gather(compute_leaves(self._ensemble, self._encoding, rows, threads), sharded=sharded)
+        leaves = rows.gather(self._predictor.leaves(rows, threads), sharded=sharded)
         return as_lists(leaves, single=rows.single)
 
     def _read(
@@ -122,8 +123,12 @@ class TreesModel(Model):
             refuse_missing(rows, list(self._encoding.sources))
         return rows, threads, options
 
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self._ensemble, self._encoding)
+
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
-        return compute_margins(self._ensemble, self._encoding, rows, num_threads)
+        return self._predictor.margins(rows, num_threads)
 
     def _make_fields(self) -> dict[str, Any]:
         document, encoding = self._document, self._encoding
@@ -187,7 +192,10 @@ class TreesModel(Model):
 
 def make_ensemble(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> TreeEnsemble:
     """The ensemble in a saved model's document and arrays, as they are."""
-    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays)
+    link = document.get("link", "margin")  # models of the first release have none
+    if link not in ("margin", "probability"):
+        raise ModelFileError(f"the model's trees are damaged: unknown link {link!r}; train or copy the model again")
+    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays, link=link)
 
 
 def check_missing_value_action(value: Any) -> None:
