@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 import pathlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -26,8 +28,10 @@ from engine.models._rows import Rows, is_local, read_rows, refuse_missing
 from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
 from engine.models._trees.ensemble import TreeEnsemble
+from engine.models._trees.exported import encoded_table, write_bytes
 from engine.models._trees.importance import count_splits
 from engine.models._trees.predictor import Predictor
+from engine.models._trees.xgboost_file import xgboost_document
 
 TIME_COLUMN = "Elapsed Time"
 
@@ -94,6 +98,40 @@ class TreesModel(Model):
         rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
         leaves = rows.gather(self._predictor.leaves(rows, threads), sharded=sharded)
         return as_lists(leaves, single=rows.single)
+
+    def encode(
+        self,
+        dataset: Any,
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> pa.Table:
+        """The numbers that the trees see: a table of float64, a column for each number, item of a vector or map, category or tag.
+
+        Columns are called ``x``, ``v(3)``, ``m("key")``, ``tags=red``. Strings are the numbers of their categories, counted from 0 in the
+        order of UTF-8 bytes, None last. Missing values are NaN, unseen categories too; tags are 1 where present, else NaN. It is what
+        models exported by :meth:`export_xgboost` and :meth:`export_onnx` take. Collective, with the arguments of :meth:`predict`.
+        """
+        rows, _, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
+        with agree(rows.comm, "encoding"):
+            columns = list(self._encoding.values(rows.table))
+        return encoded_table(self._encoding, [rows.gather(values, sharded=sharded) for values in columns])
+
+    def export_xgboost(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a JSON file that ``xgboost.Booster(model_file=path)`` loads, and what reads XGBoost's files.
+
+        The booster takes what :meth:`encode` makes: ``xgboost.DMatrix(model.encode(data).to_pandas(), feature_types=booster.feature_types,
+        enable_categorical=True)``, whose strings are categories by number; the attribute ``samesum_categories`` of the file lists them. It
+        compares float32 numbers as the trees compare them and adds leaves in float32. Probabilities that a forest averages are
+        predictions of a regression there. All ranks may call this, or rank 0 alone: rank 0 writes. Raises :class:`DataError` for a column
+        whose thresholds float32 cannot tell apart, :class:`OptionError` for averaged probabilities of more than two classes,
+        :class:`StorageError`.
+        """
+        document = xgboost_document(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None)
+        if self._writes:
+            write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
 
     def _read(
         self,
