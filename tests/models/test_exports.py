@@ -7,11 +7,13 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import xgboost
 
 from engine.errors import DataError, OptionError, StorageError
-from engine.models._trees.ensemble import NUMERIC, TreeEnsemble
+from engine.models._trees.ensemble import LEAF, NUMERIC, TreeEnsemble
+from engine.models._trees.predictor import feature_numbers
 from tests.models.hand_made import ENCODING, document, make_classifier, make_regression, make_rows, one_split, to_table
 
 ROWS = [*make_rows(60), {}, {"colour": "pink"}, {"age": 1, "width": 0.5, "v": [1.0, 2.0], "m": {"k": 1.0}, "tags": ["new"]}]
@@ -20,6 +22,26 @@ MODELS = {
     "three classes": lambda: make_classifier(["a", "b", "c"], n_trees=5),
     "regression": make_regression,
 }
+
+
+def consistent_covers(ensemble: TreeEnsemble) -> Any:
+    """Covers of which each is the sum of its children's, as training gives them; XGBoost relies on it."""
+    cover = ensemble.cover.copy()
+    for tree, start in enumerate(ensemble.tree_start[:-1].tolist()):
+        for i in range(int(ensemble.tree_start[tree + 1]) - 1, start - 1, -1):
+            if ensemble.kind[i] != LEAF:
+                cover[i] = cover[start + ensemble.yes[i]] + cover[start + ensemble.no[i]]
+    return cover
+
+
+def group_sums(model: Any, values: Any) -> Any:
+    """XGBoost's contributions of columns, added up to those of features."""
+    encoding = model._encoding
+    numbers = [*feature_numbers(encoding).tolist(), len(encoding.unpacked_features)]
+    out = np.zeros((*values.shape[:-1], numbers[-1] + 1))
+    for column, number in enumerate(numbers):
+        out[..., number] += values[..., column]
+    return out
 
 
 def as_float32(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -75,6 +97,54 @@ def test_xgboost_predicts_the_same(name: str, tmp_path: pathlib.Path) -> None:
         np.testing.assert_allclose(predicted, np.array(model.predict(rows, "probability_vector").to_pylist()), atol=1e-6)
     saved = json.loads(booster.attr("samesum_categories"))
     assert saved == {"colour": ["blau", "grün", "red", None]}
+
+
+def run_onnx(model: Any, rows: list[dict[str, Any]], path: pathlib.Path) -> list[Any]:
+    """The outputs of the exported graph."""
+    model.export_onnx(path)
+    session = onnxruntime.InferenceSession(path)
+    matrix = np.column_stack(model.encode(rows).columns)
+    return list(session.run(None, {"columns": matrix}))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_predicts_the_same(name: str, tmp_path: pathlib.Path) -> None:
+    model = MODELS[name]()
+    found = run_onnx(model, ROWS, tmp_path / "model.onnx")
+    close(found[0], margins(model, ROWS))
+    if name != "regression":
+        np.testing.assert_allclose(found[1], np.array(model.predict(ROWS, "probability_vector").to_pylist()), atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c"]])
+def test_onnx_of_averaged_probabilities(classes: list[str], tmp_path: pathlib.Path) -> None:
+    n_outputs = 1 if len(classes) == 2 else 3
+    forest = with_trees(stump(0.5, link="probability", n_outputs=n_outputs), classes)
+    rows = [{"width": -1.0}, {"width": 2.0}, {}]
+    for values in ([0.5, -0.125], [0.75, -0.25], [-0.25, -0.5]):
+        forest._ensemble.value[:] = np.tile([0.0, *values], n_outputs) / np.repeat(np.arange(1, n_outputs + 1), 3)
+        forest.__dict__.pop("_predictor", None)
+        found = run_onnx(forest, rows, tmp_path / "model.onnx")
+        close(found[0], margins(forest, rows))
+        np.testing.assert_allclose(found[1], np.array(forest.predict(rows, "probability_vector").to_pylist()), atol=1e-9)
+
+
+def test_onnx_says_what_its_columns_are(tmp_path: pathlib.Path) -> None:
+    model = make_regression()
+    model.export_onnx(tmp_path / "model.onnx")
+    notes = onnxruntime.InferenceSession(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(notes["columns"]) == model.encode(ROWS).column_names
+    assert json.loads(notes["categories"]) == {"colour": ["blau", "grün", "red", None]}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_xgboost_explains_the_same(name: str, tmp_path: pathlib.Path) -> None:
+    """For unseen categories: of known ones, XGBoost's own contributions do not sum to its margin."""
+    model, rows = MODELS[name](), [{**row, "colour": "pink"} for row in as_float32(ROWS)]
+    model._ensemble.cover[:] = consistent_covers(model._ensemble)
+    booster, matrix = load(model, tmp_path / "model.json")
+    explained = model.predict(rows, output_type="contributions").to_pylist()
+    np.testing.assert_allclose(group_sums(model, booster.predict(matrix(rows), pred_contribs=True)), explained, rtol=1e-4, atol=1e-5)
 
 
 def stump(threshold: float, *, link: Any = "margin", n_outputs: int = 1) -> TreeEnsemble:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -117,6 +118,43 @@ def test_averaged_probabilities_of_more_classes() -> None:
         model.predict_topk(rows, "margin", k=3)["margin"].to_pylist()
         == np.ravel(model.predict(rows, "probability_vector").to_pylist()).tolist()
     )
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c"]])
+def test_contributions_sum_to_the_margins(classes: list[str]) -> None:
+    model, regression = make_classifier(classes), make_regression()
+    found = np.array(model.predict(TABLE, "contributions").to_pylist()).reshape(len(TABLE), -1, len(model.unpacked_features) + 1)
+    np.testing.assert_allclose(found.sum(axis=2), expected_margins(model), rtol=1e-9)
+    assert len({tuple(values) for values in found[:, 0, -1:]}) == 1
+    assert model.predict(ROWS[0], "contributions") == model.predict(TABLE, "contributions")[0].as_py()
+    values = np.array(regression.predict(TABLE, output_type="contributions").to_pylist())
+    np.testing.assert_allclose(values.sum(axis=1), regression.predict(TABLE).to_numpy(), rtol=1e-9)
+    ask = lambda comm: model.predict(TABLE, "contributions", num_threads=2, comm=comm)  # noqa: E731
+    assert all(part.equals(ask(SerialComm())) for part in run_ranks(3, ask))
+
+
+def test_contributions_are_those_of_the_features_asked() -> None:
+    model = make_regression()
+    model._ensemble = NUMBER_SPLIT
+    values = dict(zip(model.unpacked_features, model.predict({"width": 1.0}, output_type="contributions"), strict=False))
+    mean = 0.6 * 1.5 - 0.4 * 0.25
+    assert values == {name: pytest.approx(-0.25 - mean) if name == "width" else 0.0 for name in model.unpacked_features}
+    assert model.predict({"width": 1.0}, output_type="contributions")[-1] == pytest.approx(mean)
+    with pytest.raises(OptionError, match="output_type must be one of 'value', 'contributions', got 'contribution'"):
+        model.predict({}, output_type="contribution")
+
+
+def test_many_rows_on_many_threads_are_the_same() -> None:
+    """Rows enough for several pieces, which threads take in turn."""
+    model, table = make_regression(), to_table(make_rows(50))
+    many = pa.concat_tables([table] * 1500)
+    alone = model.predict(table).to_pylist() * 1500
+    assert model.predict(many, num_threads=1).to_pylist() == alone
+    assert model.predict(many, num_threads=3).to_pylist() == alone
+    assert copy.deepcopy(model).predict(table).to_pylist() == alone[:50]
+    broken = many.set_column(0, "age", pa.array(["old"] * len(many)))
+    with pytest.raises(DataError, match="age"):
+        model.predict(broken, num_threads=3)
 
 
 def test_sharded_results_are_each_ranks_own() -> None:

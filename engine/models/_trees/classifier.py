@@ -18,11 +18,11 @@ from engine.models._metrics.labels import label_array, number_labels
 from engine.models._metrics.names import chosen_metrics
 from engine.models._options import check_choice, check_flag, check_option
 from engine.models._rows import Rows, check_any_rows
+from engine.models._trees.ensemble import LEAST_PROBABILITY
 from engine.models._trees.model import TreesModel, as_column, as_lists
 
-OUTPUT_TYPES = ("class", "probability", "margin", "probability_vector")
+OUTPUT_TYPES = ("class", "probability", "margin", "probability_vector", "contributions")
 TOPK_TYPES = ("probability", "rank", "margin")
-LEAST_PROBABILITY = 1e-9  # what finite log-odds are made of
 
 
 class TreesClassifier(TreesModel):
@@ -47,7 +47,10 @@ class TreesClassifier(TreesModel):
         one value. ``output_type``: 'class'; for two classes 'probability' of the greater one and 'margin', its log-odds;
         'probability_vector', one of each class, in class order. Forests that average probabilities clip those of
         two classes to [1e-9, 1 - 1e-9], so that log-odds are finite. The class is the one of the largest margin, the lower one in a tie; of
-        two, the greater at a margin of 0. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
+        two, the greater at a margin of 0. 'contributions': what each of the ``unpacked_features`` adds to the margin, in their order, then
+        the margin that is expected without knowing any; they sum to the margin. For more than two classes there is a list for each class;
+        where probabilities are averaged, they sum to those. Exact Shapley values (Lundberg et al. 2018), by the covers of the training
+        rows. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
         'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
         :class:`OptionError`, :class:`DataError`.
         """
@@ -58,6 +61,8 @@ class TreesClassifier(TreesModel):
             num_threads,
             lambda: {"output_type": self._check_output_type(output_type), "sharded": check_flag("sharded", sharded)},
         )
+        if output_type == "contributions":
+            return self._contributions(rows, threads, sharded=sharded)
         margins = self._margins(rows, threads)
         if output_type == "class":
             codes = rows.gather(choose_classes(margins), sharded=sharded)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAF, NUMERIC, CATEGORY, SUBSET = 0, 1, 2, 3
+LEAST_PROBABILITY = 1e-9  # of two classes: what finite log-odds are made of
 Link = Literal["margin", "probability"]
 
 

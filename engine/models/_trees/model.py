@@ -30,6 +30,7 @@ from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.exported import encoded_table, write_bytes
 from engine.models._trees.importance import count_splits
+from engine.models._trees.onnx_file import onnx_bytes
 from engine.models._trees.predictor import Predictor
 from engine.models._trees.xgboost_file import xgboost_document
 
@@ -133,6 +134,18 @@ class TreesModel(Model):
         if self._writes:
             write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
 
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ONNX file, for ``onnxruntime.InferenceSession(path)``. Needs the package ``onnx``: ``samesum[onnx]``.
+
+        The one input, ``columns``, is a float64 matrix [n, n_columns] of what :meth:`encode` makes, in that order:
+        ``np.column_stack(model.encode(data).columns)``. The file's metadata name the ``columns`` and their ``categories``. Outputs:
+        ``margins`` [n, n_outputs] float64 (of a regression the predictions), and of a classifier ``probabilities`` [n, n_classes], in class
+        order. All is computed in float64. All ranks may call this, or rank 0 alone: rank 0 writes. Raises :class:`OptionError` without the
+        package, :class:`StorageError`.
+        """
+        if self._writes:
+            write_bytes(path, onnx_bytes(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None))
+
     def _read(
         self,
         dataset: Any,
@@ -167,6 +180,11 @@ class TreesModel(Model):
 
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
         return self._predictor.margins(rows, num_threads)
+
+    def _contributions(self, rows: Rows, num_threads: int, *, sharded: bool) -> Any:
+        """What unpacked features contribute to every output of a row, then the expected value: lists, nested where outputs are many."""
+        values = rows.gather(self._predictor.contributions(rows, num_threads), sharded=sharded)
+        return as_lists(values if values.shape[1] > 1 else values[:, 0], single=rows.single)
 
     def _make_fields(self) -> dict[str, Any]:
         document, encoding = self._document, self._encoding
@@ -244,11 +262,13 @@ def check_missing_value_action(value: Any) -> None:
 
 
 def as_lists(values: NDArray[Any], *, single: bool) -> Any:
-    """Rows of a matrix as a chunked array of lists of one length; of a single row, its list."""
+    """Rows of a matrix, or of a stack of matrices, as a chunked array of lists of one length; of a single row, its list."""
     if single:
         return values[0].tolist()
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    return pa.chunked_array([pa.FixedSizeListArray.from_arrays(flat, values.shape[1])])
+    made = pa.array(np.ascontiguousarray(values).reshape(-1))
+    for length in values.shape[:0:-1]:
+        made = pa.FixedSizeListArray.from_arrays(made, length)
+    return pa.chunked_array([made])
 
 
 def as_column(values: pa.Array, *, single: bool) -> Any:

@@ -15,9 +15,11 @@ from engine.encode.labels import check_finite, check_present
 from engine.errors import DataError
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import REGRESSION_METRICS, compute_regression_metrics
-from engine.models._options import check_flag
+from engine.models._options import check_choice, check_flag
 from engine.models._rows import check_any_rows
 from engine.models._trees.model import TreesModel, as_column
+
+OUTPUT_TYPES = ("value", "contributions")
 
 
 class TreesRegression(TreesModel):
@@ -30,6 +32,7 @@ class TreesRegression(TreesModel):
         dataset: Any,
         missing_value_action: str = "auto",
         *,
+        output_type: str = "value",
         sharded: bool = False,
         num_threads: int | None = None,
         comm: Communicator | None = None,
@@ -38,10 +41,21 @@ class TreesRegression(TreesModel):
 
         ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
         known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
-        one float. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or 'error'. ``sharded=True`` gives
-        each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises :class:`OptionError`, :class:`DataError`.
+        one float. ``output_type``: 'value', or 'contributions': what each of the ``unpacked_features`` adds to the prediction, in their
+        order, then the prediction that is expected without knowing any; they sum to the prediction. Exact Shapley values (Lundberg et al.
+        2018), by the covers of the training rows. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
+        'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises :class:`OptionError`,
+        :class:`DataError`.
         """
-        rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
+        rows, threads, _ = self._read(
+            dataset,
+            comm,
+            missing_value_action,
+            num_threads,
+            lambda: {"output_type": check_choice("output_type", output_type, OUTPUT_TYPES), "sharded": check_flag("sharded", sharded)},
+        )
+        if output_type == "contributions":
+            return self._contributions(rows, threads, sharded=sharded)
         values = rows.gather(self._margins(rows, threads)[:, 0], sharded=sharded)
         return as_column(pa.array(values), single=rows.single)
 

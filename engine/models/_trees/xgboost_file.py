@@ -50,7 +50,7 @@ def choose_objective(ensemble: TreeEnsemble, *, is_classifier: bool) -> tuple[di
     """The objective whose transform turns sums into predictions, and the base score, which the logistic one wants as a probability."""
     if ensemble.link == "probability" and ensemble.n_outputs > 1:
         raise OptionError(
-            "XGBoost cannot divide the averaged probabilities of more than two classes by their sum; train with averaging='margin' to export"
+            "XGBoost cannot divide averaged probabilities of more than two classes by their sum; train with averaging='margin' to export"
         )
     if ensemble.n_outputs > 1:
         return {"name": "multi:softprob", "softmax_multiclass_param": {"num_class": str(ensemble.n_outputs)}}, ensemble.base_score
@@ -67,11 +67,13 @@ def round_thresholds(ensemble: TreeEnsemble, encoding: Encoding) -> NDArray[np.f
     numeric = ensemble.kind == NUMERIC
     for column in np.unique(ensemble.column[numeric]).tolist():
         exact = np.unique(ensemble.threshold[numeric & (ensemble.column == column)])
-        same = np.flatnonzero(np.diff(round_up(exact)) == 0)
+        short = round_up(exact)
+        same = np.flatnonzero(short[1:] == short[:-1])
         if len(same):
             raise DataError(
-                f"column {encoding.columns[column].name!r}: XGBoost's float32 cannot tell {len(same)} of {len(exact)} thresholds from the next "
-                f"one, such as {float(exact[same[0]])!r} from {float(exact[same[0] + 1])!r}; take an offset off the column and train again"
+                f"column {encoding.columns[column].name!r}: XGBoost's float32 cannot tell {len(same)} of {len(exact)} thresholds from "
+                f"the next one, such as {float(exact[same[0]])!r} from {float(exact[same[0] + 1])!r}; "
+                "take an offset off the column and train again"
             )
     return round_up(ensemble.threshold)
 
