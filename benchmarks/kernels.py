@@ -341,7 +341,13 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
     }
     arrays = [np.tile(array, n_trees) for array in tree.values()]
     starts = np.arange(n_trees + 1, dtype=np.int64) * n_nodes
-    matrix, out = random.normal(size=(n_rows, COLUMNS)), np.empty((n_rows, 1))
+    matrix, out = random.normal(size=(n_rows, COLUMNS)), np.zeros((n_rows, 1))
+    edges = np.sort(tree["threshold"][inner])
+    limits = np.tile(np.searchsorted(edges, tree["threshold"]).astype(np.int32) + 1, n_trees)
+    words = np.array([0xFFFF_FFFF_FFFF_FFFF], dtype=np.uint64)
+    kind, column, _, _, yes, no, value = arrays
+    packed = prediction.PackedTrees(8, COLUMNS, starts, kind, column, limits, yes, no, value, words)
+    codes, columns = np.zeros(packed.n_bytes(n_rows), dtype=np.uint8), np.ascontiguousarray(matrix.T)
 
     def walk() -> None:
         rows = np.arange(n_rows)
@@ -351,26 +357,29 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
                 node = np.where(matrix[rows, tree["column"][node]] < tree["threshold"][node], tree["yes"][node], tree["no"][node])
             out[:, 0] += tree["value"][node]
 
-    yield Case("walk a tree", lambda: prediction.predict_margins(matrix, 0.0, starts, *arrays, out, threads), walk, n_trees * n_rows)
-    codes, code = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8), np.where(inner, CODES // 2, -1).astype(np.int32)
-    columns = np.zeros(COLUMNS, np.uint8), np.arange(COLUMNS, dtype=np.int32), np.full(COLUMNS, -1, np.int32)
-    nodes = [tree["kind"], tree["column"], code, *(tree[name] for name in ("missing_yes", "yes", "no", "value"))]
+    def code() -> None:
+        for plane, values in enumerate(columns):
+            packed.code_numbers(values, edges, -1, plane, codes)
+
+    yield Case("codes for trees", code, lambda: np.searchsorted(edges, columns, "right"), columns.size)
+    yield Case("walk a tree", lambda: packed.add_values(codes, out), walk, n_trees * n_rows)
+    bins, split = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8), np.where(inner, CODES // 2, -1).astype(np.int32)
+    places = np.zeros(COLUMNS, np.uint8), np.arange(COLUMNS, dtype=np.int32), np.full(COLUMNS, -1, np.int32)
+    nodes = [tree["kind"], tree["column"], split, *(tree[name] for name in ("missing_yes", "yes", "no", "value"))]
     no_sets, no_rows = (np.zeros(1, np.int64), np.empty(0, np.uint64)), np.empty(0, np.uint32)
     wide, scores = np.empty((0, n), np.uint16), np.zeros(n)
 
     def route() -> None:
         rows, node = np.arange(n), np.zeros(n, dtype=np.int64)
         for _ in range(depth):
-            node = np.where(codes[tree["column"][node], rows] <= code[node], tree["yes"][node], tree["no"][node])
+            node = np.where(bins[tree["column"][node], rows] <= split[node], tree["yes"][node], tree["no"][node])
         scores[:] += tree["value"][node]
 
     yield Case(
-        "route by codes", lambda: routing.add_tree_values(codes, wide, *columns, *nodes, *no_sets, no_rows, True, scores, threads), route, n
+        "route by codes", lambda: routing.add_tree_values(bins, wide, *places, *nodes, *no_sets, no_rows, True, scores, threads), route, n
     )  # fmt: skip
     words = np.empty((0, n), np.uint64)
-    yield Case(
-        "hash of rows", lambda: routing.hash_rows(codes, wide, words, 0, threads), lambda: codes.astype(np.uint64).sum(), COLUMNS * n
-    )
+    yield Case("hash of rows", lambda: routing.hash_rows(bins, wide, words, 0, threads), lambda: bins.astype(np.uint64).sum(), COLUMNS * n)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,21 @@ from engine.models._trees.grown import MIN_GAIN
 # --- trees: prediction ---
 
 
+def goes_yes(ensemble: TreeEnsemble, i: int, row: NDArray[np.float64]) -> bool:
+    """Whether a row goes to the yes branch of node i."""
+    x = row[ensemble.column[i]]
+    if math.isnan(x):
+        return bool(ensemble.missing_yes[i])
+    if ensemble.kind[i] == NUMERIC:
+        return bool(x < ensemble.threshold[i])
+    return bool(x == ensemble.threshold[i] if ensemble.kind[i] == CATEGORY else x in ensemble.members(i))
+
+
 def walk_tree(ensemble: TreeEnsemble, tree: int, row: NDArray[np.float64]) -> int:
     """Number, within its tree, of the leaf that a row reaches, one comparison at a time."""
     start, node = int(ensemble.tree_start[tree]), 0
     while ensemble.kind[start + node] != LEAF:
-        i = start + node
-        x = row[ensemble.column[i]]
-        if math.isnan(x):
-            goes_yes = bool(ensemble.missing_yes[i])
-        elif ensemble.kind[i] == NUMERIC:
-            goes_yes = x < ensemble.threshold[i]
-        else:
-            goes_yes = x == ensemble.threshold[i]
-        node = int(ensemble.yes[i] if goes_yes else ensemble.no[i])
+        node = int((ensemble.yes if goes_yes(ensemble, start + node, row) else ensemble.no)[start + node])
     return node
 
 

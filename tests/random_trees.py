@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
 
 
 def random_ensemble(
     seed: int, *, n_trees: int = 5, n_outputs: int = 1, columns: str = "nnc", max_nodes: int = 31, n_categories: int = 4
 ) -> TreeEnsemble:
-    """An ensemble over ``columns``, one letter each: ``n`` a number, ``c`` a category's code; numbers are cut at small integers."""
+    """An ensemble over ``columns``, one letter each: ``n`` a number, ``c`` a category's code, ``s`` one that is split by sets too.
+
+    Numbers are cut at small integers; a set's number is its bits' value.
+    """
     rng = np.random.default_rng(seed)
     nodes: list[tuple[float, ...]] = []
     starts = [0]
@@ -25,8 +28,8 @@ def random_ensemble(
         float(rng.normal()),
         np.array(starts, dtype=np.int64),
         *(table[:, i].astype(t) for i, t in enumerate(types)),
-        set_start=np.zeros(1, dtype=np.int64),
-        set_bits=np.empty(0, dtype=np.uint64),
+        set_start=np.arange((1 << n_categories) + 1, dtype=np.int64),
+        set_bits=np.arange(1 << n_categories, dtype=np.uint64),
     )
 
 
@@ -40,9 +43,9 @@ def _random_tree(rng: np.random.Generator, columns: str, n_splits: int, n_catego
         must_split = number == n_planned - 1 and inner_left > 0
         if inner_left > 0 and (must_split or rng.random() < 0.6):
             column = int(rng.integers(len(columns)))
-            is_category = columns[column] == "c"
-            threshold = float(rng.integers(n_categories)) if is_category else float(rng.integers(-2, 3))
-            kind = CATEGORY if is_category else NUMERIC
+            kind = NUMERIC if columns[column] == "n" else SUBSET if columns[column] == "s" and rng.random() < 0.7 else CATEGORY
+            low, high = {NUMERIC: (-2, 3), CATEGORY: (0, n_categories), SUBSET: (0, 1 << n_categories)}[kind]
+            threshold = float(rng.integers(low, high))
             nodes.append((kind, column, threshold, rng.integers(2), n_planned, n_planned + 1, 0.0, rng.random(), rng.random() * 9))
             n_planned += 2
         else:
@@ -55,7 +58,7 @@ def random_matrix(seed: int, n_rows: int, *, columns: str = "nnc", n_categories:
     rng = np.random.default_rng(seed)
     matrix = np.empty((n_rows, len(columns)))
     for j, letter in enumerate(columns):
-        matrix[:, j] = rng.integers(-1, n_categories, n_rows) if letter == "c" else rng.integers(-3, 4, n_rows)
+        matrix[:, j] = rng.integers(-1, n_categories, n_rows) if letter != "n" else rng.integers(-3, 4, n_rows)
         if letter == "n":
             matrix[rng.random(n_rows) < 0.2, j] = np.nan
     return matrix

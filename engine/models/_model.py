@@ -77,9 +77,14 @@ class Model(ABC):
 
         All ranks may call this, or rank 0 alone: rank 0 writes, and no rank waits for another. Raises :class:`StorageError`.
         """
-        if (self._rank if self._rank is not None else rank_of_process()) == 0:
+        if self._writes:
             document, arrays, run = self._content()
             write_model(path, document, arrays, run)
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this is the rank that writes files."""
+        return (self._rank if self._rank is not None else rank_of_process()) == 0
 
     @abstractmethod
     def _sections(self) -> Sections:

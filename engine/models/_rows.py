@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,6 @@ from engine.data.shard import read_shard
 from engine.encode.encoding import Encoding, SourceType
 from engine.encode.features import is_list, single_chunk
 from engine.errors import DataError
-
-MATRIX_CELLS = 1 << 22  # cells of one encoded piece: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,6 @@ class Rows:
             return values
         parts = self.comm.allgather(np.ascontiguousarray(values).reshape(-1), name="gather predictions")
         return np.concatenate(parts).reshape(self.n_rows, *values.shape[1:])
-
-    def pieces(self, encoding: Encoding) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Encoded rows in pieces of bounded size: where they are, and their matrix [n, n_columns]."""
-        step = max(256, MATRIX_CELLS // max(1, len(encoding.columns)))
-        for begin in range(0, self.n_rows_local, step):
-            piece = self.table.slice(begin, step)
-            yield slice(begin, begin + piece.num_rows), encoding.matrix(piece)
 
 
 def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str | None = None, text_target: bool = False) -> Rows:

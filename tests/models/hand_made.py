@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.encode.encoding import EncodedColumn, Encoding
-from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
 from engine.models.boosted_trees_classifier import BoostedTreesClassifier
 from engine.models.boosted_trees_regression import BoostedTreesRegression
 from tests.random_trees import random_ensemble
@@ -25,7 +25,7 @@ ENCODING = Encoding(
         EncodedColumn("tags=new", "tags", "indicator", item="new"),
     ),
 )
-LETTERS = "nncnnnn"  # of tests.random_trees, for ENCODING's columns
+LETTERS = "nnsnnnn"  # of tests.random_trees, for ENCODING's columns
 OPTIONS = {
     "max_iterations": 4,
     "max_depth": 6,
@@ -47,7 +47,7 @@ def document(toolkit: str, ensemble: TreeEnsemble, classes: list[Any] | None, me
         "classes": classes,
         "num_examples_per_class": None if classes is None else [50 + i for i in range(len(classes))],
         "encoding": ENCODING.to_json(),
-        "ensemble": {"n_outputs": ensemble.n_outputs, "base_score": ensemble.base_score},
+        "ensemble": ensemble.document(),
         "metrics": {f"training_{name}": 0.25 for name in metrics},
         "progress": {"columns": ["Iteration", *(f"Training-{name}" for name in metrics)], "rows": [[i, 0.5, 0.25] for i in (1, 2, 3, 4)]},
     }
@@ -119,10 +119,11 @@ def one_split(kind: int, column: int, threshold: float, *, missing_yes: bool) ->
         value=np.array([0.0, 1.5, -0.25]),
         gain=np.array([8.0, 0.0, 0.0]),
         cover=np.array([10.0, 6.0, 4.0]),
-        set_start=np.zeros(1, dtype=np.int64),
-        set_bits=np.empty(0, dtype=np.uint64),
+        set_start=np.array([0, 1]),
+        set_bits=np.array([0b1010], dtype=np.uint64),
     )
 
 
 NUMBER_SPLIT = one_split(NUMERIC, 1, 0.1, missing_yes=True)
+SUBSET_SPLIT = one_split(SUBSET, 2, 0.0, missing_yes=False)  # grün or missing
 CATEGORY_SPLIT = one_split(CATEGORY, 2, 1.0, missing_yes=False)

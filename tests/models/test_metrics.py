@@ -19,7 +19,8 @@ from engine.models._metrics.auc import compute_auc, compute_macro_auc
 from engine.models._metrics.classification import CLASSIFIER_METRICS, compute_classifier_metrics
 from engine.models._metrics.labels import label_array, number_labels
 from engine.models._metrics.names import chosen_metrics
-from engine.models._metrics.regression import REGRESSION_METRICS, compute_regression_metrics
+from engine.models._metrics.regression import compute_regression_metrics
+from engine.models._metrics.tracked import METRICS
 from tests.oracles import naive_auc
 from tests.threads_comm import collect_ranks, run_ranks
 
@@ -205,7 +206,7 @@ def test_regression_metrics(rows: list[tuple[float, float]], scale: float) -> No
         run_ranks(
             size,
             lambda comm: compute_regression_metrics(
-                comm, predictions[share(comm, len(rows))], actual[share(comm, len(rows))], REGRESSION_METRICS, len(rows)
+                comm, predictions[share(comm, len(rows))], actual[share(comm, len(rows))], METRICS["squared_error"], len(rows)
             ),
         )
         for size in (1, 2, 3)
@@ -219,14 +220,14 @@ def test_regression_metrics(rows: list[tuple[float, float]], scale: float) -> No
 
 
 def test_choosing_metrics() -> None:
-    assert chosen_metrics("auto", REGRESSION_METRICS) == ["max_error", "rmse"]
-    assert chosen_metrics(["rmse", "max_error"], REGRESSION_METRICS) == ["max_error", "rmse"]
-    assert chosen_metrics("rmse", REGRESSION_METRICS) == ["rmse"]
+    assert chosen_metrics("auto", METRICS["squared_error"]) == ["max_error", "rmse"]
+    assert chosen_metrics(["rmse", "max_error"], METRICS["squared_error"]) == ["max_error", "rmse"]
+    assert chosen_metrics("rmse", METRICS["squared_error"]) == ["rmse"]
     for wrong in ([], None, 3, {"rmse": 1}):
         with pytest.raises(OptionError, match="metric must be 'auto', a name or a list of names"):
-            chosen_metrics(wrong, REGRESSION_METRICS)
+            chosen_metrics(wrong, METRICS["squared_error"])
     with pytest.raises(OptionError, match=r"unknown metric 'rmsd' \(did you mean 'rmse'\?\); the metrics are max_error, rmse"):
-        chosen_metrics("rmsd", REGRESSION_METRICS)
+        chosen_metrics("rmsd", METRICS["squared_error"])
 
 
 @pytest.mark.parametrize(

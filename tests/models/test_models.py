@@ -17,7 +17,7 @@ from engine.errors import EngineError, FieldError, ModelFileError, OptionError
 from engine.model_io import read_model, write_model
 from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
-from engine.models._trees.ensemble import LEAF, NUMERIC
+from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET
 from engine.models.boosted_trees_classifier import BoostedTreesClassifier
 from engine.models.loading import load_model
 from tests.models.hand_made import (
@@ -25,6 +25,7 @@ from tests.models.hand_made import (
     ENCODING,
     NUMBER_SPLIT,
     OPTIONS,
+    SUBSET_SPLIT,
     make_classifier,
     make_regression,
     make_rows,
@@ -119,17 +120,36 @@ def test_importance_counts_every_split() -> None:
     table = model.get_feature_importance()
     assert table.column_names == ["name", "index", "count"]
     rows = {(row["name"], row["index"]): row["count"] for row in table.to_pylist()}
-    expected = {("age", None): 0, ("width", None): 0}
-    expected |= {("colour", category): 0 for category in ("blau", "grün", "red", None)}
+    expected = {("age", None): 0, ("width", None): 0, ("colour", None): 0}
     expected |= {("v", "0"): 0, ("v", "1"): 0, ("m", "k"): 0, ("tags", "new"): 0}
-    for kind, column, threshold in zip(trees.kind, trees.column, trees.threshold, strict=True):
+    for kind, column in zip(trees.kind, trees.column, strict=True):
         if kind != LEAF:
             source = ENCODING.columns[column]
-            item = source.categories[int(threshold)] if source.kind == "category" else source.item
-            expected[source.source, None if item is None else str(item)] += 1
+            expected[source.source, None if source.item is None else str(source.item)] += 1
+    assert (trees.kind == SUBSET).any()
     assert rows == expected
     order = list(expected)
     assert list(rows) == sorted(order, key=lambda key: (-expected[key], order.index(key)))
+
+
+def test_importance_of_single_categories() -> None:
+    model = make_regression()
+    model._ensemble = CATEGORY_SPLIT
+    assert CATEGORY_SPLIT.kind[0] == CATEGORY
+    rows = {(row["name"], row["index"]): row["count"] for row in model.get_feature_importance().to_pylist()}
+    assert {key: rows[key] for key in rows if key[0] == "colour"} == {
+        ("colour", c): int(c == "grün") for c in ("blau", "grün", "red", None)
+    }
+
+
+def test_a_set_of_categories() -> None:
+    (text,) = dump_trees_to_json(SUBSET_SPLIT, ENCODING, with_stats=False)
+    vertex = json.loads(text)["vertices"][0]
+    expected = {"id": 0, "type": "subset", "name": "colour", "value": ["grün", None], "yes_child": 1, "no_child": 2, "missing_child": 2}
+    assert vertex == expected
+    assert dump_trees_to_text(SUBSET_SPLIT, ENCODING, with_stats=False)[0].splitlines()[1] == (
+        '0:[colour in ["grün", null]] yes=1,no=2,missing=2'
+    )
 
 
 def test_json_of_one_split() -> None:
@@ -185,10 +205,14 @@ def walk_json(tree: dict[str, Any], row: Any) -> int:
     vertices = {vertex["id"]: vertex for vertex in tree["vertices"]}
     node = vertices[0]
     while node["type"] != "leaf":
-        threshold = struct.unpack("<d", bytes.fromhex(node["value_hexadecimal"]))[0]
         name = node["name"]
         names = [column.name for column in ENCODING.columns]
-        if name in names:
+        if node["type"] == "subset":
+            categories = ENCODING.columns[names.index(name)].categories
+            code = row[names.index(name)]
+            branch = "yes_child" if code >= 0 and categories[int(code)] in node["value"] else "no_child"
+        elif name in names:
+            threshold = struct.unpack("<d", bytes.fromhex(node["value_hexadecimal"]))[0]
             x = row[names.index(name)]
             branch = "missing_child" if np.isnan(x) else "yes_child" if node["type"] == "indicator" or x < threshold else "no_child"
         else:
@@ -268,7 +292,17 @@ def test_loading_and_predicting_need_no_mpi(tmp_path: pathlib.Path) -> None:
         (lambda d, a: a["yes"].__setitem__(0, 0), "a yes branch leads outside its tree"),
         (lambda d, a: a["no"].__setitem__(0, 10_000), "a no branch leads outside its tree"),
         (lambda d, a: a["column"].__setitem__(0, 7), "a split asks for a column beyond the 7"),
-        (lambda d, a: a["kind"].__setitem__(0, 3), "a node is of no known kind"),
+        (lambda d, a: a["kind"].__setitem__(0, 4), "a node is of no known kind"),
+        (lambda d, a: a["no"].__setitem__(0, a["yes"][0]), "the branches do not form trees"),
+        (lambda d, a: d["ensemble"].update(link="logit"), "unknown link 'logit'"),
+        (lambda d, a: a["set_start"].__setitem__(0, 1), "set_start does not divide the sets"),
+        (lambda d, a: (a["kind"].__setitem__(0, 3), a["threshold"].__setitem__(0, 99)), "a set that there is not"),
+        (
+            lambda d, a: (a["kind"].__setitem__(0, 3), a["column"].__setitem__(0, 0), a["threshold"].__setitem__(0, 1)),
+            "a category that there",
+        ),
+        (lambda d, a: a["set_bits"].__setitem__(slice(None), 1 << 4), "a category that there is not"),
+        (lambda d, a: (a["kind"].__setitem__(0, 1), a["column"].__setitem__(0, 2)), "compares what cannot be ordered"),
         (lambda d, a: a["tree_start"].__setitem__(-1, 3), "tree_start does not divide the nodes"),
         (lambda d, a: d["ensemble"].update(n_outputs=3), "trees cannot be shared by 3 outputs"),
         (lambda d, a: (a["kind"].__setitem__(0, 2), a["column"].__setitem__(0, 0)), "a category that there is not"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from engine.collectives.serial import SerialComm
 from engine.errors import CommunicationError, DataError, OptionError
-from tests.models.hand_made import ENCODING, make_classifier, make_regression, make_rows, to_table
+from engine.models._trees.ensemble import TreeEnsemble
+from engine.models.loading import load_model
+from tests.models.hand_made import ENCODING, NUMBER_SPLIT, make_classifier, make_regression, make_rows, to_table
 from tests.oracles import naive_margins, walk_tree
 from tests.threads_comm import collect_ranks, run_ranks
 
@@ -73,6 +76,85 @@ def test_ranks_give_the_whole_result_in_input_order(size: int, n_rows: int) -> N
     assert [len(answer) for answer in alone] == [n_rows, n_rows, n_rows, 2 * n_rows, n_rows, n_rows, n_rows]
     for answers in run_ranks(size, ask):
         assert all(a.equals(b) for a, b in zip(answers, alone, strict=True))
+
+
+def probability_forest(n_outputs: int) -> Any:
+    """A forest of stumps on ``width`` whose sums are probabilities: 0, 0.75, 1 for two classes."""
+    classes = ["a", "b"] if n_outputs == 1 else ["a", "b", "c"]
+    model = make_classifier(classes, n_trees=2)
+    stump = NUMBER_SPLIT.arrays()
+    names = [name for name in stump if name not in ("tree_start", "set_start", "set_bits")]
+    joined = {name: np.tile(stump[name], 2 * n_outputs) for name in names}
+    joined["threshold"] = np.concatenate([[cut, 0.0, 0.0] for cut in np.repeat([0.0, 1.0], n_outputs)])
+    joined["value"] = np.concatenate([[0.0, 0.0, share / (1 + k)] for share in (0.75, 0.25) for k in range(n_outputs)])
+    arrays = {**stump, **joined, "tree_start": 3 * np.arange(2 * n_outputs + 1)}
+    ensemble = TreeEnsemble(n_outputs, 0.0, **arrays, link="probability")
+    return type(model)(model._document, ENCODING, ensemble, None, rank=0)
+
+
+def test_averaged_probabilities_of_two_classes(tmp_path: Any) -> None:
+    model = probability_forest(1)
+    model.save(tmp_path / "model")
+    rows = [{"width": width} for width in (-1.0, 0.5, 2.0)]
+    expected = [1e-9, 0.75, 1 - 1e-9]
+    for forest in (model, load_model(tmp_path / "model")):
+        np.testing.assert_allclose(forest.predict(rows, "probability").to_numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(forest.predict(rows, "margin").to_numpy(), [math.log(p / (1 - p)) for p in expected], rtol=1e-7)
+        assert forest.predict(rows).to_pylist() == ["a", "b", "b"]
+        assert forest.classify(rows)["class"].to_pylist() == ["a", "b", "b"]
+        assert forest.predict_topk(rows, k=1)["class"].to_pylist() == ["a", "b", "b"]
+        losses = forest.evaluate([{**row, "y": "b"} for row in rows], metric=["log_loss", "accuracy"])
+        assert losses == {"accuracy": pytest.approx(2 / 3), "log_loss": pytest.approx(-np.log(expected).mean(), rel=1e-12)}
+
+
+def test_averaged_probabilities_of_more_classes() -> None:
+    model = probability_forest(3)
+    rows = [{"width": width} for width in (-1.0, 0.5, 2.0)]
+    shares = np.array([1, 1 / 2, 1 / 3])
+    expected = [[1 / 3] * 3, *[(shares / shares.sum()).tolist()] * 2]
+    np.testing.assert_allclose(model.predict(rows, "probability_vector").to_pylist(), expected, rtol=1e-15)
+    assert model.predict(rows).to_pylist() == ["a"] * 3
+    assert (
+        model.predict_topk(rows, "margin", k=3)["margin"].to_pylist()
+        == np.ravel(model.predict(rows, "probability_vector").to_pylist()).tolist()
+    )
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c"]])
+def test_contributions_sum_to_the_margins(classes: list[str]) -> None:
+    model, regression = make_classifier(classes), make_regression()
+    found = np.array(model.predict(TABLE, "contributions").to_pylist()).reshape(len(TABLE), -1, len(model.unpacked_features) + 1)
+    np.testing.assert_allclose(found.sum(axis=2), expected_margins(model), rtol=1e-9)
+    assert len({tuple(values) for values in found[:, 0, -1:]}) == 1
+    assert model.predict(ROWS[0], "contributions") == model.predict(TABLE, "contributions")[0].as_py()
+    values = np.array(regression.predict(TABLE, output_type="contributions").to_pylist())
+    np.testing.assert_allclose(values.sum(axis=1), regression.predict(TABLE).to_numpy(), rtol=1e-9)
+    ask = lambda comm: model.predict(TABLE, "contributions", num_threads=2, comm=comm)  # noqa: E731
+    assert all(part.equals(ask(SerialComm())) for part in run_ranks(3, ask))
+
+
+def test_contributions_are_those_of_the_features_asked() -> None:
+    model = make_regression()
+    model._ensemble = NUMBER_SPLIT
+    values = dict(zip(model.unpacked_features, model.predict({"width": 1.0}, output_type="contributions"), strict=False))
+    mean = 0.6 * 1.5 - 0.4 * 0.25
+    assert values == {name: pytest.approx(-0.25 - mean) if name == "width" else 0.0 for name in model.unpacked_features}
+    assert model.predict({"width": 1.0}, output_type="contributions")[-1] == pytest.approx(mean)
+    with pytest.raises(OptionError, match="output_type must be one of 'value', 'contributions', got 'contribution'"):
+        model.predict({}, output_type="contribution")
+
+
+def test_many_rows_on_many_threads_are_the_same() -> None:
+    """Rows enough for several pieces, which threads take in turn."""
+    model, table = make_regression(), to_table(make_rows(50))
+    many = pa.concat_tables([table] * 1500)
+    alone = model.predict(table).to_pylist() * 1500
+    assert model.predict(many, num_threads=1).to_pylist() == alone
+    assert model.predict(many, num_threads=3).to_pylist() == alone
+    assert copy.deepcopy(model).predict(table).to_pylist() == alone[:50]
+    broken = many.set_column(0, "age", pa.array(["old"] * len(many)))
+    with pytest.raises(DataError, match="age"):
+        model.predict(broken, num_threads=3)
 
 
 def test_sharded_results_are_each_ranks_own() -> None:

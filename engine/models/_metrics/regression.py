@@ -13,7 +13,6 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.exact import exponent_above, limbs_to_float, limbs_to_int
 from engine.models._metrics.weights import Weights
 
-REGRESSION_METRICS = ("max_error", "rmse")
 LOSSES = {"poisson_deviance": POISSON_LOSS, "quantile_loss": QUANTILE_LOSS}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from engine._kernels.exact import log_array
 from engine._kernels.prediction import fill_probabilities
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
@@ -16,15 +17,16 @@ from engine.models._metrics.classification import CLASSIFIER_METRICS, compute_cl
 from engine.models._metrics.labels import label_array, number_labels
 from engine.models._metrics.names import chosen_metrics
 from engine.models._options import check_choice, check_flag, check_option
-from engine.models._rows import check_any_rows
+from engine.models._rows import Rows, check_any_rows
+from engine.models._trees.ensemble import LEAST_PROBABILITY
 from engine.models._trees.model import TreesModel, as_column, as_lists
 
-OUTPUT_TYPES = ("class", "probability", "margin", "probability_vector")
+OUTPUT_TYPES = ("class", "probability", "margin", "probability_vector", "contributions")
 TOPK_TYPES = ("probability", "rank", "margin")
 
 
 class TreesClassifier(TreesModel):
-    """Trees whose sums are the log-odds of the second of two classes, or a score for each of more."""
+    """Trees whose sums are the log-odds of the second of two classes, or a score for each of more; or the probabilities of either."""
 
     tracked_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 
@@ -43,8 +45,12 @@ class TreesClassifier(TreesModel):
         ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
         known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
         one value. ``output_type``: 'class'; for two classes 'probability' of the greater one and 'margin', its log-odds;
-        'probability_vector', one of each class, in class order. The class is the one of the largest margin, the lower one in a tie;
-        of two, the greater at a margin of 0. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
+        'probability_vector', one of each class, in class order. Forests that average probabilities clip those of
+        two classes to [1e-9, 1 - 1e-9], so that log-odds are finite. The class is the one of the largest margin, the lower one in a tie; of
+        two, the greater at a margin of 0. 'contributions': what each of the ``unpacked_features`` adds to the margin, in their order, then
+        the margin that is expected without knowing any; they sum to the margin. For more than two classes there is a list for each class;
+        where probabilities are averaged, they sum to those. Exact Shapley values (Lundberg et al. 2018), by the covers of the training
+        rows. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
         'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
         :class:`OptionError`, :class:`DataError`.
         """
@@ -55,6 +61,8 @@ class TreesClassifier(TreesModel):
             num_threads,
             lambda: {"output_type": self._check_output_type(output_type), "sharded": check_flag("sharded", sharded)},
         )
+        if output_type == "contributions":
+            return self._contributions(rows, threads, sharded=sharded)
         margins = self._margins(rows, threads)
         if output_type == "class":
             codes = rows.gather(choose_classes(margins), sharded=sharded)
@@ -98,7 +106,7 @@ class TreesClassifier(TreesModel):
         """The ``k`` likeliest classes of each row, the likeliest first, ties in class order: a table of id, class, and ``output_type``.
 
         ``id`` is the row's number in the input. ``output_type``: 'probability', 'rank' (from 0), or 'margin' (of two classes: the log-odds
-        of the class). Collective as :meth:`predict`.
+        of the class; of more, in forests that average probabilities: the probability). Collective as :meth:`predict`.
         """
         rows, threads, options = self._read(
             dataset,
@@ -157,7 +165,15 @@ class TreesClassifier(TreesModel):
     def _classes(self) -> list[Any]:
         return list(self._document["classes"])
 
+    def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
+        outputs = super()._margins(rows, num_threads)
+        if self._ensemble.link == "margin":
+            return outputs
+        return log_odds(outputs) if outputs.shape[1] == 1 else normalize(outputs)
+
     def _probabilities(self, margins: NDArray[np.float64], num_threads: int) -> NDArray[np.float64]:
+        if self._ensemble.link == "probability" and margins.shape[1] > 1:
+            return margins
         out = np.empty((len(margins), len(self._document["classes"])))
         fill_probabilities(margins, out, num_threads)
         return out
@@ -189,6 +205,24 @@ class TreesClassifier(TreesModel):
 
     def _schema_lines(self) -> list[tuple[str, Any]]:
         return [("Number of classes", self.get("num_classes"))]
+
+
+def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ln(p / (1 - p)) of probabilities [n, 1], clipped first."""
+    p = np.clip(probabilities.reshape(-1), LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
+    yes, no = np.empty_like(p), np.empty_like(p)
+    log_array(p, yes)
+    log_array(1.0 - p, no)
+    return (yes - no)[:, None]
+
+
+def normalize(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores [n, n_classes] over their sum in each row, added in class order; equal shares where no score is above 0."""
+    scores = np.maximum(scores, 0.0)
+    total = np.zeros(len(scores))
+    for k in range(scores.shape[1]):
+        total += scores[:, k]
+    return np.where(total[:, None] > 0.0, scores / np.where(total > 0.0, total, 1.0)[:, None], 1.0 / scores.shape[1])
 
 
 def choose_classes(margins: NDArray[np.float64]) -> NDArray[np.int64]:

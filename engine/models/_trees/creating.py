@@ -171,7 +171,7 @@ def describe_trained(trained: TrainedTrees, *, toolkit: str, target: str, option
         "class_weights": trained.class_weights,
         "num_examples_per_class": None if counts is None or trained.classes is None else [counts[label] for label in trained.classes],
         "encoding": trained.encoding.to_json(),
-        "ensemble": {"n_outputs": ensemble.n_outputs, "base_score": ensemble.base_score, "link": ensemble.link},
+        "ensemble": ensemble.document(),
         "metrics": dict(trained.metrics),
         "progress": {"columns": columns, "rows": [[row[name] for name in columns] for row in trained.progress]},
     }

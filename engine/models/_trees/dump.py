@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.encode.encoding import Encoding
-from engine.models._trees.ensemble import CATEGORY, LEAF, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, SUBSET, TreeEnsemble
 
 
 @dataclass(frozen=True)
 class Split:
-    """An inner node as it is shown: ``yes`` means present for an indicator, below ``value`` for a number."""
+    """An inner node as it is shown: ``yes`` means present for an indicator, below ``value`` for a number, one of ``value`` for a subset."""
 
-    kind: str  # indicator, integer or float
+    kind: str  # indicator, integer, float or subset
     name: str
-    value: float
+    value: float | list[str | None]
     yes: int
     no: int
     missing: int
@@ -26,15 +26,18 @@ class Split:
     @property
     def condition(self) -> str:
         """What a row must fulfil to go to ``yes``."""
+        if self.kind == "subset":
+            return f"{self.name} in {json.dumps(self.value, ensure_ascii=False)}"
         return self.name if self.kind == "indicator" else f"{self.name}<{self.value!r}"
 
 
 def dump_trees_to_json(ensemble: TreeEnsemble, encoding: Encoding, *, with_stats: bool) -> list[str]:
     """Each tree as a JSON object of ``vertices`` and ``edges``.
 
-    A vertex has ``id``, ``type`` (leaf, indicator, integer or float), ``value`` (in full: it reads back as the same number) and
+    A vertex has ``id``, ``type`` (leaf, indicator, integer, float or subset), ``value`` (in full: it reads back as the same number) and
     ``value_hexadecimal``, the eight bytes of the float64, little-endian; inner ones also ``name``, ``yes_child``, ``no_child`` and
-    ``missing_child``; with statistics ``gain`` and ``cover``. ``yes`` is x < value, for an indicator: present.
+    ``missing_child``; with statistics ``gain`` and ``cover``. ``yes`` is x < value, for an indicator: present. The value of a subset is a
+    list of categories, ``yes`` being one of them, and has no hexadecimal form.
     """
     return [json.dumps(tree_document(ensemble, encoding, tree, with_stats=with_stats)) for tree in range(ensemble.n_trees)]
 
@@ -50,7 +53,9 @@ def tree_document(ensemble: TreeEnsemble, encoding: Encoding, tree: int, *, with
         vertex: dict[str, Any] = {"id": i - start, "type": "leaf" if split is None else split.kind}
         if split is not None:
             vertex["name"] = split.name
-        vertex |= {"value": value, "value_hexadecimal": struct.pack("<d", value).hex()}
+        vertex["value"] = value
+        if isinstance(value, float):
+            vertex["value_hexadecimal"] = struct.pack("<d", value).hex()
         if split is not None:
             vertex |= {"yes_child": split.yes, "no_child": split.no, "missing_child": split.missing}
             edges += [{"src": i - start, "dst": split.yes, "value": "yes"}, {"src": i - start, "dst": split.no, "value": "no"}]
@@ -70,6 +75,8 @@ def read_split(ensemble: TreeEnsemble, encoding: Encoding, i: int) -> Split | No
     threshold = float(ensemble.threshold[i])
     if ensemble.kind[i] == CATEGORY:
         return Split("indicator", f"{column.source}={column.categories[int(threshold)]}", 1.0, yes, no, missing)
+    if ensemble.kind[i] == SUBSET:
+        return Split("subset", column.name, [column.categories[c] for c in ensemble.members(i)], yes, no, missing)
     if column.kind == "indicator":  # 1 where present, missing elsewhere
         present = yes if threshold > 1.0 else no
         return Split("indicator", column.name, 1.0, present, missing, missing)

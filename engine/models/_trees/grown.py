@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.collectives.exact import limbs_to_floats
 from engine.encode.bins import BinSpec
-from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, Link, TreeEnsemble
 from engine.models._trees.lanes import Gradients
 
 Ints = NDArray[np.int64]
@@ -244,7 +244,7 @@ def thresholds(
     return threshold, kind
 
 
-def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float) -> TreeEnsemble:
+def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float, link: Link = "margin") -> TreeEnsemble:
     """Put trees one after the other; sets of categories are numbered through."""
     names = ("kind", "column", "missing_yes", "yes", "no", "value", "gain", "cover")
     sizes = [len(tree.kind) for tree in trees]
@@ -253,6 +253,7 @@ def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float) -
     return TreeEnsemble(
         n_outputs=n_outputs,
         base_score=base_score,
+        link=link,
         tree_start=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         threshold=np.concatenate([tree.threshold + first * (tree.kind == SUBSET) for tree, first in zip(trees, n_sets[:-1], strict=True)]),
         set_start=np.concatenate([[0], *(tree.set_start[1:] + first for tree, first in zip(trees, n_words[:-1], strict=True))]),

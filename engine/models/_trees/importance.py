@@ -6,21 +6,23 @@ import numpy as np
 import pyarrow as pa
 
 from engine.encode.encoding import Encoding
-from engine.models._trees.ensemble import CATEGORY, LEAF, TreeEnsemble
+from engine.models._trees.ensemble import CATEGORY, LEAF, SUBSET, TreeEnsemble
 
 
 def count_splits(ensemble: TreeEnsemble, encoding: Encoding) -> pa.Table:
     """A table of name (of the column), index (category, key or position; null for a plain number) and count, the most used first.
 
-    Features that no tree uses have count 0; equal counts keep the order of columns.
+    A column that is split by sets of categories has one row, with index null. Features that no tree uses have count 0; equal counts keep
+    the order of columns.
     """
     inner = ensemble.kind != LEAF
+    by_sets = set(ensemble.column[ensemble.kind == SUBSET].tolist())
     counts = np.bincount(ensemble.column[inner], minlength=len(encoding.columns))
     names: list[str] = []
     index: list[str | None] = []
     count: list[int] = []
     for number, column in enumerate(encoding.columns):
-        if column.kind == "category":
+        if column.kind == "category" and number not in by_sets:
             chosen = (ensemble.kind == CATEGORY) & (ensemble.column == number)
             codes = ensemble.threshold[chosen].astype(np.int64)
             items, numbers = list(column.categories), np.bincount(codes, minlength=len(column.categories)).tolist()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import os
 import pathlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +27,13 @@ from engine.models._options import check_choice, check_flag, check_option
 from engine.models._rows import Rows, is_local, read_rows, refuse_missing
 from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
-from engine.models._trees.ensemble import TreeEnsemble
+from engine.models._trees.ensemble import Link, TreeEnsemble
+from engine.models._trees.exported import encoded_table, write_bytes
 from engine.models._trees.importance import count_splits
 from engine.models._trees.initial_model import InitialModel
-from engine.models._trees.predictor import compute_leaves, compute_margins
+from engine.models._trees.onnx_file import onnx_bytes
+from engine.models._trees.predictor import Predictor
+from engine.models._trees.xgboost_file import xgboost_document
 
 TIME_COLUMN = "Elapsed Time"
 RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
@@ -38,7 +44,7 @@ class TreesModel(Model):
 
     Built from a document (what ``model.json`` holds), the trees, and the run (what may differ between equal runs). The document's keys:
     toolkit, target, options, num_examples, classes and num_examples_per_class (None for a regression), encoding, ensemble (n_outputs,
-    base_score), metrics, progress (columns, rows; without times).
+    base_score, link), metrics, progress (columns, rows; without times).
     """
 
     tracked_metrics: ClassVar[tuple[str, ...]]  # in the progress table, as training_<metric>
@@ -46,7 +52,7 @@ class TreesModel(Model):
     def __init__(
         self, document: Mapping[str, Any], encoding: Encoding, ensemble: TreeEnsemble, run: Mapping[str, Any] | None, *, rank: int | None
     ) -> None:
-        self._document, self._encoding, self._ensemble, self._run = dict(document), encoding, ensemble, run
+        self._document, self._encoding, self._ensemble, self._run = {**document, "ensemble": ensemble.document()}, encoding, ensemble, run
         super().__init__(self._make_fields(), rank=rank)
 
     @classmethod
@@ -93,8 +99,54 @@ class TreesModel(Model):
         Collective, with the arguments of :meth:`predict`; for one dict, one list.
         """
         rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
-        leaves = rows.gather(compute_leaves(self._ensemble, self._encoding, rows, threads), sharded=sharded)
+        leaves = rows.gather(self._predictor.leaves(rows, threads), sharded=sharded)
         return as_lists(leaves, single=rows.single)
+
+    def encode(
+        self,
+        dataset: Any,
+        missing_value_action: str = "auto",
+        *,
+        sharded: bool = False,
+        num_threads: int | None = None,
+        comm: Communicator | None = None,
+    ) -> pa.Table:
+        """The numbers that the trees see: a table of float64, a column for each number, item of a vector or map, category or tag.
+
+        Columns are called ``x``, ``v(3)``, ``m("key")``, ``tags=red``. Strings are the numbers of their categories, counted from 0 in the
+        order of UTF-8 bytes, None last. Missing values are NaN, unseen categories too; tags are 1 where present, else NaN. It is what
+        models exported by :meth:`export_xgboost` and :meth:`export_onnx` take. Collective, with the arguments of :meth:`predict`.
+        """
+        rows, _, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
+        with agree(rows.comm, "encoding"):
+            columns = list(self._encoding.values(rows.table))
+        return encoded_table(self._encoding, [rows.gather(values, sharded=sharded) for values in columns])
+
+    def export_xgboost(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a JSON file that ``xgboost.Booster(model_file=path)`` loads, and what reads XGBoost's files.
+
+        The booster takes what :meth:`encode` makes: ``xgboost.DMatrix(model.encode(data).to_pandas(), feature_types=booster.feature_types,
+        enable_categorical=True)``, whose strings are categories by number; the attribute ``samesum_categories`` of the file lists them. It
+        compares float32 numbers as the trees compare them and adds leaves in float32. Probabilities that a forest averages are
+        predictions of a regression there. All ranks may call this, or rank 0 alone: rank 0 writes. Raises :class:`DataError` for a column
+        whose thresholds float32 cannot tell apart, :class:`OptionError` for averaged probabilities of more than two classes,
+        :class:`StorageError`.
+        """
+        document = xgboost_document(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None)
+        if self._writes:
+            write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ONNX file, for ``onnxruntime.InferenceSession(path)``. Needs the package ``onnx``: ``samesum[onnx]``.
+
+        The one input, ``columns``, is a float64 matrix [n, n_columns] of what :meth:`encode` makes, in that order:
+        ``np.column_stack(model.encode(data).columns)``. The file's metadata name the ``columns`` and their ``categories``. Outputs:
+        ``margins`` [n, n_outputs] float64 (of a regression the predictions), and of a classifier ``probabilities`` [n, n_classes], in class
+        order. All is computed in float64. All ranks may call this, or rank 0 alone: rank 0 writes. Raises :class:`OptionError` without the
+        package, :class:`StorageError`.
+        """
+        if self._writes:
+            write_bytes(path, onnx_bytes(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None))
 
     def _read(
         self,
@@ -124,8 +176,17 @@ class TreesModel(Model):
             refuse_missing(rows, list(self._encoding.sources))
         return rows, threads, options
 
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self._ensemble, self._encoding)
+
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
-        return compute_margins(self._ensemble, self._encoding, rows, num_threads)
+        return self._predictor.margins(rows, num_threads)
+
+    def _contributions(self, rows: Rows, num_threads: int, *, sharded: bool) -> Any:
+        """What unpacked features contribute to every output of a row, then the expected value: lists, nested where outputs are many."""
+        values = rows.gather(self._predictor.contributions(rows, num_threads), sharded=sharded)
+        return as_lists(values if values.shape[1] > 1 else values[:, 0], single=rows.single)
 
     def _make_fields(self) -> dict[str, Any]:
         document, encoding = self._document, self._encoding
@@ -208,7 +269,10 @@ class TreesModel(Model):
 
 def make_ensemble(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> TreeEnsemble:
     """The ensemble in a saved model's document and arrays, as they are."""
-    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays, link=str(document.get("link", "margin")))
+    link = document.get("link", "margin")  # models of the first release have none
+    if link not in get_args(Link):
+        raise ModelFileError(f"the model's trees are damaged: unknown link {link!r}; train or copy the model again")
+    return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays, link=link)
 
 
 def check_missing_value_action(value: Any) -> None:
@@ -219,11 +283,13 @@ def check_missing_value_action(value: Any) -> None:
 
 
 def as_lists(values: NDArray[Any], *, single: bool) -> Any:
-    """Rows of a matrix as a chunked array of lists of one length; of a single row, its list."""
+    """Rows of a matrix, or of a stack of matrices, as a chunked array of lists of one length; of a single row, its list."""
     if single:
         return values[0].tolist()
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    return pa.chunked_array([pa.FixedSizeListArray.from_arrays(flat, values.shape[1])])
+    made = pa.array(np.ascontiguousarray(values).reshape(-1))
+    for length in values.shape[:0:-1]:
+        made = pa.FixedSizeListArray.from_arrays(made, length)
+    return pa.chunked_array([made])
 
 
 def as_column(values: pa.Array, *, single: bool) -> Any:

@@ -43,7 +43,7 @@ from engine.models._metrics.auc import compute_auc, compute_macro_auc
 from engine.models._metrics.regression import compute_regression_metrics
 from engine.models._metrics.tracked import check_metrics
 from engine.models._metrics.weights import Weights, reduce_weights
-from engine.models._trees.ensemble import LEAF
+from engine.models._trees.ensemble import LEAF, Link
 from engine.models._trees.grown import GrownTree
 from engine.models._trees.lanes import Gradients
 from engine.models._trees.quantiles import residual_quantiles
@@ -61,7 +61,7 @@ class Objective(Protocol):
 
     n_outputs: int
     base_score: float
-    link: str  # 'margin': predictions are made of scores as they are; 'log': they are e**score
+    link: Link  # 'margin': predictions are made of scores as they are; 'log': they are e**score
 
     def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
         """The tracked metrics, in the order asked, at ``scores`` over all ranks; collective.
@@ -122,7 +122,7 @@ class _Loss:
     name: ClassVar[str]
     n_outputs = 1
     base_score = 0.0
-    link = "margin"
+    link: Link = "margin"
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class PoissonLoss(_Loss):
     """Negative log likelihood of counts whose mean is e**score: g = w (mean - y), h = w mean."""
 
     name = "poisson"
-    link = "log"
+    link: Link = "log"
 
     def __init__(self, y: NDArray[np.float64], **shared: Any) -> None:
         super().__init__(y, **shared)

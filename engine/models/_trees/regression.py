@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from engine._kernels.gradients import fill_means
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.encode.features import is_text, numbers, single_chunk
 from engine.encode.labels import check_finite, check_present
 from engine.errors import DataError
 from engine.models._metrics.names import chosen_metrics
-from engine.models._metrics.regression import REGRESSION_METRICS, compute_regression_metrics
-from engine.models._options import check_flag
-from engine.models._rows import check_any_rows
+from engine.models._metrics.regression import compute_regression_metrics
+from engine.models._metrics.tracked import METRICS
+from engine.models._options import check_choice, check_flag
+from engine.models._rows import Rows, check_any_rows
 from engine.models._trees.model import TreesModel, as_column
+
+OUTPUT_TYPES = ("value", "contributions")
 
 
 class TreesRegression(TreesModel):
@@ -30,6 +36,7 @@ class TreesRegression(TreesModel):
         dataset: Any,
         missing_value_action: str = "auto",
         *,
+        output_type: str = "value",
         sharded: bool = False,
         num_threads: int | None = None,
         comm: Communicator | None = None,
@@ -38,11 +45,22 @@ class TreesRegression(TreesModel):
 
         ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
         known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
-        one float. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or 'error'. ``sharded=True`` gives
-        each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises :class:`OptionError`, :class:`DataError`.
+        one float. ``output_type``: 'value', or 'contributions': what each of the ``unpacked_features`` adds to the prediction, in their
+        order, then the prediction that is expected without knowing any; they sum to the prediction (of Poisson: to its logarithm).
+        Exact Shapley values (Lundberg et al. 2018), by the covers of the training rows. ``missing_value_action``: 'auto' or 'none'
+        (trees know where missing values go), or 'error'. ``sharded=True`` gives each rank its own rows alone. Returns a
+        ``pyarrow.ChunkedArray``. Raises :class:`OptionError`, :class:`DataError`.
         """
-        rows, threads, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
-        values = rows.gather(self._margins(rows, threads)[:, 0], sharded=sharded)
+        rows, threads, _ = self._read(
+            dataset,
+            comm,
+            missing_value_action,
+            num_threads,
+            lambda: {"output_type": check_choice("output_type", output_type, OUTPUT_TYPES), "sharded": check_flag("sharded", sharded)},
+        )
+        if output_type == "contributions":
+            return self._contributions(rows, threads, sharded=sharded)
+        values = rows.gather(self._predictions(rows, threads), sharded=sharded)
         return as_column(pa.array(values), single=rows.single)
 
     def evaluate(
@@ -56,7 +74,8 @@ class TreesRegression(TreesModel):
     ) -> dict[str, Any]:
         """Compare predictions with the target column of ``dataset``; the same numbers for any number of ranks. Collective.
 
-        ``metric``: 'auto' for both, one name, or a list: max_error, rmse. Raises :class:`DataError` for a target that is missing or not
+        ``metric``: 'auto' for all, one name, or a list: max_error, rmse, and poisson_deviance or quantile_loss of models trained on
+        these. Raises :class:`DataError` for a target that is missing or not
         finite in some row, and for no rows.
         """
         rows, threads, options = self._read(
@@ -64,7 +83,7 @@ class TreesRegression(TreesModel):
             comm,
             missing_value_action,
             num_threads,
-            lambda: {"metric": chosen_metrics(metric, REGRESSION_METRICS)},
+            lambda: {"metric": chosen_metrics(metric, self._metrics)},
             with_target=True,
         )
         target = self._document["target"]
@@ -76,5 +95,24 @@ class TreesRegression(TreesModel):
             check_present(column, target, rows.first_row)
             actual = np.ascontiguousarray(numbers(column, target))
             check_finite(actual, target, rows.first_row, most=math.inf)
-        predictions = self._margins(rows, threads)[:, 0]
-        return compute_regression_metrics(rows.comm, predictions, actual, options["metric"], rows.n_rows)
+        return compute_regression_metrics(
+            rows.comm,
+            self._predictions(rows, threads),
+            actual,
+            options["metric"],
+            rows.n_rows,
+            quantile=self._document["options"].get("quantile") or 0.5,
+            num_threads=threads,
+        )
+
+    @property
+    def _metrics(self) -> Sequence[str]:
+        """The metrics of the loss that the model was trained on."""
+        return METRICS[self._document["options"].get("objective", "squared_error")]
+
+    def _predictions(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
+        """Predictions of this rank's rows; collective as :func:`engine.models._trees.predictor.compute_margins`."""
+        values = np.ascontiguousarray(self._margins(rows, num_threads)[:, 0])
+        if self._ensemble.link == "log":
+            fill_means(values, values, num_threads)
+        return values
