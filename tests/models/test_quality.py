@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xgboost
-from engine._kernels.prediction import fill_probabilities, predict_margins
+from engine._kernels.prediction import fill_probabilities
 from numpy.typing import NDArray
 from sklearn import datasets
 
 from engine.models._trees import lanes
 from engine.models._trees.boosting import TrainedTrees
+from engine.models._trees.packing import CodedTrees
 from tests.training import train
 
 SEEDS = range(6)
@@ -110,10 +111,8 @@ PARAMETERS: dict[Callable[[int], Problem], dict[str, float]] = {
 
 def predict(trained: TrainedTrees, table: pa.Table) -> Floats:
     """Predictions, or probabilities of all classes."""
-    arrays = trained.ensemble.arrays()
-    margins = np.empty((table.num_rows, trained.ensemble.n_outputs))
-    walked = [arrays[name] for name in ("tree_start", "kind", "column", "threshold", "missing_yes", "yes", "no", "value")]
-    predict_margins(trained.encoding.matrix(table), trained.ensemble.base_score, *walked, margins, 1)
+    margins = np.full((table.num_rows, trained.ensemble.n_outputs), trained.ensemble.base_score)
+    CodedTrees(trained.ensemble).add_values(trained.encoding.values(table), margins)
     if trained.classes is None:
         return margins[:, 0]
     probabilities = np.empty((table.num_rows, len(trained.classes)))
