@@ -168,6 +168,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         packed.add_values(np.zeros(3, dtype=np.uint8), np.zeros((300, 1)))
     with pytest.raises(ValueError, match="expected a plane below 2, got 2"):
         packed.code_categories(np.zeros(1), 1, 2, np.zeros(packed.n_bytes(1), dtype=np.uint8))
+    with pytest.raises(ValueError, match="expected at least one threshold, got none"):
+        packed.code_numbers(np.zeros(1), np.empty(0), 0, 1, np.zeros(packed.n_bytes(1), dtype=np.uint8))
     with pytest.raises(ValueError, match="expected room for 3 rows"):
         fill_probabilities(np.zeros((3, 1)), np.empty((3, 1)), 1)
 
