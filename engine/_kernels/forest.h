@@ -13,7 +13,7 @@
 
 #include "elementary.h"
 
-enum { SAMESUM_BLOCK = 256, SAMESUM_ABREAST = 8, SAMESUM_SEARCHES = 16, SAMESUM_SWEEP_LEAVES = 256, SAMESUM_SWEEP_ROWS = 32 };
+enum { SAMESUM_BLOCK = 256, SAMESUM_ABREAST = 8, SAMESUM_SEARCHES = 16, SAMESUM_SWEEP_LEAVES = 256, SAMESUM_SWEEP_ROWS = 32, SAMESUM_STRETCHES = 1024 };
 
 /* An inner node of a small tree: no is code >= limit, or code != limit where `equal`; then rows on leaf `first` go `skip` further. */
 typedef struct { int32_t plane, limit; uint8_t first, skip, equal; } samesum_split;
@@ -42,6 +42,37 @@ typedef struct {
 #else
 #define SAMESUM_FORCE_INLINE static inline
 #endif
+
+/* Equal stretches of the numbers between the first and the last finite edge: what a search has to look at. The stretch of a number never
+   falls as the number grows, so all edges before its stretch are below it and all behind are above. */
+typedef struct { double low, scale; int32_t start[SAMESUM_STRETCHES], length; } samesum_stretches;
+
+SAMESUM_FORCE_INLINE int32_t samesum_stretch(const samesum_stretches *of, double value) {
+    const double place = (value - of->low) * of->scale;
+    return place >= 1.0 ? (place < SAMESUM_STRETCHES - 1 ? (int32_t)place : SAMESUM_STRETCHES - 1) : 0; /* NaN is in the first */
+}
+
+/* Cut m >= 1 ascending edges into stretches, into one for n values that are too few to pay for more; the starts leave room for `length` >= 1
+   edges, the most in a stretch. */
+static void samesum_cut_stretches(const double *edges, int32_t m, int64_t n, samesum_stretches *out) {
+    if (n < SAMESUM_BLOCK) {
+        out->low = out->scale = 0.0;
+        out->start[0] = 0;
+        out->length = m;
+        return;
+    }
+    const double range = (m > 1 && edges[m - 1] > 1.7976931348623157e308 ? edges[m - 2] : edges[m - 1]) - edges[0];
+    out->low = edges[0];
+    out->scale = range > 0.0 ? SAMESUM_STRETCHES / range : 0.0;
+    out->length = 1;
+    for (int32_t s = 0, i = 0; s < SAMESUM_STRETCHES; s++) {
+        out->start[s] = i;
+        while (i < m && samesum_stretch(out, edges[i]) == s) i++;
+        if (i - out->start[s] > out->length) out->length = i - out->start[s];
+    }
+    for (int32_t s = 0; s < SAMESUM_STRETCHES; s++)
+        if (out->start[s] > m - out->length) out->start[s] = m - out->length;
+}
 
 #define SAMESUM_DEFINE_FOREST(BITS, LANES) \
 \
@@ -133,16 +164,18 @@ static void samesum_store_leaves_##BITS(const samesum_forest *forest, const void
 static void samesum_rank_##BITS(const double *values, int64_t n, const double *edges, int32_t m, int64_t n_planes, int64_t low, int64_t high, \
                                 void *codes) { \
     const uint##BITS##_t flip = (uint##BITS##_t)((uint32_t)1 << (BITS - 1)); \
+    samesum_stretches stretches; \
+    samesum_cut_stretches(edges, m, n, &stretches); \
     for (int64_t begin = 0; begin < n; begin += SAMESUM_SEARCHES) { \
         const int count = n - begin < SAMESUM_SEARCHES ? (int)(n - begin) : SAMESUM_SEARCHES; \
         uint##BITS##_t *row = (uint##BITS##_t *)codes + begin / SAMESUM_BLOCK * n_planes * SAMESUM_BLOCK + begin % SAMESUM_BLOCK; \
         int32_t at[SAMESUM_SEARCHES]; \
         double v[SAMESUM_SEARCHES]; \
         for (int k = 0; k < SAMESUM_SEARCHES; k++) { \
-            at[k] = 0; \
             v[k] = values[begin + (k < count ? k : count - 1)]; \
+            at[k] = stretches.start[samesum_stretch(&stretches, v[k])]; \
         } \
-        for (int32_t length = m; length > 1; length -= length >> 1) { \
+        for (int32_t length = stretches.length; length > 1; length -= length >> 1) { \
             const int32_t half = length >> 1; \
             for (int k = 0; k < SAMESUM_SEARCHES; k++) at[k] += half & -(int32_t)(edges[at[k] + half - 1] <= v[k]); \
         } \

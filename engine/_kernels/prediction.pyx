@@ -202,6 +202,8 @@ cdef class PackedTrees:
         cdef int64_t n = values.shape[0], n_planes = self.forest.n_planes
         cdef int32_t m = <int32_t> thresholds.shape[0]
         self.check_codes(codes, n, max(low, high))
+        if m == 0:
+            raise ValueError("expected at least one threshold, got none")
         if n == 0:
             return
         with nogil:

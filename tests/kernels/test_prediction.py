@@ -116,6 +116,31 @@ def test_any_split_of_the_rows_gives_the_same_bits(max_nodes: int, seed: int, cu
     assert margins_of(ensemble, matrix)[some].tobytes() == naive_margins(ensemble, matrix[some]).tobytes()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    bits=st.sampled_from([8, 16, 32]),
+    n_rows=st.sampled_from([1, 40, 600]),
+    shape=st.sampled_from(["normal", "skewed", "far apart", "close", "one"]),
+    infinite=st.booleans(),
+)
+def test_codes_of_numbers(seed: int, bits: int, n_rows: int, shape: str, infinite: bool) -> None:
+    rng = np.random.default_rng(seed)
+    size = 1 if shape == "one" else int(rng.integers(1, 255 if bits == 8 else 3000))
+    made = {"normal": 1.0, "skewed": np.exp(rng.normal(0, 40, size)), "far apart": 1e308, "close": 1e-310, "one": 1.0}[shape]
+    thresholds = np.unique(np.concatenate([np.clip(rng.normal(size=size), -1.7, 1.7) * made, [np.inf] if infinite else []]))
+    values = np.concatenate([rng.choice(thresholds, n_rows), rng.normal(size=n_rows), [np.nan, np.inf, -np.inf, 1.7e308, -1.7e308, 0.0]])
+    rng.shuffle(values)
+    starts, none = np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int32)
+    packed = PackedTrees(bits, 3, starts, none.astype(np.uint8), none, none, none, none, np.empty(0), np.array([1], dtype=np.uint64))
+    codes = np.zeros(packed.n_bytes(len(values)), dtype=np.uint8)
+    packed.code_numbers(values, thresholds, 2, 1, codes)
+    planes = (codes.view(f"u{bits // 8}").astype(np.int64) ^ (1 << (bits - 1))).reshape(-1, 3, BLOCK).transpose(1, 0, 2).reshape(3, -1)
+    expected = np.array([sum(t <= v for t in thresholds) for v in values])
+    assert planes[2, : len(values)].tolist() == expected.tolist()
+    assert planes[1, : len(values)].tolist() == np.where(np.isnan(values), len(thresholds), expected).tolist()
+
+
 def test_large_trees_are_the_naive_twins() -> None:
     ensemble = random_ensemble(5, n_trees=3, max_nodes=4095, columns="nnnnnncs")
     assert max(np.diff(ensemble.tree_start)) > 1000
@@ -143,6 +168,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         packed.add_values(np.zeros(3, dtype=np.uint8), np.zeros((300, 1)))
     with pytest.raises(ValueError, match="expected a plane below 2, got 2"):
         packed.code_categories(np.zeros(1), 1, 2, np.zeros(packed.n_bytes(1), dtype=np.uint8))
+    with pytest.raises(ValueError, match="expected at least one threshold, got none"):
+        packed.code_numbers(np.zeros(1), np.empty(0), 0, 1, np.zeros(packed.n_bytes(1), dtype=np.uint8))
     with pytest.raises(ValueError, match="expected room for 3 rows"):
         fill_probabilities(np.zeros((3, 1)), np.empty((3, 1)), 1)
 

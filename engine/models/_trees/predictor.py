@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine._kernels.contributions import explain_rows
@@ -34,13 +35,13 @@ class Predictor:
     def margins(self, rows: Rows, num_threads: int) -> Floats:
         """Margins of this rank's rows, [n_rows_local, n_outputs]; collective only in that one rank's bad data is every rank's error."""
         out = np.full((rows.n_rows_local, self.ensemble.n_outputs), self.ensemble.base_score)
-        self._fill(rows, out, self.trees.add_values, num_threads)
+        self._fill(rows, out, lambda piece, part: self.trees.add_values(self.encoding.values(piece), part), num_threads)
         return out
 
     def leaves(self, rows: Rows, num_threads: int) -> NDArray[np.int32]:
         """The leaf of every tree that each of this rank's rows reaches, [n_rows_local, n_trees]; collective as :meth:`margins`."""
         out = np.empty((rows.n_rows_local, self.ensemble.n_trees), dtype=np.int32)
-        self._fill(rows, out, self.trees.store_leaves, num_threads)
+        self._fill(rows, out, lambda piece, part: self.trees.store_leaves(self.encoding.values(piece), part), num_threads)
         return out
 
     def contributions(self, rows: Rows, num_threads: int) -> Floats:
@@ -50,19 +51,18 @@ class Predictor:
         out = np.zeros((rows.n_rows_local, self.ensemble.n_outputs, len(self.encoding.unpacked_features) + 1))
         out[:, :, -1] = self.ensemble.base_score
 
-        def explain(columns: Iterable[Floats], part: Floats) -> None:
-            matrix = np.ascontiguousarray(np.stack(list(columns), axis=1))
-            explain_rows(matrix, **trees, feature=features, out=part)
+        def explain(piece: pa.Table, part: Floats) -> None:
+            explain_rows(self.encoding.matrix(piece), **trees, feature=features, out=part)
 
         self._fill(rows, out, explain, num_threads)
         return out
 
-    def _fill(self, rows: Rows, out: NDArray[Any], answer: Callable[[Any, NDArray[Any]], None], num_threads: int) -> None:
+    def _fill(self, rows: Rows, out: NDArray[Any], answer: Callable[[pa.Table, NDArray[Any]], None], num_threads: int) -> None:
         """Have ``answer`` fill ``out`` for all rows, in pieces, ``num_threads`` of them at a time; no bit depends on the pieces."""
 
         def fill_piece(begin: int) -> None:
             piece = rows.table.slice(begin, step)
-            answer(self.encoding.values(piece), out[begin : begin + piece.num_rows])
+            answer(piece, out[begin : begin + piece.num_rows])
 
         step = max(256, min(PIECE_ROWS, PIECE_CELLS // max(1, len(self.encoding.columns), *out.shape[1:])) // 256 * 256)
         begins = range(0, rows.n_rows_local, step)
