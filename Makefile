@@ -12,6 +12,7 @@ PYTHON := $(BIN)/python
 PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && command -v $$python && break; done)
 RANKS ?= 1 2 3 4
+BENCH ?=
 BASE_EXTRAS := '.[mpich]'
 TEST_EXTRAS := '.[test,lint]'
 BENCH_EXTRAS := '.[bench]'
@@ -108,10 +109,10 @@ test-checked: setup
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
 
-# make bench   speed beside XGBoost and LightGBM, results in benchmarks/results
+# make bench   speed beside XGBoost and LightGBM, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for less
 bench: setup
 	@export SAMESUM_KERNELS=0; $(call pip_install,--no-build-isolation --editable $(BENCH_EXTRAS))
-	$(PYTHON) benchmarks/trees.py
+	$(PYTHON) benchmarks/trees.py $(BENCH)
 
 # make clean   remove what was built, the environment too
 clean:

@@ -17,10 +17,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
 
 
-def write_result(name: str, result: dict[str, Any], *, seed: int | None = None, packages: Iterable[str] = ()) -> pathlib.Path:
-    """Write ``result`` with all that is needed to judge and repeat it to ``benchmarks/results/<name>.json``; returns the path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_result(
+    name: str, result: dict[str, Any], *, seed: int | None = None, packages: Iterable[str] = (), folder: pathlib.Path = RESULTS
+) -> pathlib.Path:
+    """Write ``result`` with all that is needed to judge and repeat it to ``<folder>/<name>.json``; returns the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({**describe_machine(), "seed": seed, "versions": versions(packages), **result}, indent=1) + "\n")
     return path
 

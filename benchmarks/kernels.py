@@ -16,8 +16,8 @@ import numpy as np
 from _result import write_result
 from numpy.typing import NDArray
 
-from engine._kernels import binning, exact, gradients, histogram, partition, prediction, routing, splits
-from engine.encode.bins import group_columns, interleave_groups
+from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, routing, splits
+from engine.encode.panels import fill_panels, plan_panels
 
 SEED = 12
 COLUMNS, CODES, CLASSES, NODES = 28, 256, 3, 32
@@ -71,6 +71,7 @@ def make_cases(n: int, threads: int) -> Iterator[Case]:
     yield from elementary_cases(random.normal(size=n))
     yield from binning_cases(random.normal(size=n), threads)
     yield from gradient_cases(random, n, threads)
+    yield from weighted_cases(random, n, threads)
     yield from tree_cases(random, n, threads)
     yield from prediction_cases(random, n, threads)
 
@@ -142,11 +143,68 @@ def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterato
     yield Case("squared error", squared_kernel, lambda: ((scores - target).sum(), ((scores - target) ** 2).sum()), n)
 
 
+def weighted_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
+    """Rows with weights, counts and quantiles: gradients, metrics and order statistics."""
+    scores, weights = random.normal(size=n), random.lognormal(sigma=2.5, size=n)
+    y, counts = random.integers(0, 2, n).astype(np.int32), random.poisson(3, n).astype(float)
+    pairs, bounds, means = np.empty((n, 2), dtype=np.int64), np.zeros(2), np.exp(scores)
+    stats, largest = np.zeros(gradients.N_STATS, dtype=np.int64), np.zeros(gradients.N_LARGEST, dtype=np.int64)
+    top = int(np.ceil(np.log2(weights.max())))
+
+    def quantised(weigh: Callable[..., object], target: NDArray[np.generic]) -> None:
+        weigh(scores, target, weights, pairs, bounds, threads)
+        gradients.quantise_pairs(pairs, 30, 30, stats, largest, threads)
+
+    def logistic() -> object:
+        p = 1 / (1 + np.exp(-scores))
+        return (weights * (p - y)).sum(), (weights * p * (1 - p)).sum()
+
+    def poisson() -> object:
+        mean = np.exp(scores)
+        return (weights * (mean - counts)).sum(), (weights * mean).sum()
+
+    yield Case("weighted logistic", lambda: quantised(gradients.weigh_logistic, y), logistic, n)
+    yield Case("weighted Poisson", lambda: quantised(gradients.weigh_poisson, counts), poisson, n)
+    yield Case("means", lambda: gradients.fill_means(scores, means, threads), lambda: np.exp(scores, out=means), n)
+    yield Case(
+        "weighted log loss",
+        lambda: gradients.sum_logistic_metrics(scores, y, weights, top, stats, largest, threads),
+        lambda: weights @ np.log1p(np.exp(np.where(y == 1, -scores, scores))), n,
+    )  # fmt: skip
+    limbs = np.zeros(4, dtype=np.int64)
+
+    def errors() -> None:
+        metrics.measure_errors(means, counts, weights, metrics.POISSON_LOSS, 0.5, bounds, threads)
+        metrics.sum_errors(means, counts, weights, top, metrics.POISSON_LOSS, 0.5, 20, 40, limbs, threads)
+
+    def deviance() -> object:
+        log_ratio = np.log(np.where(counts > 0, counts, 1) / means)
+        return (weights * (counts * log_ratio - counts + means)).sum(), (weights * (means - counts) ** 2).sum()
+
+    yield Case("Poisson deviance and rmse", errors, deviance, n)
+    order, cuts = random.permutation(n).astype(np.uint32), np.linspace(0, n, NODES + 1).astype(np.int64)
+    keys, none = np.empty(n, dtype=np.uint64), np.empty(0, dtype=np.int64)
+    digits, prefix = np.zeros((NODES, 4096), dtype=np.int64), np.zeros(NODES, dtype=np.uint64)
+
+    def first_digit() -> None:
+        quantiles.gather_residual_keys(scores, counts, None, order, keys, none, threads)
+        quantiles.count_digits(keys, None, cuts[:-1], cuts[1:].copy(), prefix, 52, 12, digits, threads)
+
+    def partition_leaves() -> None:
+        residuals = (counts - scores)[order]
+        for k in range(NODES):
+            np.partition(residuals[cuts[k] : cuts[k + 1]], n // NODES // 2)
+
+    yield Case(f"residuals and a digit, {NODES} nodes", first_digit, partition_leaves, n)
+    weight, below = random.integers(0, 2**40, n), random.integers(0, 2**60, n).astype(np.uint64)
+    yield Case("exact products", lambda: metrics.sum_products(below, weight, limbs), lambda: below.astype(float) @ weight, n)
+
+
 def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
     """Histograms of all rows and of the rows of many nodes, partition, splits, leaves."""
     narrow = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8)
-    group_start = group_columns(COLUMNS)
-    matrix = interleave_groups(narrow, group_start, num_threads=threads), group_start, np.empty((0, n), dtype=np.uint16)
+    panel = plan_panels(COLUMNS, n)
+    matrix = fill_panels(narrow, panel, num_threads=threads), panel, np.empty((0, n), dtype=np.uint16)
     none = np.empty(0, dtype=np.int64)
     places = np.arange(COLUMNS) * CODES, np.full(COLUMNS, COLUMNS * CODES), np.full(COLUMNS, CODES, dtype=np.int32), none, none
     packed = np.empty(2 * n, dtype=np.int64)
@@ -166,13 +224,27 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
 
     for label, (rows, begin, end) in layouts.items():
         chunks = histogram.cut_chunks(begin, end)
-        sums = np.zeros((len(begin), 4), dtype=np.int64)
         out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
         for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
-            gather = partial(histogram.gather_gradients, gh, rows, chunks, 0, 7, *shifts, packed, sums, threads)
-            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], n, *places, out, threads)
-            yield Case(f"gather {lane}, {label}", gather, gh.copy if not len(rows) else partial(gh.take, rows, axis=0), n)
+            pack = partial(histogram.pack_gradients, gh, 0, 7, *shifts, packed, threads)
+            if not len(rows):
+                yield Case(f"pack {lane}", pack, gh.copy, n)
+            pack()
+            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], *places, out, threads)
             yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
+    leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
+    leaf[order] = node
+    sums = np.zeros((NODES, 4), dtype=np.int64)
+
+    def sum_by_leaf() -> None:
+        for column in gh.T:
+            np.bincount(leaf, weights=column, minlength=NODES)
+
+    def add() -> None:
+        np.add(scores, values[leaf], out=scores)
+
+    yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaf, sums, threads), sum_by_leaf, n)
+    yield Case("leaf values", lambda: leaves.add_leaf_values(leaf, values, scores, threads), add, n)
     yield from split_cases(random, narrow, order, bounds, threads)
 
 
@@ -184,14 +256,16 @@ def split_cases(
     begin, end = bounds[:-1].copy(), bounds[1:].copy()
     rows, scratch, n_yes = order.copy(), np.empty_like(order), np.zeros(NODES, dtype=np.int64)
     position = random.integers(0, COLUMNS, NODES).astype(np.int32)
-    low, high, missing = np.zeros(NODES, np.int32), np.full(NODES, 127, np.int32), np.full(NODES, -1, np.int32)
     chunks = histogram.cut_chunks(begin, end)
-    narrow_only = np.zeros(NODES, dtype=np.uint8)
+    questions = np.full(NODES, -1, dtype=partition.QUESTION)
+    questions["position"], questions["is_wide"], questions["low"], questions["high"] = position, 0, 0, 127
+    no_subsets = np.empty((0, 0), dtype=np.uint64)
+    leaf, number = np.empty(n, dtype=np.uint16), 2 * np.arange(NODES)
     no_wide = np.empty((0, n), dtype=np.uint16)
 
     def split() -> None:
         rows[:] = order
-        partition.partition_rows(rows, scratch, chunks, narrow, no_wide, narrow_only, position, low, high, missing, n_yes, threads)
+        partition.partition_rows(rows, scratch, chunks, narrow, no_wide, questions, no_subsets, n_yes, threads)
 
     def mask() -> None:
         for k in range(NODES):
@@ -199,20 +273,18 @@ def split_cases(
             answers = narrow[position[k]][part] <= 127
             rows[begin[k] : end[k]] = np.concatenate([part[answers], part[~answers]])
 
+    def number_rows() -> None:
+        partition.assign_leaves(order, chunks, narrow, no_wide, questions, no_subsets, number, leaf, threads)
+
+    def compare() -> None:
+        for k in range(NODES):
+            part = order[begin[k] : end[k]]
+            leaf[part] = number[k] + (narrow[position[k]][part] > 127)
+
     yield Case(f"partition, {NODES} nodes", split, mask, n)
+    yield Case(f"leaf numbers, {NODES} nodes", number_rows, compare, n)
     hist = np.stack([random.integers(-1000, 1000, (NODES, COLUMNS * CODES)), random.integers(1, 1000, (NODES, COLUMNS * CODES))], axis=2)
-    starts, flags = np.arange(COLUMNS + 1) * CODES, np.zeros(COLUMNS, dtype=np.uint8)
-    best = np.empty(NODES), np.empty(NODES, np.int32), np.empty(NODES, np.int32), np.empty(NODES, np.uint8)
-
-    def cumulate() -> object:
-        g, h = np.cumsum(hist.reshape(NODES, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
-        gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
-        return gains.reshape(NODES, -1).argmax(axis=1)
-
-    yield Case(
-        "best splits", lambda: splits.find_best_splits(hist, starts, flags, flags, 1.0, 1.0, 1.0, 0.1, 1e-6, *best, threads), cumulate,
-        NODES * COLUMNS * CODES,
-    )  # fmt: skip
+    yield from search_cases(hist, threads)
     small, place, parent = hist[: NODES // 2].reshape(NODES // 2, -1), np.arange(0, NODES, 2), np.arange(NODES // 2)
     parents, out = hist.reshape(NODES, -1), np.empty((NODES, hist[0].size), dtype=np.int64)
 
@@ -221,12 +293,35 @@ def split_cases(
         out[place ^ 1] = parents[parent] - small
 
     yield Case("siblings", lambda: splits.expand_siblings(parents, parent, small, place, out, threads), subtract, out.size)
-    values, scores = random.normal(size=NODES), np.zeros(n)
 
-    def add() -> None:
-        scores[order] += np.repeat(values, end - begin)
 
-    yield Case("leaf values", lambda: gradients.add_leaf_values(order, begin, end, values, scores, threads), add, n)
+def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:
+    """The best split of every node: numbers, under directions, of categories, and of sets of as many levels as there are codes."""
+    n, every = len(hist), np.ones(COLUMNS, dtype=np.uint8)
+    unbounded = np.empty(0, dtype=np.int8), np.empty(0), np.empty(0)
+    rising = np.ones(COLUMNS, dtype=np.int8), np.full(n, -np.inf), np.full(n, np.inf)
+    cases = {
+        "best splits": (splits.NUMBER, CODES, unbounded),
+        "best splits, rising": (splits.NUMBER, CODES, rising),
+        "best categories": (splits.CATEGORY, CODES, unbounded),
+        "best sets": (splits.PARTITION, CODES, unbounded),
+        f"best sets of {COLUMNS * CODES}": (splits.PARTITION, COLUMNS * CODES, unbounded),
+    }
+    best = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n)
+
+    def cumulate() -> object:
+        g, h = np.cumsum(hist.reshape(n, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
+        gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
+        return gains.reshape(n, -1).argmax(axis=1)
+
+    for name, (kind, n_codes, limits) in cases.items():
+        starts = np.arange(0, COLUMNS * CODES + 1, n_codes)
+        subset = np.empty((n, -(-n_codes // 64)), dtype=np.uint64)
+        search = partial(
+            splits.find_best_splits, hist, starts, kind * every, 0 * every, every, *limits, 1.0, 1.0, 1.0, 0.0, 0.1, 1e-6, *best, subset,
+            threads,
+        )  # fmt: skip
+        yield Case(name, search, cumulate, n * COLUMNS * CODES)
 
 
 def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:

@@ -304,13 +304,3 @@ def fill_means(const double[::1] scores, double[::1] out, int num_threads):
     cdef Py_ssize_t b, n = scores.shape[0]
     for b in prange((n + SAMESUM_BLOCK - 1) // SAMESUM_BLOCK, nogil=True, num_threads=num_threads, schedule="static"):
         samesum_means(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), &scores[b * SAMESUM_BLOCK], &out[b * SAMESUM_BLOCK])
-
-
-def add_leaf_values(const unsigned int[::1] rows, const int64_t[::1] begin, const int64_t[::1] end, const double[::1] values,
-                    double[::1] scores, int num_threads):
-    """``scores[r] += values[k]`` for the rows r of leaf k, ``rows[begin[k]:end[k]]``; leaves share no row."""
-    cdef Py_ssize_t k, i
-    for k in prange(begin.shape[0], nogil=True, num_threads=num_threads, schedule="dynamic"):
-        for i in range(begin[k], end[k]):
-            SAMESUM_PREFETCH(&scores[rows[min(i + SAMESUM_FAR_AHEAD, end[k] - 1)]])
-            scores[rows[i]] += values[k]

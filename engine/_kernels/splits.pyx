@@ -1,20 +1,81 @@
 """The best split of every node from its histograms, and siblings by subtraction.
 
-Gain of a split (second order, Chen and Guestrin 2016): score(yes) + score(no) - score(node), score(G, H) = G^2 / (H + lambda).
+Gain of a split (second order, Chen and Guestrin 2016): score(yes) + score(no) - score(node) with score(G, H) = T(G)^2 / (H + lambda),
+T(G) = sign(G) max(|G| - alpha, 0). Where leaves' weights have bounds: w = -T(G) / (H + lambda) held within them, and
+score = -(2 G w + (H + lambda) w^2 + 2 alpha |w|), which is the same where no bound is met.
+
+Sets of categories: levels in the order of their mean gradient, of which the best two groups are a prefix and the rest (Fisher 1958),
+with the limits on noise that ``split_search.h`` gives reasons for.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "tree_kernels.h" nogil:
     void samesum_expand(int64_t n, const int64_t* parent, const int64_t* built, int64_t* small, int64_t* large)
-    void samesum_split_gains(int64_t n, const int64_t* g, const int64_t* h, int64_t g_total, int64_t h_total, double g_unit,
-                             double h_unit, double reg_lambda, double min_weight, double* gains)
 
-# Arrays of n words that the search of a column works in: sums of g and h, gains with missing values in no, and in yes.
+cdef extern from "split_search.h" nogil:
+    enum: SAMESUM_BLOCK
+    enum: SAMESUM_MAX_LEVELS
+    double SAMESUM_SMOOTHING
+    double SAMESUM_PARTITION_LAMBDA
+    double SAMESUM_MIN_LEVEL_WEIGHT
+    ctypedef struct samesum_scoring:
+        double g_unit
+        double h_unit
+        double reg_lambda "lambda"
+        double alpha
+        double min_weight
+        double lower
+        double upper
+        bint bounded
+    ctypedef struct samesum_candidates:
+        int64_t* g
+        int64_t* h
+        int64_t* first_code
+        int64_t h_total
+        int64_t g_missing
+        int64_t h_missing
+    ctypedef struct samesum_split:
+        double gain
+        double middle
+        int32_t column
+        int32_t code
+        uint8_t missing_yes
+    void samesum_list_codes(const int64_t* hist, int64_t n, bint cumulate, samesum_candidates* candidates)
+    const uint64_t* samesum_order_levels(const int64_t* hist, int64_t n, const samesum_scoring* scoring, uint64_t* keys,
+                                         int64_t* n_levels)
+    void samesum_list_levels(const int64_t* hist, int64_t n, const uint64_t* order, int64_t n_levels, samesum_candidates* candidates)
+    ctypedef struct samesum_hurdle:
+        pass
+    samesum_hurdle samesum_make_hurdle(const samesum_scoring* scoring)
+    bint samesum_search_candidates(const samesum_candidates* candidates, const samesum_scoring* scoring, const samesum_hurdle* start,
+                                   int direction, bint both, samesum_split* best)
+
+# The columns of a search.
+cdef struct Columns:
+    Py_ssize_t n, n_codes  # columns, and codes of the largest one
+    const int64_t* start
+    const uint8_t* kind
+    const uint8_t* has_missing
+    const uint8_t* searched
+    const int8_t* monotone
+    bint bounded
+
+# Kinds of columns.
+NUMBER, CATEGORY, PARTITION = 0, 1, 2
+# How sets of categories are kept from fitting noise; for tests and documents.
+SMOOTHING, PARTITION_LAMBDA = SAMESUM_SMOOTHING, SAMESUM_PARTITION_LAMBDA
+MIN_LEVEL_WEIGHT, MAX_LEVELS = SAMESUM_MIN_LEVEL_WEIGHT, SAMESUM_MAX_LEVELS
 cdef enum:
-    ROOM = 4
+    AS_NUMBER = 0
+    AS_PARTITION = 2
+    # tasks a thread, where there are few nodes, and the fewest codes that are worth one
+    TASKS = 4
+    TASK_CODES = 1024
+    # words a code that a column is searched in: sums of g and h for both ends of an order, two keys to sort, and the blocks' codes
+    ROOM = 7
 
 
 def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, const int64_t[:, ::1] small, const int64_t[::1] place,
@@ -29,80 +90,124 @@ def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, co
         samesum_expand(n, &parents[parent[k], 0], &small[k, 0], &out[place[k], 0], &out[place[k] ^ 1, 0])
 
 
-def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] is_category,
-                     const uint8_t[::1] has_missing, double g_unit, double h_unit, double reg_lambda, double min_child_weight,
-                     double min_gain, double[::1] gain, int32_t[::1] column, int32_t[::1] code, uint8_t[::1] missing_yes, int num_threads):
+def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] kind,
+                     const uint8_t[::1] has_missing, const uint8_t[::1] columns, const int8_t[::1] monotone, const double[::1] lower,
+                     const double[::1] upper, double g_unit, double h_unit, double reg_lambda, double reg_alpha, double min_child_weight,
+                     double min_gain, double[::1] gain, int32_t[::1] column, int32_t[::1] code, uint8_t[::1] missing_yes,
+                     double[::1] middle, uint64_t[:, ::1] subset, int num_threads):
     """Choose for every node the split with the largest gain above ``min_gain``, ties by the lowest column, then the lowest code.
 
-    ``hist``: [n_nodes, n_codes of all columns, 2] integer gradients and hessians, worth ``g_unit`` and ``h_unit`` each; column j's codes
-    are ``column_start[j]`` to ``column_start[j + 1]``, the last one the missing values where ``has_missing[j]``. Numbers: yes is every
-    code up to ``code``; categories: yes is ``code`` alone. ``column`` is -1 where there is no split. ``missing_yes``: 1 or 0, and 2 where
-    the node has no missing value in that column, so that nothing was learned.
+    ``hist``: [n_nodes, n_codes of all columns, 2] integer gradients and hessians, worth ``g_unit`` and ``h_unit`` each, powers of two;
+    column j's codes are ``column_start[j]`` to ``column_start[j + 1]``, the last one the missing values where ``has_missing[j]``.
+    ``columns``: 0 for columns that are not searched. By ``kind``: a ``NUMBER`` says yes up to ``code``; a ``CATEGORY`` for ``code`` alone;
+    a ``PARTITION`` for the ``code`` levels whose bits are set in ``subset`` [n_nodes, n_words], zero for nodes with other splits. Missing
+    values of categories are a level as any other.
+
+    ``monotone`` [n_columns]: 1 where weights may not fall as the column grows, -1 where they may not rise, 0 elsewhere; or empty, and then
+    ``lower``, ``upper`` [n_nodes], bounds on the weights of the leaves below each node, are not read. ``middle``, which is set
+    only with bounds: the mean of the children's weights. Where the split's column has a direction, it is a bound for both sides: for 1
+    the upper one of yes and the lower one of no, for -1 the other way round; all other bounds are the node's.
+
+    ``column`` is -1 where there is no split. ``missing_yes``: 1 or 0, and 2 where the node has no missing value in that column, so that
+    nothing was learned.
     """
-    cdef Py_ssize_t k, j, n_codes = 1
-    for j in range(column_start.shape[0] - 1):
+    cdef Py_ssize_t n_columns = column_start.shape[0] - 1, n_nodes = hist.shape[0], n_codes = 0, n_shares = 1, share, k, t, j
+    cdef int64_t all_codes = column_start[n_columns]
+    for j in range(n_columns):
         n_codes = max(n_codes, column_start[j + 1] - column_start[j])
-    cdef double* rooms = <double*> malloc(ROOM * n_codes * num_threads * sizeof(double))
-    if rooms == NULL:
-        raise MemoryError(f"cannot hold the gains of {n_codes} codes for {num_threads} threads")
-    for k in prange(hist.shape[0], nogil=True, num_threads=num_threads, schedule="dynamic"):
-        gain[k] = min_gain
-        column[k] = -1
-        code[k] = 0
-        missing_yes[k] = 0
-        for j in range(column_start.shape[0] - 1):
-            search_column(&hist[k, column_start[j], 0], column_start[j + 1] - column_start[j], <int32_t> j, is_category[j],
-                          has_missing[j], g_unit, h_unit, reg_lambda, min_child_weight, rooms + ROOM * n_codes * threadid(),
-                          &gain[k], &column[k], &code[k], &missing_yes[k])
+    if num_threads > 1 and n_nodes > 0:
+        # of a node's columns; threads would wait for the first levels' few nodes
+        n_shares = max(1, min(num_threads * TASKS // n_nodes, all_codes // TASK_CODES))
+    cdef Py_ssize_t room_size = ROOM * (n_codes + SAMESUM_BLOCK)
+    cdef int64_t* rooms = <int64_t*> malloc(room_size * num_threads * sizeof(int64_t))
+    cdef samesum_split* found = <samesum_split*> malloc(max(1, n_nodes * n_shares) * sizeof(samesum_split))
+    if rooms == NULL or found == NULL:
+        free(rooms)
+        free(found)
+        raise MemoryError(f"cannot hold the candidates of {n_codes} codes for {num_threads} threads")
+    cdef Columns shared
+    shared.n, shared.n_codes, shared.bounded = n_columns, n_codes, monotone.shape[0] > 0
+    if n_columns:
+        shared.start, shared.kind, shared.has_missing, shared.searched = &column_start[0], &kind[0], &has_missing[0], &columns[0]
+    if shared.bounded:
+        shared.monotone = &monotone[0]
+    cdef samesum_scoring scoring
+    scoring.g_unit, scoring.h_unit, scoring.reg_lambda, scoring.alpha = g_unit, h_unit, reg_lambda, reg_alpha
+    scoring.min_weight, scoring.lower, scoring.upper, scoring.bounded = min_child_weight, 0.0, 0.0, shared.bounded
+    for t in prange(n_nodes * n_shares, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        k = t // n_shares
+        share = t % n_shares
+        found[t].gain = min_gain
+        found[t].middle = 0.0
+        found[t].column = -1
+        found[t].code = 0
+        found[t].missing_yes = 0
+        if n_columns:
+            search_columns(&hist[k, 0, 0], &shared, all_codes * share // n_shares, all_codes * (share + 1) // n_shares, scoring,
+                           lower[k] if shared.bounded else 0.0, upper[k] if shared.bounded else 0.0, rooms + room_size * threadid(),
+                           &found[t])
+    for k in range(n_nodes):
+        t = k * n_shares
+        for share in range(1, n_shares):
+            if found[k * n_shares + share].gain > found[t].gain:
+                t = k * n_shares + share
+        gain[k], column[k], code[k], missing_yes[k] = found[t].gain, found[t].column, found[t].code, found[t].missing_yes
+        if shared.bounded:
+            middle[k] = found[t].middle
+    free(found)
+    subset[:] = 0
+    for k in prange(n_nodes, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        j = column[k]
+        if j >= 0 and kind[j] == AS_PARTITION:
+            code[k] = fill_subset(&hist[k, column_start[j], 0], column_start[j + 1] - column_start[j], &scoring, code[k],
+                                  rooms + room_size * threadid(), &subset[k, 0])
     free(rooms)
 
 
-cdef void search_column(const int64_t* hist, Py_ssize_t n, int32_t j, bint is_category, bint has_missing, double g_unit, double h_unit,
-                        double reg_lambda, double min_child_weight, double* room, double* gain, int32_t* column, int32_t* code,
-                        uint8_t* missing_yes) noexcept nogil:
-    """Improve a node's best split by those of one column of ``n`` codes; ``room``: [ROOM, n]."""
-    cdef int64_t g_total = 0, h_total = 0
-    cdef int64_t g_missing = hist[2 * n - 2] if has_missing else 0, h_missing = hist[2 * n - 1] if has_missing else 0
-    cdef double* gains = room + 2 * n
-    cdef double* gains_missing = room + 3 * n
-    cdef Py_ssize_t c
-    for c in range(n):
-        g_total += hist[2 * c]
-        h_total += hist[2 * c + 1]
-    if h_total == 0:
-        return
-    cdef double parent = (g_unit * g_total) * (g_unit * g_total) / (h_unit * h_total + reg_lambda)
-    # Numbers: where a node has missing values, its last number's code asks "is there a value?"; else it would send everything to yes.
-    cdef Py_ssize_t n_splits = n if is_category else n - 1 if h_missing or not has_missing else n - 2
-    fill_gains(hist, n_splits, n, is_category, 0, 0, g_total, h_total, g_unit, h_unit, reg_lambda, min_child_weight, room, gains)
-    cdef bint both = h_missing and not is_category
-    if both:
-        fill_gains(hist, n_splits - 1, n, False, g_missing, h_missing, g_total, h_total, g_unit, h_unit, reg_lambda, min_child_weight,
-                   room, gains_missing)
-    for c in range(n_splits):
-        if gains[c] - parent > gain[0]:
-            gain[0] = gains[c] - parent
-            column[0] = j
-            code[0] = <int32_t> c
-            missing_yes[0] = 0 if is_category or h_missing else 2
-        if both and c < n_splits - 1 and gains_missing[c] - parent > gain[0]:
-            gain[0] = gains_missing[c] - parent
-            column[0] = j
-            code[0] = <int32_t> c
-            missing_yes[0] = 1
+cdef void search_columns(const int64_t* hist, const Columns* columns, int64_t first_code, int64_t end_code, samesum_scoring scoring,
+                         double lower, double upper, int64_t* room, samesum_split* best) noexcept nogil:
+    """Find a node's best split by the columns that begin at ``first_code`` or later and before ``end_code``."""
+    scoring.lower, scoring.upper = lower, upper
+    cdef samesum_scoring of_sets = scoring
+    of_sets.reg_lambda += SAMESUM_PARTITION_LAMBDA
+    cdef samesum_hurdle hurdle = samesum_make_hurdle(&scoring), hurdle_of_sets = samesum_make_hurdle(&of_sets)
+    cdef samesum_candidates candidates
+    cdef Py_ssize_t j, stride = columns.n_codes + SAMESUM_BLOCK
+    candidates.g, candidates.h, candidates.first_code = room, room + 2 * stride, room + 6 * stride
+    cdef const int64_t* own
+    cdef const uint64_t* order
+    cdef int64_t n, n_levels
+    cdef bint both, is_set
+    for j in range(columns.n):
+        if columns.start[j] < first_code or columns.start[j] >= end_code or not columns.searched[j]:
+            continue
+        own = hist + 2 * columns.start[j]
+        n = columns.start[j + 1] - columns.start[j]
+        is_set = columns.kind[j] == AS_PARTITION
+        if is_set:
+            order = samesum_order_levels(own, n, &scoring, <uint64_t*> room + 4 * stride, &n_levels)
+            samesum_list_levels(own, n, order, n_levels, &candidates)
+        else:
+            samesum_list_codes(own, n, columns.kind[j] == AS_NUMBER, &candidates)
+        if candidates.h_total == 0:
+            continue
+        candidates.g_missing, candidates.h_missing = own[2 * n - 2], own[2 * n - 1]
+        both = columns.kind[j] == AS_NUMBER and columns.has_missing[j] and candidates.h_missing > 0
+        if samesum_search_candidates(&candidates, &of_sets if is_set else &scoring, &hurdle_of_sets if is_set else &hurdle,
+                                     columns.monotone[j] if columns.bounded else 0, both, best):
+            best.column = <int32_t> j
+            if columns.kind[j] == AS_NUMBER and not both:
+                best.missing_yes = 2
 
 
-cdef inline void fill_gains(const int64_t* hist, Py_ssize_t n_splits, Py_ssize_t n, bint is_category, int64_t g_add, int64_t h_add,
-                            int64_t g_total, int64_t h_total, double g_unit, double h_unit, double reg_lambda, double min_child_weight,
-                            double* room, double* gains) noexcept nogil:
-    """Gains, the parent's score not taken off, of a column's splits; yes also holds ``g_add`` and ``h_add``, the missing values."""
-    cdef int64_t* g = <int64_t*> room
-    cdef int64_t* h = g + n
-    cdef int64_t g_yes = g_add, h_yes = h_add
-    cdef Py_ssize_t c
-    for c in range(n_splits):
-        g_yes = hist[2 * c] if is_category else g_yes + hist[2 * c]
-        h_yes = hist[2 * c + 1] if is_category else h_yes + hist[2 * c + 1]
-        g[c] = g_yes
-        h[c] = h_yes
-    samesum_split_gains(n_splits, g, h, g_total, h_total, g_unit, h_unit, reg_lambda, min_child_weight, gains)
+cdef int32_t fill_subset(const int64_t* hist, int64_t n, const samesum_scoring* scoring, int32_t place, int64_t* room,
+                         uint64_t* bits) noexcept nogil:
+    """Set the bits of the levels that say yes and return their number; ``place`` as ``samesum_list_levels`` counts."""
+    cdef int64_t n_levels
+    cdef const uint64_t* order = samesum_order_levels(hist, n, scoring, <uint64_t*> room, &n_levels)
+    cdef int32_t i, n_yes = <int32_t> (place % n + 1)
+    cdef uint32_t level
+    for i in range(n_yes):
+        level = <uint32_t> order[i if place < n else n_levels - 1 - i]
+        bits[level >> 6] |= <uint64_t> 1 << (level & 63)
+    return n_yes

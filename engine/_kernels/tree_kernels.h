@@ -1,4 +1,4 @@
-/* The two loops in which training spends its time, written in C for constant widths and prefetching. */
+/* The loops in which training spends its time, written in C for constant widths and prefetching. */
 #ifndef SAMESUM_TREE_KERNELS_H
 #define SAMESUM_TREE_KERNELS_H
 
@@ -9,6 +9,8 @@
 
 #define SAMESUM_CODES 256     /* codes of a narrow column, and the stride of its local histogram */
 #define SAMESUM_MAX_GROUP 14  /* columns of a group; their packed local histograms fill 28 KiB */
+#define SAMESUM_MAX_PANEL 64  /* columns of a panel; a row's codes in it fill a cache line at most */
+#define SAMESUM_BLOCK_ROWS 1024  /* rows that one group after the other adds up; a fourth of it where rows lie far apart */
 #define SAMESUM_AHEAD 16      /* rows between a prefetch and its use, where a row is some 14 additions */
 #define SAMESUM_FAR_AHEAD 48  /* the same for loops of a few additions a row */
 
@@ -20,127 +22,89 @@
 #define SAMESUM_PREFETCH(p) ((void)0)
 #endif
 
-/* hist[j][codes[row][j]] += packed[i] for the n rows of a node; rows == NULL stands for rows 0 to n - 1 of `codes`. */
-SAMESUM_INLINE void samesum_add_packed_width(const uint8_t *codes, const uint32_t *rows, int64_t n, const int64_t *packed, int64_t *hist,
-                                             const int width) {
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t *c = codes + (rows ? (int64_t)rows[i] : i) * width;
-        if (rows) SAMESUM_PREFETCH(codes + (int64_t)rows[i + SAMESUM_AHEAD < n ? i + SAMESUM_AHEAD : n - 1] * width);
-        const int64_t p = packed[i];
-        for (int j = 0; j < width; j++) hist[j * SAMESUM_CODES + c[j]] += p;
+/* hist[j][c[j]] += word, or the two words of pairs, for `width` columns of one row. */
+SAMESUM_INLINE void samesum_add_row(const uint8_t *c, const int64_t *word, int64_t *hist, const int per_row, const int width) {
+    const int64_t g = word[0], h = word[per_row - 1];
+    for (int j = 0; j < width; j++) {
+        int64_t *slot = hist + per_row * (j * SAMESUM_CODES + c[j]);
+        slot[0] += g;
+        if (per_row == 2) slot[1] += h;
     }
 }
 
-/* The same with a full gradient and hessian per row and two counters per code. */
-SAMESUM_INLINE void samesum_add_pairs_width(const uint8_t *codes, const uint32_t *rows, int64_t n, const int64_t *pairs, int64_t *hist,
-                                            const int width) {
+/* A block of rows, whose words lie one after the other; rows == NULL stands for rows 0 to n - 1 of `codes`. */
+SAMESUM_INLINE void samesum_add_block(const uint8_t *codes, int64_t stride, const uint32_t *rows, int64_t n, const int64_t *words,
+                                      int64_t *hist, const int per_row, const int width) {
+    for (int64_t i = 0; i < n; i++) samesum_add_row(codes + (rows ? (int64_t)rows[i] : i) * stride, words + per_row * i, hist, per_row, width);
+}
+
+/* The same for the first columns of a panel: fetches codes and words from afar, and keeps the words for the next ones. `n_ahead`: rows
+   that may be asked for. */
+SAMESUM_INLINE void samesum_add_far_block(const uint8_t *codes, int64_t stride, const uint32_t *rows, int64_t n, int64_t n_ahead,
+                                          const int64_t *words, int64_t *kept, int64_t *hist, const int per_row, const int width) {
     for (int64_t i = 0; i < n; i++) {
-        const uint8_t *c = codes + (rows ? (int64_t)rows[i] : i) * width;
-        if (rows) SAMESUM_PREFETCH(codes + (int64_t)rows[i + SAMESUM_AHEAD < n ? i + SAMESUM_AHEAD : n - 1] * width);
-        const int64_t g = pairs[2 * i], h = pairs[2 * i + 1];
-        for (int j = 0; j < width; j++) {
-            int64_t *slot = hist + 2 * (j * SAMESUM_CODES + c[j]);
-            slot[0] += g;
-            slot[1] += h;
-        }
+        const int64_t row = rows[i], next = rows[i + SAMESUM_AHEAD < n_ahead ? i + SAMESUM_AHEAD : n_ahead - 1];
+        SAMESUM_PREFETCH(codes + next * stride);
+        SAMESUM_PREFETCH(words + next * per_row);
+        kept[per_row * i] = words[per_row * row];
+        if (per_row == 2) kept[2 * i + 1] = words[2 * row + 1];
+        samesum_add_row(codes + row * stride, kept + per_row * i, hist, per_row, width);
     }
 }
 
 #define SAMESUM_WIDTHS(F) \
     F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14)
 
-static inline void samesum_add_packed(const uint8_t *codes, const uint32_t *rows, int64_t n, const int64_t *packed, int64_t *hist, int width) {
-    switch (width) {
+/* Add a chunk of rows to the local histograms of a panel of `width` columns, a group of them after the other for a block of rows at a
+   time: a row's codes lie in one cache line, and a group's histograms in the first-level cache. */
+SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int64_t stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
+                                            const int64_t *words, int64_t *hist, const int per_row) {
+    int64_t kept[SAMESUM_BLOCK_ROWS * 2];
+    const int n_groups = (width + SAMESUM_MAX_GROUP - 1) / SAMESUM_MAX_GROUP;
+    const int64_t block = rows && rows[end - 1] - rows[begin] > 8 * (end - begin) ? SAMESUM_BLOCK_ROWS / 4 : SAMESUM_BLOCK_ROWS;
+    for (int64_t first = begin; first < end; first += block) {
+        const int64_t n = end - first < block ? end - first : block;
+        for (int g = 0; g < n_groups; g++) {
+            const int column = width * g / n_groups, group = width * (g + 1) / n_groups - column;
+            int64_t *local = hist + per_row * SAMESUM_CODES * column;
+            switch (group) {
 #define SAMESUM_CASE(W) \
     case W: \
-        if (rows) samesum_add_packed_width(codes, rows, n, packed, hist, W); \
-        else samesum_add_packed_width(codes, NULL, n, packed, hist, W); \
+        if (!rows) samesum_add_block(codes + first * stride + column, stride, NULL, n, words + per_row * first, local, per_row, W); \
+        else if (g == 0) samesum_add_far_block(codes, stride, rows + first, n, end - first, words, kept, local, per_row, W); \
+        else samesum_add_block(codes + column, stride, rows + first, n, kept, local, per_row, W); \
         break;
-        SAMESUM_WIDTHS(SAMESUM_CASE)
+                SAMESUM_WIDTHS(SAMESUM_CASE)
 #undef SAMESUM_CASE
+            }
+        }
     }
 }
 
-static inline void samesum_add_pairs(const uint8_t *codes, const uint32_t *rows, int64_t n, const int64_t *pairs, int64_t *hist, int width) {
-    switch (width) {
-#define SAMESUM_CASE(W) \
-    case W: \
-        if (rows) samesum_add_pairs_width(codes, rows, n, pairs, hist, W); \
-        else samesum_add_pairs_width(codes, NULL, n, pairs, hist, W); \
-        break;
-        SAMESUM_WIDTHS(SAMESUM_CASE)
-#undef SAMESUM_CASE
-    }
+static inline void samesum_add_panel(const uint8_t *codes, int64_t stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
+                                     const int64_t *words, int64_t *hist, int per_row) {
+    if (per_row == 1) samesum_add_panel_words(codes, stride, width, rows, begin, end, words, hist, 1);
+    else samesum_add_panel_words(codes, stride, width, rows, begin, end, words, hist, 2);
 }
-
-/* Rows and gradients of a chunk, `far` rows of which are asked for ahead; the last ones are in the cache already. */
-#define SAMESUM_EACH_ROW(...) \
-    const int64_t far_end = end - SAMESUM_FAR_AHEAD; \
-    int64_t i = begin; \
-    if (rows) { \
-        for (; i < far_end; i++) { \
-            const int64_t r = rows[i]; \
-            SAMESUM_PREFETCH(gh + width * (int64_t)rows[i + SAMESUM_FAR_AHEAD]); \
-            __VA_ARGS__ \
-        } \
-        for (; i < end; i++) { const int64_t r = rows[i]; __VA_ARGS__ } \
-    } else { \
-        for (; i < end; i++) { const int64_t r = i; __VA_ARGS__ } \
-    }
 
 /* A threshold in [0, 2^shift) that walks evenly over consecutive rows: multiples of an irrational number (Weyl's sequence). */
 #define SAMESUM_WALK(row, multiplier, shift) ((int64_t)((first_row + key + (uint64_t)(row)) * (multiplier) >> 1 >> (63 - (shift))))
 
-/* out[i] = gh[rows[i]], one or two words a row. */
-static inline void samesum_gather_words(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
-                                        int64_t *restrict out) {
+/* words[i] = (g >> g_shift) << h_bits plus h >> h_shift, both rounded at the walk's threshold; a positive h stays positive. Width 1 stands
+   for hessians that are all 1. */
+static inline void samesum_pack_words(const int64_t *restrict gh, int width, int64_t begin, int64_t end, uint64_t first_row, uint64_t key,
+                                      int g_shift, int h_shift, int h_bits, int64_t *restrict words) {
     if (width == 1) {
-        SAMESUM_EACH_ROW({ out[i] = gh[r]; })
-    } else {
-        SAMESUM_EACH_ROW({ out[2 * i] = gh[2 * r]; out[2 * i + 1] = gh[2 * r + 1]; })
+        for (int64_t i = begin; i < end; i++)
+            words[i] = (int64_t)((uint64_t)((gh[i] + SAMESUM_WALK(i, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits) + 1;
+        return;
     }
-}
-
-/* Sums of g and h as limbs in out[0..3]; width 1 stands for hessians that are all 1. */
-static inline void samesum_sum_rows(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
-                                    int64_t *restrict out) {
-    int64_t g_high = 0, g_low = 0, h_high = 0, h_low = 0;
-    if (width == 1) {
-        SAMESUM_EACH_ROW({ const int64_t g = gh[r]; g_high += g >> 26; g_low += g & 0x3ffffff; })
-        h_high = (end - begin) >> 26;
-        h_low = (end - begin) & 0x3ffffff;
-    } else {
-        SAMESUM_EACH_ROW({
-            const int64_t g = gh[2 * r], h = gh[2 * r + 1];
-            g_high += g >> 26; g_low += g & 0x3ffffff; h_high += h >> 26; h_low += h & 0x3ffffff;
-        })
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t g = gh[2 * i], h = gh[2 * i + 1];
+        const int64_t rounded = (h + SAMESUM_WALK(i, 0xd1342543de82ef95ULL, h_shift)) >> h_shift;
+        words[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(i, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits)
+                   + (rounded + (rounded == 0 && h > 0));
     }
-    out[0] = g_high; out[1] = g_low; out[2] = h_high; out[3] = h_low;
-}
-
-/* The same, and packed[i] = (g >> g_shift) << h_bits plus h >> h_shift, both rounded at the walk's threshold; a positive h stays positive. */
-static inline void samesum_gather_packed(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
-                                         uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits,
-                                         int64_t *restrict packed, int64_t *restrict out) {
-    int64_t g_high = 0, g_low = 0, h_high = 0, h_low = 0;
-    if (width == 1) {
-        SAMESUM_EACH_ROW({
-            const int64_t g = gh[r];
-            g_high += g >> 26; g_low += g & 0x3ffffff;
-            packed[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(r, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits) + 1;
-        })
-        h_high = (end - begin) >> 26;
-        h_low = (end - begin) & 0x3ffffff;
-    } else {
-        SAMESUM_EACH_ROW({
-            const int64_t g = gh[2 * r], h = gh[2 * r + 1];
-            g_high += g >> 26; g_low += g & 0x3ffffff; h_high += h >> 26; h_low += h & 0x3ffffff;
-            const int64_t rounded = (h + SAMESUM_WALK(r, 0xd1342543de82ef95ULL, h_shift)) >> h_shift;
-            packed[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(r, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits)
-                        + (rounded + (rounded == 0 && h > 0));
-        })
-    }
-    out[0] = g_high; out[1] = g_low; out[2] = h_high; out[3] = h_low;
 }
 
 SAMESUM_INLINE int64_t samesum_shift_rounded(int64_t value, int shift) {
@@ -148,18 +112,27 @@ SAMESUM_INLINE int64_t samesum_shift_rounded(int64_t value, int shift) {
 }
 
 /* The same with two words a row, each rounded to nearest. */
-static inline void samesum_gather_pairs(const int64_t *restrict gh, int width, const uint32_t *restrict rows, int64_t begin, int64_t end,
-                                        int g_shift, int h_shift, int64_t *restrict pairs, int64_t *restrict out) {
-    int64_t g_high = 0, g_low = 0, h_high = 0, h_low = 0;
-    SAMESUM_EACH_ROW({
-        const int64_t g = gh[width * r], h = width == 1 ? 1 : gh[2 * r + 1];
-        const int64_t rounded = samesum_shift_rounded(h, h_shift);
-        g_high += g >> 26; g_low += g & 0x3ffffff; h_high += h >> 26; h_low += h & 0x3ffffff;
-        pairs[2 * i] = samesum_shift_rounded(g, g_shift);
-        pairs[2 * i + 1] = rounded + (rounded == 0 && h > 0);
-    })
-    out[0] = g_high; out[1] = g_low; out[2] = h_high; out[3] = h_low;
+static inline void samesum_pack_pairs(const int64_t *restrict gh, int width, int64_t begin, int64_t end, int g_shift, int h_shift,
+                                      int64_t *restrict words) {
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t h = width == 1 ? 1 : gh[2 * i + 1], rounded = samesum_shift_rounded(h, h_shift);
+        words[2 * i] = samesum_shift_rounded(gh[width * i], g_shift);
+        words[2 * i + 1] = rounded + (rounded == 0 && h > 0);
+    }
 }
+
+/* sums[leaf[i]] += limbs of g and h, four words a leaf; width 1 stands for hessians that are all 1. */
+#define SAMESUM_SUM_LEAVES(NAME, LEAF) \
+    static inline void NAME(const int64_t *restrict gh, int width, const LEAF *restrict leaf, int64_t begin, int64_t end, \
+                            int64_t *restrict sums) { \
+        for (int64_t i = begin; i < end; i++) { \
+            const int64_t g = gh[width * i], h = width == 1 ? 1 : gh[2 * i + 1]; \
+            int64_t *s = sums + 4 * (int64_t)leaf[i]; \
+            s[0] += g >> 26; s[1] += g & 0x3ffffff; s[2] += h >> 26; s[3] += h & 0x3ffffff; \
+        } \
+    }
+SAMESUM_SUM_LEAVES(samesum_sum_leaves_16, uint16_t)
+SAMESUM_SUM_LEAVES(samesum_sum_leaves_32, uint32_t)
 
 /* Move a chunk's rows that say yes to its front and the others to `scratch`, both in order and without branches; returns how many say yes.
    A row says yes if answers[code]. Narrow codes only. */
@@ -194,28 +167,6 @@ SAMESUM_CLONES static void samesum_expand(int64_t n, const int64_t *restrict par
     for (int64_t j = 0; j < n; j++) {
         small[j] = built[j];
         large[j] = parent[j] - built[j];
-    }
-}
-
-/* The double nearest to an integer, from operations that vector units have: halves beside powers of two, then one rounding sum. */
-SAMESUM_INLINE double samesum_to_double(int64_t value) {
-    const double high = samesum_from_bits((int64_t)(((uint64_t)value >> 32) ^ 0x4530000080000000ULL)); /* 2^84 + 2^63 + high 2^32 */
-    const double low = samesum_from_bits((int64_t)(((uint64_t)value & 0xffffffffULL) | 0x4330000000000000ULL)); /* 2^52 + low */
-    return (high - (0x1p84 + 0x1p63 + 0x1p52)) + low;
-}
-
-/* gains[c] = score(yes) + score(no), score(G, H) = G^2 / (H + lambda), of a node's children, the yes one with the sums
-   g[c], h[c] of the node's g_total, h_total, in units; -1 where a child is empty or lighter than min_weight. Swapping yes and no gives the
-   same bits, so mirrored splits tie. */
-SAMESUM_CLONES static void samesum_split_gains(int64_t n, const int64_t *restrict g, const int64_t *restrict h, int64_t g_total,
-                                               int64_t h_total, double g_unit, double h_unit, double lambda, double min_weight,
-                                               double *restrict gains) {
-    for (int64_t c = 0; c < n; c++) {
-        const double g_yes = g_unit * samesum_to_double(g[c]), g_no = g_unit * samesum_to_double(g_total - g[c]);
-        const double h_yes = h_unit * samesum_to_double(h[c]), h_no = h_unit * samesum_to_double(h_total - h[c]);
-        const double gain = g_yes * g_yes / (h_yes + lambda) + g_no * g_no / (h_no + lambda);
-        const double lighter = h_yes < h_no ? h_yes : h_no;
-        gains[c] = lighter > 0.0 ? (lighter >= min_weight ? gain : -1.0) : -1.0;
     }
 }
 

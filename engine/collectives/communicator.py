@@ -1,4 +1,4 @@
-"""What the engine asks of a group of ranks: ten operations on arrays, in place where that can be.
+"""What the engine asks of a group of ranks: eleven operations on arrays, in place where that can be.
 
 ``name`` says what is being exchanged; the watchdog shows it when a rank does not arrive. Sums are over integers only: they commute,
 so the result cannot depend on the number of ranks or on who adds first.
@@ -44,6 +44,12 @@ class Communicator(Protocol):
         """Sum a 1-d int64 or uint64 ``array`` over ranks; return this rank's ``counts[rank]`` elements from ``sum(counts[:rank])``.
 
         ``array`` may be overwritten; the result may be a view of it.
+        """
+
+    def work_array(self, size: int) -> Array:
+        """A work array of ``size`` int64 for :meth:`reduce_scatter_sum`, which is fastest on it; collective.
+
+        It holds anything at first, lives until the next call, and after a reduction may be written again only behind another collective.
         """
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:

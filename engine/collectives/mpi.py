@@ -1,4 +1,4 @@
-"""The communicator over MPI. The only module that imports mpi4py, and the only one that splits messages too long for a count of int32."""
+"""The communicator over MPI. The only module that splits messages too long for a count of int32."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from engine.collectives.communicator import (
 )
 from engine.collectives.excepthook import install
 from engine.collectives.heartbeat import Heartbeat, open_board
+from engine.collectives.shared_memory import SharedArray, fits
 from engine.collectives.watchdog import start_watchdog
 
 LARGEST_COUNT = 2**31 - 1
@@ -59,6 +60,8 @@ class MpiComm:
             with agree(self, "starting the watchdog"):
                 farewell.watchdog = start_watchdog(descriptor, self.size) if node.Get_rank() == 0 else None
         node.Free()
+        self._shared: SharedArray | None = None
+        self._work: Array = np.empty(0, dtype=np.int64)
 
     def allreduce_sum(self, array: Array, *, name: str) -> None:
         """Replace ``array`` by its sum over ranks."""
@@ -83,10 +86,29 @@ class MpiComm:
             first = sum(counts[: self.rank])
             return array[first : first + counts[self.rank]]
         with self._entered(name):
+            if self._shared is not None and self._shared.holds(array):
+                first = sum(counts[: self.rank])
+                return self._shared.sum_part(first, first + counts[self.rank])
             if array.nbytes <= LARGEST_ALLTOALL:
                 return self._exchange_and_add(array, counts)
             self._comm.Reduce_scatter(MPI.IN_PLACE, array, counts, MPI.SUM)
         return array[: counts[self.rank]]
+
+    def work_array(self, size: int) -> Array:
+        """In shared memory where all ranks are on one node; kept from call to call."""
+        if self._shared is not None and self._shared.array.size >= size:
+            return self._shared.array[:size]
+        if self.ranks_on_node == self.size > 1:
+            too_large = np.array([not fits(size, self.size)], dtype=np.int64)
+            self.allreduce_max(too_large, name="shared memory")
+            if not too_large[0]:
+                if self._shared is not None:
+                    self._shared.free()
+                self._shared = SharedArray(self._comm, size)
+                return self._shared.array[:size]
+        if self._work.size < size:
+            self._work = np.empty(size, dtype=np.int64)
+        return self._work[:size]
 
     def _exchange_and_add(self, array: Array, counts: list[int]) -> Array:
         """A reduce-scatter of medium size: every rank is sent its parts and adds them up."""

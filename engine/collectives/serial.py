@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
 from engine.collectives.communicator import (
     Array,
     check_comparable,
@@ -24,6 +26,9 @@ class SerialComm:
     size = 1
     ranks_on_node = 1
 
+    def __init__(self) -> None:
+        self._work = np.empty(0, dtype=np.int64)
+
     def allreduce_sum(self, array: Array, *, name: str) -> None:
         """Leave ``array`` as it is."""
         check_summable(array)
@@ -37,6 +42,12 @@ class SerialComm:
         check_summable(array)
         check_counts(array, counts, self.size)
         return array
+
+    def work_array(self, size: int) -> Array:
+        """An array like any other, kept from call to call: fresh memory costs more than what is done with it."""
+        if len(self._work) < size:
+            self._work = np.empty(size, dtype=np.int64)
+        return self._work[:size]
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
         """Leave ``array`` as it is."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine._kernels.binning import bin_values, cut_quantiles, find_distinct, interleave_codes, split_distinct
+from engine._kernels.binning import bin_values, cut_quantiles, find_distinct, split_distinct
 from engine._kernels.exact import hash_counters
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.encode.encoding import Encoding
 from engine.encode.features import Floats
+from engine.encode.panels import fill_panels, plan_panels
 
-# Histograms of a group of columns stay in a first-level cache of 32 KiB: 14 columns x 256 codes x 8 bytes.
-GROUP_COLUMNS = 14
 NARROW_CODES = 256
 # Quantiles are exact up to this many rows; above it they are those of this many rows chosen by hash.
 QUANTILE_ROWS = 262_144
@@ -45,7 +43,7 @@ class BinSpec:
 
 @dataclass(frozen=True)
 class BinMatrix:
-    """This rank's rows as codes, twice: by column, for partitioning rows, and row by row in groups, for histograms.
+    """This rank's rows as codes, twice: by column, for partitioning rows, and row by row in panels, for histograms.
 
     Columns with at most 256 codes are narrow (uint8), the others wide (uint16); ``position[c]`` is column c's place among its kind.
     """
@@ -56,8 +54,8 @@ class BinMatrix:
     is_wide: NDArray[np.uint8]  # [n_columns]
     narrow: NDArray[np.uint8]  # [n_narrow, n_rows_local]
     wide: NDArray[np.uint16]  # [n_wide, n_rows_local]
-    group_start: NDArray[np.int32]  # [n_groups + 1], in narrow positions
-    grouped: NDArray[np.uint8]  # group g: [n_rows_local, width] at n_rows_local * group_start[g]
+    panel: NDArray[np.int64]  # where the panels of narrow columns lie (engine.encode.panels)
+    panels: NDArray[np.uint8]
 
 
 def fit_bins(
@@ -202,7 +200,7 @@ def encode_bins(table: pa.Table, encoding: Encoding, specs: list[BinSpec], *, nu
             out[:] = values
         else:
             bin_values(values, spec.thresholds, spec.n_codes - 1, out, num_threads)
-    group_start = group_columns(len(narrow_codes))
+    panel = plan_panels(len(narrow_codes), n)
     return BinMatrix(
         specs=specs,
         n_rows_local=n,
@@ -210,26 +208,6 @@ def encode_bins(table: pa.Table, encoding: Encoding, specs: list[BinSpec], *, nu
         is_wide=wide.astype(np.uint8),
         narrow=narrow_codes,
         wide=wide_codes,
-        group_start=group_start,
-        grouped=interleave_groups(narrow_codes, group_start, num_threads=num_threads),
+        panel=panel,
+        panels=fill_panels(narrow_codes, panel, num_threads=num_threads),
     )
-
-
-def group_columns(n_columns: int) -> NDArray[np.int32]:
-    """Boundaries of groups of at most ``GROUP_COLUMNS`` columns, of nearly equal widths."""
-    n_groups = -(-n_columns // GROUP_COLUMNS)
-    return np.array([n_columns * g // n_groups for g in range(n_groups + 1)] if n_groups else [0], dtype=np.int32)
-
-
-def interleave_groups(codes: NDArray[np.uint8], group_start: NDArray[np.int32], *, num_threads: int) -> NDArray[np.uint8]:
-    """Each group's codes row by row, group after group, in one flat array."""
-    n = codes.shape[1]
-    out = np.empty(codes.size, dtype=np.uint8)
-    for begin, end in pairs(group_start):
-        interleave_codes(codes[begin:end], out[n * begin : n * end].reshape(n, end - begin), num_threads)
-    return out
-
-
-def pairs(starts: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
-    """Consecutive boundaries as (begin, end)."""
-    return zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)

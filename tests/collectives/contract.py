@@ -86,6 +86,20 @@ class CommunicatorContract:
         assert part.dtype == dtype
         np.testing.assert_array_equal(part, expected.astype(dtype))
 
+    @pytest.mark.parametrize("length", [0, 1, 1000, 70_000])
+    def test_reduce_scatter_sum_of_work_arrays(self, comm, length):
+        """Twice each, as they are kept from call to call; the ranks' parts are of different lengths."""
+        counts = [length * (rank + 1) for rank in range(comm.size)]
+        first, total = sum(counts[: comm.rank]), sum(counts)
+        for turn in range(2):
+            array = comm.work_array(total)
+            assert (array.shape, array.dtype) == ((total,), np.dtype(np.int64))
+            array[:] = np.arange(total) + comm.rank + turn
+            part = comm.reduce_scatter_sum(array, counts, name="parts").copy()
+            comm.barrier(name="all have read")
+            expected = (np.arange(first, first + counts[comm.rank]) + turn) * comm.size + triangle(comm.size)
+            np.testing.assert_array_equal(part, expected)
+
     def test_counts_that_do_not_fit_are_refused(self, comm):
         fitting = [2] * comm.size
         for counts in ([3, *fitting[1:]], [1, *fitting[1:]], [*fitting, 0], [2 * comm.size + 1, *[0] * (comm.size - 2), -1]):

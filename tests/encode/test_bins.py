@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.encode import bins
-from engine.encode.bins import BinMatrix, BinSpec, encode_bins, fit_bins, group_columns
+from engine.encode.bins import BinMatrix, BinSpec, encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
 from engine.encode.encoding import Encoding
 from tests.oracles import naive_bins
@@ -194,7 +194,7 @@ def test_the_sample_is_that_of_the_smallest_hashes(bounds: list[int], monkeypatc
     assert chosen.tolist() == sorted(np.argsort(hashes)[:300].tolist())
 
 
-def test_codes_and_groups_hold_the_same() -> None:
+def test_codes_and_panels_hold_the_same() -> None:
     rng = np.random.default_rng(5)
     n = 999
     table = pa.table({f"x{j}": rng.integers(0, 300 if j % 7 == 0 else 9, n) for j in range(40)})
@@ -203,22 +203,16 @@ def test_codes_and_groups_hold_the_same() -> None:
     assert matrix.is_wide.tolist() == [int(j % 7 == 0) for j in range(40)]
     for j, spec in enumerate(specs):
         assert codes(matrix, j) == naive_bins(table.column(j).to_numpy().astype(float), spec.thresholds.tolist(), spec.n_codes - 1)
-    assert (np.diff(matrix.group_start) <= bins.GROUP_COLUMNS).all()
-    for begin, end in zip(matrix.group_start[:-1], matrix.group_start[1:], strict=True):
-        group = matrix.grouped[n * begin : n * end].reshape(n, end - begin)
-        assert (matrix.narrow[begin:end] == group.T).all()
-
-
-@pytest.mark.parametrize(("n_columns", "widths"), [(0, []), (1, [1]), (14, [14]), (15, [7, 8]), (28, [14, 14]), (29, [9, 10, 10])])
-def test_groups_are_of_nearly_equal_widths(n_columns: int, widths: list[int]) -> None:
-    assert np.diff(group_columns(n_columns)).tolist() == widths
+    for begin, end, stride, offset in matrix.panel.tolist():
+        rows = matrix.panels[offset : offset + n * stride].reshape(n, stride)
+        assert (matrix.narrow[begin:end] == rows[:, : end - begin].T).all()
 
 
 def test_no_rows_and_no_columns() -> None:
     table = pa.table({"x": pa.array([], type=pa.float64()), "s": pa.array([], type=pa.string())})
     encoding, specs = fit(table)
     matrix = encode_bins(table, encoding, specs, num_threads=2)
-    assert (matrix.n_rows_local, matrix.grouped.size) == (0, 0)
+    assert (matrix.n_rows_local, matrix.narrow.shape) == (0, (len(specs), 0))
     nothing = pa.table({"v": pa.array([[], []], type=pa.list_(pa.float64()))})
     encoding, specs = fit(nothing)
     matrix = encode_bins(nothing, encoding, specs, num_threads=1)

@@ -10,12 +10,20 @@ import pytest
 from engine._kernels.gradients import (
     N_LARGEST,
     N_STATS,
-    add_leaf_values,
     compute_logistic,
+    compute_quantile,
     compute_residuals,
     compute_softmax,
     normalize_softmax,
+    quantise_pairs,
     quantise_residuals,
+    sum_logistic_metrics,
+    sum_softmax_metrics,
+    weigh_logistic,
+    weigh_poisson,
+    weigh_quantile,
+    weigh_softmax,
+    weigh_squared,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -223,13 +231,73 @@ def test_all_gradients_at_their_largest_do_not_overflow() -> None:
     assert sums.read()["h"] == n + n * ONE
 
 
-def test_leaf_values_are_added_to_their_rows() -> None:
-    rows = np.array([3, 0, 4, 1, 2], dtype=np.uint32)
-    rows.flags.writeable = False
-    scores = np.zeros(5)
-    begin, end = np.array([0, 2, 2]), np.array([2, 2, 4])
-    for num_threads in (1, 2):
-        add_leaf_values(rows, begin, end, frozen([10.0, 99.0, 0.5]), scores, num_threads)
-    assert scores.tolist() == [20.0, 1.0, 0.0, 20.0, 1.0]
-    add_leaf_values(rows[:0], begin[:0], end[:0], np.empty(0), scores, 2)
-    assert scores.tolist() == [20.0, 1.0, 0.0, 20.0, 1.0]
+@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared", "poisson", "poisson without weights", "quantile"])
+def test_weighted_rows_do_not_depend_on_blocks_and_threads(loss: str) -> None:
+    rng = np.random.default_rng(13)
+    n = 2 * 4096 + 37
+    scores, y, classes = rng.normal(size=n), rng.normal(size=n), rng.integers(0, 2, n).astype(np.int32)
+    weights, row_max, row_sum = rng.lognormal(sigma=2.5, size=n), np.maximum(scores, 0.0), rng.random(n) + 1.0
+    row_sum = np.exp(scores - row_max) + row_sum
+
+    def weigh(rows: slice, num_threads: int) -> tuple[list[list[int]], list[float], dict[str, int]]:
+        s, t, k, w, top, total = (array[rows].copy() for array in (scores, y, classes, weights, row_max, row_sum))
+        out, largest, sums = np.empty((len(s), 2), dtype=np.int64), np.zeros(2), Sums()
+        end = (out, largest, num_threads)
+        {
+            "logistic": lambda: weigh_logistic(s, k, w, *end),
+            "softmax": lambda: weigh_softmax(s, k, 1, top, total, w, *end),
+            "squared": lambda: weigh_squared(s, t, w, *end),
+            "poisson": lambda: weigh_poisson(s, t, w, *end),
+            "poisson without weights": lambda: weigh_poisson(s, t, None, *end),
+            "quantile": lambda: weigh_quantile(s, t, 0.3, w, *end),
+        }[loss]()
+        assert largest.tolist() == np.abs(out.view(np.float64)).max(axis=0).tolist()
+        quantise_pairs(out, 20, 20, sums.stats, sums.largest, num_threads)
+        check_sums(out.tolist(), sums.read())
+        return out.tolist(), largest.tolist(), sums.read()
+
+    whole = weigh(slice(0, n), 1)
+    assert weigh(slice(0, n), 3) == whole
+    for length in (1, 2, 5, 31, 4095, 4097):
+        assert weigh(slice(17, 17 + length), 1)[0] == whole[0][17 : 17 + length]
+
+
+def test_pairs_of_any_scale_keep_fifty_bits_and_positive_hessians() -> None:
+    for scale in (1e-300, 1e-250, 1.0, 1e250):
+        out, sums = np.array([[-scale, scale], [scale / 2, scale * 1e-30], [0.0, 0.0]]).view(np.int64), Sums()
+        exponent = exponent_above(scale)
+        quantise_pairs(out, exponent, exponent, sums.stats, sums.largest, 1)
+        assert math.ldexp(-int(out[0, 0]), exponent - 50) == pytest.approx(scale, rel=2.0**-49, abs=0)
+        assert out[0, 1] == -out[0, 0]
+        assert out[1].tolist() == [pytest.approx(out[0, 1] / 2, abs=1), 1 if scale * 1e-30 > 0 else 0]
+        assert out[2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("n", [0, 1, 5000])
+def test_quantile_gradients_by_hand(n: int) -> None:
+    y = np.arange(n) % 3 - 1.0
+    out, sums = np.empty((n, 1), dtype=np.int64), Sums()
+    compute_quantile(np.zeros(n), y, 0.25, out, sums.stats, sums.largest, 2)
+    assert out[:, 0].tolist() == [3 * ONE // 4 if v < 0 else -ONE // 4 for v in y]
+    check_sums([[v, 1] for v in out[:, 0].tolist()], sums.read())
+
+
+def test_weighted_class_metrics_against_the_plain_ones() -> None:
+    rng = np.random.default_rng(14)
+    n = 4096 + 99
+    margins, y, y3, scores = rng.normal(size=n), rng.integers(0, 2, n), rng.integers(0, 3, n), np.round(rng.normal(size=(3, n)), 1)
+    weights = rng.integers(0, 4, n).astype(float)
+    counts = weights.astype(int)
+    row_max, row_sum, unused = np.empty(n), np.empty(n), Sums()
+    normalize_softmax(scores, y3.astype(np.int32), row_max, row_sum, unused.stats, unused.largest, 1)
+    for num_threads in (1, 3):
+        two, three = Sums(), Sums()
+        sum_logistic_metrics(margins, y.astype(np.int32), weights, 2, two.stats, two.largest, num_threads)
+        sum_softmax_metrics(scores, y3.astype(np.int32), row_max, row_sum, weights, 2, three.stats, three.largest, num_threads)
+        plain = (
+            logistic(np.repeat(margins, counts), np.repeat(y, counts))[1],
+            softmax(np.repeat(scores, counts, axis=1), np.repeat(y3, counts))[2],
+        )
+        for found, expected in zip((two.read(), three.read()), plain, strict=True):
+            assert found["g"] == expected["right"] * ONE // 4
+            assert found["loss"] * 4 == pytest.approx(expected["loss"], rel=1e-12)

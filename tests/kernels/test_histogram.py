@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from engine._kernels.histogram import CHUNK_ROWS, build_histograms, cut_chunks, gather_gradients, gather_words, sum_gradients
+from engine._kernels.histogram import CHUNK_ROWS, build_histograms, cut_chunks, pack_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.collectives.exact import limbs_to_int
-from engine.encode.bins import group_columns, interleave_groups
+from engine.encode.panels import fill_panels, plan_panels
 from tests.oracles import naive_histogram
 
 ONE = 2**50
@@ -62,22 +61,16 @@ def frozen(array: NDArray) -> NDArray:
     return array
 
 
-def gather(
-    gh: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], *, first_row: int = 0, key: int = 5, num_threads: int = 1
-) -> tuple[NDArray[np.int64], list[tuple[int, int]], NDArray[np.int64]]:
-    """The gathered words, the sums of g and h of each node, and the chunks; node k holds places bounds[k] to bounds[k + 1]."""
-    g_shift, h_shift, h_bits = LANES[lane]
-    begin, end = np.array(bounds[:-1], dtype=np.int64), np.array(bounds[1:], dtype=np.int64)
-    chunks = cut_chunks(frozen(begin), frozen(end))
-    packed = np.full(len(gh) * (1 if h_bits else 2), -7, dtype=np.int64)
-    sums = np.zeros((len(begin), 4), dtype=np.int64)
-    gather_gradients(frozen(gh), frozen(rows), frozen(chunks), first_row, key, g_shift, h_shift, h_bits, packed, sums, num_threads)
-    again = np.zeros_like(sums)
-    sum_gradients(frozen(gh), frozen(rows), frozen(chunks), again, num_threads)
-    assert again.tolist() == sums.tolist() or lane == "constant"
-    totals = [(limbs_to_int(*limbs[:2]), limbs_to_int(*limbs[2:])) for limbs in sums.tolist()]
-    assert totals == [(limbs_to_int(*limbs[:2]), limbs_to_int(*limbs[2:])) for limbs in again.tolist()]
-    return packed, totals, chunks
+def pack(gh: NDArray[np.int64], lane: str, *, first_row: int = 0, key: int = 5, num_threads: int = 1) -> NDArray[np.int64]:
+    """The words of all rows."""
+    words = np.full(len(gh) * (1 if LANES[lane][2] else 2), -7, dtype=np.int64)
+    pack_gradients(frozen(gh), first_row, key, *LANES[lane], words, num_threads)
+    return words
+
+
+def chunks_of(bounds: list[int]) -> NDArray[np.int64]:
+    """Node k holds places bounds[k] to bounds[k + 1]."""
+    return cut_chunks(frozen(np.array(bounds[:-1], dtype=np.int64)), frozen(np.array(bounds[1:], dtype=np.int64)))
 
 
 def unpack(packed: NDArray[np.int64], lane: str) -> list[tuple[int, int]]:
@@ -89,17 +82,19 @@ def unpack(packed: NDArray[np.int64], lane: str) -> list[tuple[int, int]]:
 
 
 def build(
-    table: Table, packed: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], chunks: NDArray[np.int64], n_nodes: int, num_threads: int
+    table: Table, words: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], num_threads: int = 1
 ) -> list[list[list[int]]]:
-    n_rows, n_narrow = table.narrow.shape[1], len(table.narrow)
+    n_nodes, n_narrow = len(bounds) - 1, len(table.narrow)
     starts = np.concatenate([[0], np.cumsum(table.n_codes)]).astype(np.int64)
     base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
-    group_start = group_columns(n_narrow)
+    panel = plan_panels(n_narrow, table.narrow.shape[1])
     out = np.zeros((n_nodes * int(starts[-1]), 2), dtype=np.int64)
+    panels = fill_panels(table.narrow, panel, num_threads=1)
+    panels.flags.writeable = False
     build_histograms(
-        frozen(interleave_groups(table.narrow, group_start, num_threads=1)), frozen(group_start), frozen(table.wide), frozen(rows),
-        frozen(chunks), frozen(packed), LANES[lane][2], n_rows, base[:n_narrow], stride[:n_narrow],
-        np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:], out, num_threads,
+        panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), frozen(words), LANES[lane][2],
+        base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:], out,
+        num_threads,
     )  # fmt: skip
     return out.reshape(n_nodes, int(starts[-1]), 2).tolist()
 
@@ -107,8 +102,7 @@ def build(
 def histograms(
     table: Table, gh: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], *, first_row: int = 0, num_threads: int = 1
 ) -> list[list[list[int]]]:
-    packed, _, chunks = gather(gh, lane, rows, bounds, first_row=first_row, num_threads=num_threads)
-    return build(table, packed, lane, rows, chunks, len(bounds) - 1, num_threads)
+    return build(table, pack(gh, lane, first_row=first_row, num_threads=num_threads), lane, rows, bounds, num_threads)
 
 
 def test_histogram_by_hand() -> None:
@@ -138,21 +132,18 @@ def test_histograms_are_the_naive_twins(lane: str, seed: int, n_rows: int, wide:
     gh = random_gradients(seed, n_rows, constant=lane == "constant")
     rows = rng.permutation(n_rows).astype(np.uint32)
     bounds = [0, *sorted(min(cut, n_rows) for cut in cuts), n_rows]
-    packed, totals, chunks = gather(gh, lane, rows, bounds)
+    packed = pack(gh, lane)
     words = unpack(packed, lane)
-    by_row = dict(zip(rows.tolist(), words, strict=True))
     g_shift, h_shift, _ = LANES[lane]
-    for row, (g, h) in by_row.items():
+    for row, (g, h) in enumerate(words):
         full_g, full_h = int(gh[row, 0]), 1 if lane == "constant" else int(gh[row, 1])
         assert g in (full_g >> g_shift, -(-full_g >> g_shift))
         assert h in (full_h >> h_shift, -(-full_h >> h_shift))
         assert (h > 0) == (full_h > 0)
     nodes = [rows[a:b].tolist() for a, b in itertools.pairwise(bounds)]
-    pairs = [(int(gh[r, 0]), 1 if lane == "constant" else int(gh[r, 1])) for r in range(n_rows)]
-    assert totals == [(sum(pairs[r][0] for r in node), sum(pairs[r][1] for r in node)) for node in nodes]
-    expected = table.naive([by_row[r] for r in range(n_rows)], nodes)
-    assert build(table, packed, lane, rows, chunks, len(nodes), 1) == expected
-    assert build(table, packed, lane, rows, chunks, len(nodes), 2) == expected
+    expected = table.naive(words, nodes)
+    assert build(table, packed, lane, rows, bounds, 1) == expected
+    assert build(table, packed, lane, rows, bounds, 2) == expected
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -164,12 +155,12 @@ def test_large_nodes_use_local_histograms_and_give_the_same_sums(lane: str) -> N
     bounds = [0, 400, CHUNK_ROWS + 1000, CHUNK_ROWS + 1000, n_rows]
     hist = histograms(table, gh, lane, rows, bounds)
     assert histograms(table, gh, lane, rows, bounds, num_threads=3) == hist
-    words = np.array(unpack(gather(gh, lane, rows, bounds)[0], lane))
+    words = np.array(unpack(pack(gh, lane), lane))
     starts = np.cumsum([0, *table.n_codes])
     for node, (a, b) in enumerate(itertools.pairwise(bounds)):
         for j, codes in enumerate([*table.narrow, *table.wide]):
             expected = np.zeros((table.n_codes[j], 2), dtype=np.int64)
-            np.add.at(expected, codes[rows[a:b]], words[a:b])
+            np.add.at(expected, codes[rows[a:b]], words[rows[a:b]])
             assert hist[node][starts[j] : starts[j + 1]] == expected.tolist(), (node, j)
 
 
@@ -222,8 +213,7 @@ def test_rounding_keeps_no_bias(constant: bool) -> None:
         gh[:, 0] = int((20 + fraction) * 2**g_shift)
         gh[:, 1:] = int((40 + fraction) * 2**h_shift)
         for key in (0, 2**63, 2**64 - 1):
-            packed, _, _ = gather(gh, lane, np.empty(0, dtype=np.uint32), [0, n_rows], first_row=99, key=key)
-            words = np.array(unpack(packed, lane))
+            words = np.array(unpack(pack(gh, lane, first_row=99, key=key), lane))
             for step in (1, 4, 1000):
                 n = len(words[::step])
                 tolerance = 4 * np.sqrt(0.25 / n)
@@ -233,7 +223,7 @@ def test_rounding_keeps_no_bias(constant: bool) -> None:
 
 def test_trees_round_differently() -> None:
     gh = random_gradients(1, 1000)
-    first, second = (gather(gh, "packed", np.empty(0, dtype=np.uint32), [0, 1000], key=key)[0] for key in (1, 2))
+    first, second = (pack(gh, "packed", key=key) for key in (1, 2))
     assert (first != second).mean() > 0.3
 
 
@@ -249,14 +239,17 @@ def test_no_rows_and_no_columns(lane: str) -> None:
     assert cut_chunks(np.array([0]), np.array([0])).shape == (0, 3)
 
 
-@pytest.mark.parametrize("per_row", [1, 2])
-@pytest.mark.parametrize("n_rows", [0, 1, 47, 49, 3000])
-def test_words_are_gathered_in_the_order_of_rows(per_row: int, n_rows: int) -> None:
-    rng = np.random.default_rng(n_rows)
-    words = rng.integers(-(2**62), 2**62, n_rows * per_row)
-    rows = rng.permutation(n_rows).astype(np.uint32)
-    out = np.full(n_rows * per_row, -1)
-    begin, end = np.array([0, n_rows // 3]), np.array([n_rows // 3, n_rows])
-    words.flags.writeable = rows.flags.writeable = False
-    gather_words(words, per_row, rows, cut_chunks(begin, end), out, 2)
-    assert out.tolist() == words.reshape(n_rows, per_row)[rows].reshape(-1).tolist()
+@pytest.mark.parametrize("n_columns", [1, 3, 14, 15, 28, 29, 64, 65, 100])
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.02])
+def test_panels_of_any_width_and_rows_of_any_density(n_columns: int, density: float) -> None:
+    """Rows far apart go in smaller blocks; wide panels in several groups."""
+    rng = np.random.default_rng(n_columns)
+    table = Table.random(n_columns, 60_000, [200] * n_columns, [])
+    gh = random_gradients(3, 60_000)
+    rows = np.flatnonzero(rng.random(60_000) < density).astype(np.uint32)
+    hist = np.array(histograms(table, gh, "packed", rows, [0, len(rows)])[0]).reshape(n_columns, 200, 2)
+    words = np.array(unpack(pack(gh, "packed"), "packed"))[rows]
+    for column in {0, n_columns // 2, n_columns - 1}:
+        expected = np.zeros((200, 2), dtype=np.int64)
+        np.add.at(expected, table.narrow[column][rows], words)
+        assert hist[column].tolist() == expected.tolist()

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
-from engine._kernels.metrics import count_thresholds, fill_log_losses, fill_score_keys
+from engine._kernels.metrics import (
+    NO_LOSS,
+    POISSON_LOSS,
+    QUANTILE_LOSS,
+    count_thresholds,
+    fill_log_losses,
+    fill_score_keys,
+    measure_errors,
+    sum_errors,
+    sum_products,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +60,43 @@ def test_lengths_that_differ_are_refused() -> None:
         fill_score_keys(np.zeros(2), np.zeros(1, dtype=np.uint64))
     with pytest.raises(ValueError, match="one length"):
         count_thresholds(np.zeros(2), np.zeros(1, dtype=np.uint8), np.zeros((2, 1001), dtype=np.int64))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**60)), max_size=20), st.sampled_from([1, 3000]))
+def test_products_are_summed_exactly(rows: list[tuple[int, int]], times: int) -> None:
+    limbs = np.zeros(4, dtype=np.int64)
+    a, b = np.array([r[0] for r in rows] * times, dtype=np.uint64), np.array([r[1] // times for r in rows] * times, dtype=np.int64)
+    sum_products(a, b, limbs)
+    assert sum(int(limb) << 32 * k for k, limb in enumerate(limbs)) == sum(x * (y // times) for x, y in rows) * times
+
+
+@pytest.mark.parametrize("loss", [NO_LOSS, POISSON_LOSS, QUANTILE_LOSS])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_of_errors_do_not_depend_on_blocks_and_threads(loss: int, weighted: bool) -> None:
+    rng = np.random.default_rng(2)
+    n = 2 * 4096 + 77
+    predictions, y = rng.gamma(1.0, 3.0, n), rng.poisson(3.0, n).astype(float)
+    weights = rng.integers(0, 3, n) / 2.0 if weighted else None
+
+    def sums(rows: slice, num_threads: int) -> tuple[list[float], list[int]]:
+        own = None if weights is None else weights[rows].copy()
+        largest, limbs = np.zeros(2), np.zeros(4, dtype=np.int64)
+        measure_errors(predictions[rows].copy(), y[rows].copy(), own, loss, 0.25, largest, num_threads)
+        sum_errors(predictions[rows].copy(), y[rows].copy(), own, 0, loss, 0.25, 8, 8, limbs, num_threads)
+        return largest.tolist(), [int(limbs[0] << 26) + int(limbs[1]), int(limbs[2] << 26) + int(limbs[3])]
+
+    whole = sums(slice(0, n), 1)
+    assert sums(slice(0, n), 3) == whole
+    parts = [sums(slice(a, b), 1) for a, b in itertools.pairwise([0, 0, 1, 38, 4096, n])]
+    assert [max(part[0][i] for part in parts) for i in range(2)] == whole[0]
+    assert [sum(part[1][i] for part in parts) for i in range(2)] == whole[1]
+    w = np.ones(n) if weights is None else weights
+    errors = predictions - y
+    assert whole[0][0] == np.abs(errors[w > 0]).max()
+    assert whole[1][0] * 2.0**-34 == pytest.approx(math.fsum(w * errors**2), rel=1e-10)
+    charged = {
+        NO_LOSS: np.zeros(n),
+        POISSON_LOSS: 2 * (np.where(y > 0, y * np.log(np.maximum(y, 0.5) / predictions), 0.0) - y + predictions),
+        QUANTILE_LOSS: np.where(y < predictions, 0.75 * errors, -0.25 * errors),
+    }[loss]
+    assert whole[1][1] * 2.0**-42 == pytest.approx(math.fsum(w * charged), rel=1e-10, abs=0)

@@ -1,4 +1,4 @@
-"""The partition kernel: stable, for codes of both widths, categories and missing values."""
+"""The partition kernels: stable, for codes of both widths, categories, sets of them and missing values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from engine._kernels.histogram import CHUNK_ROWS, cut_chunks
-from engine._kernels.partition import partition_rows
+from engine._kernels.partition import QUESTION, assign_leaves, partition_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,24 +18,40 @@ def frozen(values: object, dtype: type) -> np.ndarray:
     return array
 
 
+SETS = [{0}, {1, 4}, {63, 64, 255}, {300, 65534}, set()]
+SUBSETS = np.zeros((len(SETS), 1024), dtype=np.uint64)
+for _row, _codes in enumerate(SETS):
+    for _code in _codes:
+        SUBSETS[_row, _code >> 6] |= np.uint64(1 << (_code & 63))
+SUBSETS.flags.writeable = False
+
+
+def ask(questions):
+    """For the kernels; a question: (is_wide, position, low, high, missing), and the number of a set if it has one."""
+    asked = [(position, is_wide, low, high, missing, *(subset or [-1])) for is_wide, position, low, high, missing, *subset in questions]
+    return frozen(asked, QUESTION)
+
+
 def partition(rows, bounds, narrow, wide, questions, num_threads=1):
-    """Rows after partitioning and the yes rows of each node; ``questions``: (is_wide, position, low, high, missing) of each node."""
+    """Rows after partitioning and the yes rows of each node."""
     rows = np.array(rows, dtype=np.uint32)
     begin, end = frozen(bounds[:-1], np.int64), frozen(bounds[1:], np.int64)
-    is_wide, position, low, high, missing = zip(*questions, strict=True)
     n_yes = np.zeros(len(begin), dtype=np.int64)
-    partition_rows(
-        rows, np.empty_like(rows), frozen(cut_chunks(begin, end), np.int64), narrow, wide, frozen(is_wide, np.uint8),
-        frozen(position, np.int32), frozen(low, np.int32), frozen(high, np.int32), frozen(missing, np.int32), n_yes, num_threads,
-    )  # fmt: skip
+    chunks = frozen(cut_chunks(begin, end), np.int64)
+    partition_rows(rows, np.empty_like(rows), chunks, narrow, wide, ask(questions), SUBSETS, n_yes, num_threads)
     return rows.tolist(), n_yes.tolist()
+
+
+def says_yes(row, narrow, wide, question):
+    is_wide, position, low, high, missing, *subset = question
+    code = (wide if is_wide else narrow)[position][row]
+    return low <= code <= high or code == missing or (bool(subset) and subset[0] >= 0 and int(code) in SETS[subset[0]])
 
 
 def naive_partition(rows, bounds, narrow, wide, questions):
     out, n_yes = list(rows), []
-    for (a, b), (is_wide, position, low, high, missing) in zip(itertools.pairwise(bounds), questions, strict=True):
-        codes = (wide if is_wide else narrow)[position]
-        answers = [low <= codes[r] <= high or codes[r] == missing for r in rows[a:b]]
+    for (a, b), question in zip(itertools.pairwise(bounds), questions, strict=True):
+        answers = [says_yes(r, narrow, wide, question) for r in rows[a:b]]
         yes = [r for r, answer in zip(rows[a:b], answers, strict=True) if answer]
         out[a:b] = yes + [r for r, answer in zip(rows[a:b], answers, strict=True) if not answer]
         n_yes.append(len(yes))
@@ -52,6 +68,9 @@ def test_partition_by_hand() -> None:
     assert partition(rows, [0, 6], narrow, wide, [(0, 0, 2, 2, -1)]) == ([2, 5, 4, 3, 1, 0], [1])
     assert partition(rows, [0, 6], narrow, wide, [(1, 0, 300, 300, -1)]) == ([5, 3, 4, 2, 1, 0], [2])
     assert partition(rows, [0, 6], narrow, wide, [(1, 0, 0, 0, 65534)]) == ([4, 1, 0, 5, 3, 2], [3])
+    # the sets {63, 64, 255} and {300, 65534}, with nothing between low and high
+    assert partition(rows, [0, 6], narrow, wide, [(0, 0, 1, 0, -1, 2)]) == ([5, 4, 3, 2, 1, 0], [1])
+    assert partition(rows, [0, 6], narrow, wide, [(1, 0, 1, 0, -1, 3)]) == ([5, 4, 3, 2, 1, 0], [3])
     # two nodes and an empty one between them
     questions = [(0, 0, 0, 2, -1), (0, 0, 0, 2, -1), (1, 0, 0, 0, -1)]
     assert partition(rows, [0, 3, 3, 6], narrow, wide, questions) == ([5, 4, 3, 1, 0, 2], [0, 0, 2])
@@ -74,8 +93,19 @@ def test_partition_is_the_naive_twins(seed: int, n_rows: int, cuts: list[int], n
         is_wide, low = rng.integers(2), rng.integers(0, 6)
         high, missing = rng.integers(low, 6), rng.choice([-1, 5])
         scale = 13000 if is_wide else 1
-        questions.append((is_wide, rng.integers(2), low * scale, high * scale, max(missing * scale, -1)))
+        questions.append((is_wide, rng.integers(2), low * scale, high * scale, max(missing * scale, -1), rng.integers(-1, len(SETS))))
     assert partition(rows, bounds, narrow, wide, questions, num_threads) == naive_partition(rows, bounds, narrow, wide, questions)
+    begin, end = np.array(bounds[:-1]), np.array(bounds[1:])
+    for dtype in (np.uint16, np.uint32):
+        number = np.arange(len(questions)) * 2 + 7
+        leaf = np.full(n_rows, 5, dtype=dtype)
+        order = frozen(rows, np.uint32)
+        asked = ask(questions).copy()
+        asked["position"][0] = -1  # the first node is a leaf
+        assign_leaves(order, frozen(cut_chunks(begin, end), np.int64), narrow, wide, asked, SUBSETS, number, leaf, num_threads)
+        for k, (a, b) in enumerate(itertools.pairwise(bounds)):
+            for r in rows[a:b]:
+                assert leaf[r] == number[k] + (k > 0 and not says_yes(r, narrow, wide, questions[k]))
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])

@@ -213,8 +213,7 @@ def make_gradients(g: NDArray[np.int64], h: NDArray[np.int64] | None, part: slic
 
 
 def tree_bytes(tree: GrownTree) -> dict[str, bytes]:
-    local = ("leaf_begin", "leaf_end")
-    return {name: array.tobytes() for name, array in vars(tree).items() if name not in local}
+    return {name: array.tobytes() for name, array in vars(tree).items()}
 
 
 @settings(max_examples=25)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from engine.models._metrics.classification import CLASSIFIER_METRICS, compute_cl
 from engine.models._metrics.labels import label_array, number_labels
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import REGRESSION_METRICS, compute_regression_metrics
+from tests.oracles import naive_auc
 from tests.threads_comm import collect_ranks, run_ranks
 
 SIZES = [1, 2, 3, 7]
@@ -31,22 +31,28 @@ def share(comm: Communicator, n_rows: int) -> slice:
     return slice(n_rows * comm.rank // comm.size, n_rows * (comm.rank + 1) // comm.size)
 
 
-def naive_auc(scores: list[float], positive: list[bool]) -> float | None:
-    """Every pair, one at a time."""
-    pairs = [(a, b) for a, p in zip(scores, positive, strict=True) if p for b, q in zip(scores, positive, strict=True) if not q]
-    return float(Fraction(sum(2 * (a > b) + (a == b) for a, b in pairs), 2 * len(pairs))) if pairs else None
-
-
 @settings(max_examples=60, deadline=None)
-@given(rows=st.lists(st.tuples(st.sampled_from([-0.0, 0.0, 0.25, 0.5, 1.0, 1e-300]) | st.floats(0, 1), st.booleans()), max_size=30))
-def test_auc_counts_every_pair(rows: list[tuple[float, bool]]) -> None:
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from([-0.0, 0.0, 0.25, 0.5, 1.0, 1e-300]) | st.floats(0, 1), st.booleans(), st.sampled_from([0, 1, 3, 2**40 + 1])
+        ),
+        max_size=30,
+    ),
+    weighted=st.booleans(),
+)
+def test_auc_counts_every_pair(rows: list[tuple[float, bool, int]], weighted: bool) -> None:
     scores, positive = np.array([r[0] for r in rows]), np.array([r[1] for r in rows], dtype=bool)
-    expected = naive_auc(scores.tolist(), positive.tolist())
+    weights = np.array([r[2] for r in rows], dtype=np.int64)
+    exact = naive_auc(scores.tolist(), positive.tolist(), weights.tolist() if weighted else [1] * len(rows))
+    expected = None if exact is None else float(exact)
+
+    def run(comm: Communicator) -> float | None:
+        own = share(comm, len(rows))
+        return compute_auc(comm, scores[own], positive[own], weights[own] if weighted else None)
+
     for size in (1, 2, 3):
-        assert (
-            run_ranks(size, lambda comm: compute_auc(comm, scores[share(comm, len(rows))], positive[share(comm, len(rows))]))
-            == [expected] * size
-        )
+        assert run_ranks(size, run) == [expected] * size
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -43,9 +43,9 @@ def as_floats(found: Gradients) -> NDArray[np.float64]:
     return np.stack([g, np.ones(len(g)) if found.constant_hessian else found.values[:, 1] * found.h_unit], axis=1)
 
 
-def leaves(begin: list[int], end: list[int], values: list[float]) -> GrownTree:
+def leaves(values: list[float]) -> GrownTree:
     """A tree of some leaves, one split above them if there are two."""
-    n = len(begin)
+    n = len(values)
     inner = int(n == 2)
     column = np.array([0] * inner + [-1] * n, np.int32)
     children = np.array([1] * inner + [-1] * n, np.int32)
@@ -53,9 +53,17 @@ def leaves(begin: list[int], end: list[int], values: list[float]) -> GrownTree:
     return GrownTree(
         kind=np.array([NUMERIC] * inner + [LEAF] * n, np.uint8), column=column, code=column, threshold=np.zeros(n + inner),
         missing_yes=np.zeros(n + inner, np.uint8), yes=children, no=children + np.int32(1), value=value, gain=np.zeros(n + inner),
-        cover=np.ones(n + inner), set_start=np.zeros(1, np.int64), set_bits=np.empty(0, np.uint64), leaf_begin=np.array(begin),
-        leaf_end=np.array(end), leaf_value=np.array(values),
+        cover=np.ones(n + inner), set_start=np.zeros(1, np.int64), set_bits=np.empty(0, np.uint64), leaf_node=np.arange(n) + inner,
     )  # fmt: skip
+
+
+def holding(rows: NDArray[Any], *bounds: int) -> Any:
+    """What tells the rows of leaves: leaf k's lie from bounds[k] to bounds[k + 1]."""
+    return lambda tree: (rows.astype(np.uint32), np.array(bounds[:-1]), np.array(bounds[1:]))
+
+
+def leaf_values(tree: GrownTree) -> list[float]:
+    return tree.value[tree.kind == LEAF].tolist()
 
 
 def everything(loss: str, y: NDArray[Any], scores: NDArray[np.float64], weights: NDArray[np.float64] | None, size: int) -> Any:
@@ -73,8 +81,8 @@ def everything(loss: str, y: NDArray[Any], scores: NDArray[np.float64], weights:
             found = part.gradients(output)
             told += [found.g_exponent, found.h_exponent, found.sums.tolist(), found.abs_g, found.max_g, found.max_h]
             pairs.append(found.values.copy())
-        tree = leaves([0], [len(own[0])], [0.25])
-        told.append(part.refit_leaves(tree, np.arange(len(own[0]), dtype=np.uint32), own, 0.5).leaf_value.tolist())
+        tree = leaves([0.25])
+        told.append(leaf_values(part.refit_leaves(tree, holding(np.arange(len(own[0])), 0, len(own[0])), own, 0.5)))
         return told, np.stack(pairs)
 
     results = run_ranks(size, run)
@@ -265,14 +273,16 @@ def test_leaves_of_the_quantile_loss_are_quantiles_of_residuals() -> None:
     rng = np.random.default_rng(11)
     y, scores = rng.normal(size=100), np.round(rng.normal(size=(1, 100)), 1)
     rows = rng.permutation(100).astype(np.uint32)[:90]
-    tree = leaves([0, 31], [31, 90], [9.0, 9.0])
-    refitted = objective("quantile", y, quantile=0.2).refit_leaves(tree, rows, scores, 0.5)
+    tree = leaves([9.0, 9.0])
+    held = holding(rows, 0, 31, 90)
+    refitted = objective("quantile", y, quantile=0.2).refit_leaves(tree, held, scores, 0.5)
     expected = [0.5 * naive_quantile((y - scores[0])[rows[a:b]].tolist(), [1] * (b - a), "0.2") for a, b in ((0, 31), (31, 90))]
-    assert refitted.leaf_value.tolist() == expected
+    assert leaf_values(refitted) == expected
     assert refitted.value.tolist() == [0.0, *expected]
-    assert tree.leaf_value.tolist() == [9.0, 9.0]
+    assert leaf_values(tree) == [9.0, 9.0]
     weights = np.where(np.isin(np.arange(100), rows[:31]), 0.0, 1.0)
-    assert objective("quantile", y, weights, quantile=0.2).refit_leaves(tree, rows, scores, 0.5).leaf_value.tolist() == [0.0, expected[1]]
+    weighted = objective("quantile", y, weights, quantile=0.2)
+    assert leaf_values(weighted.refit_leaves(tree, held, scores, 0.5)) == [0.0, expected[1]]
 
 
 def test_leaves_of_the_poisson_loss_never_overshoot() -> None:
@@ -282,14 +292,14 @@ def test_leaves_of_the_poisson_loss_never_overshoot() -> None:
     loss.evaluate(scores)
     values = as_floats(loss.gradients(0))
     newton = [-values[part, 0].sum() / (values[part, 1].sum() + 1.0) for part in (slice(0, 2), slice(2, 4))]
-    rows = np.arange(4, dtype=np.uint32)
-    refitted = loss.refit_leaves(leaves([0, 2], [2, 4], newton), rows, scores, 1.0)
+    held = holding(np.arange(4), 0, 2, 4)
+    refitted = loss.refit_leaves(leaves(newton), held, scores, 1.0)
     # a gamma prior of weight 1 and mean 1: (4e12 + 1) / (2 + 1) and (0 + 1) / (2 + 1)
-    assert refitted.leaf_value.tolist() == pytest.approx([math.log((4e12 + 1) / 3), math.log(1 / 3)], rel=1e-12)
-    bare = loss.refit_leaves(leaves([0, 2], [2, 4], [-0.1, -0.5]), rows, scores, 0.5)
-    assert bare.leaf_value.tolist() == pytest.approx([0.5 * math.log(0.8), 0.5 * math.log(1e-3)])
-    still = leaves([0], [4], [0.0])
-    assert loss.refit_leaves(still, rows, scores, 0.0) is still
+    assert leaf_values(refitted) == pytest.approx([math.log((4e12 + 1) / 3), math.log(1 / 3)], rel=1e-12)
+    bare = loss.refit_leaves(leaves([-0.1, -0.5]), held, scores, 0.5)
+    assert leaf_values(bare) == pytest.approx([0.5 * math.log(0.8), 0.5 * math.log(1e-3)])
+    still = leaves([0.0])
+    assert loss.refit_leaves(still, held, scores, 0.0) is still
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(-3, 3)), min_size=1, max_size=20), st.sampled_from([0.1, 0.5, 1.0]))
@@ -298,8 +308,8 @@ def test_poisson_steps_always_lower_the_deviance(rows: list[tuple[int, float]], 
     loss = objective("poisson", y, metrics=["poisson_deviance"])
     before = loss.evaluate(scores)["poisson_deviance"]
     values = as_floats(loss.gradients(0)).sum(axis=0)
-    tree = leaves([0], [len(y)], [-values[0] / (values[1] + 1.0) * step_size])
-    step = loss.refit_leaves(tree, np.arange(len(y), dtype=np.uint32), scores, step_size).leaf_value[0]
+    tree = leaves([-values[0] / (values[1] + 1.0) * step_size])
+    step = leaf_values(loss.refit_leaves(tree, holding(np.arange(len(y)), 0, len(y)), scores, step_size))[0]
     assert loss.evaluate(scores + step)["poisson_deviance"] <= before * (1 + 1e-9)
 
 

@@ -239,14 +239,10 @@ class Training:
         sample = sample_rows(key, options["row_subsample"], first_row=rows.first_row, n_rows=rows.bins.n_rows_local)
         columns = sample_columns(key, options["column_subsample"], len(rows.bins.specs))
         tree = self.grower.grow(self.fitted.gradients(output), key=key, rows=sample, columns=columns)
-        if self.is_forest:
-            if options["averaging"] == "probability":
-                tree = average_leaves(tree, options["reg_lambda"], len(rows.classes or []))
-            self.trees.append(tree)
-            self._add(tree, output)
-            return
-        grown_rows = self.grower.rows if sample is None else self.grower.rows[: len(sample)]
-        tree = self.fitted.refit_leaves(tree, grown_rows, self.scores, options["step_size"])
+        if self.averages_classes:
+            tree = average_leaves(tree, options["reg_lambda"], len(rows.classes or []))
+        elif not self.is_forest:
+            tree = self.fitted.refit_leaves(tree, self.grower.leaf_rows, self.scores, options["step_size"])
         self.trees.append(tree)
         self.grower.add_leaf_values(tree, self.scores[output])
         if sample is not None:

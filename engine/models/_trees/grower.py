@@ -7,20 +7,27 @@ they add up the leaves' full sums, from which the other nodes' follow.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.gradients import add_leaf_values
-from engine._kernels.histogram import cut_chunks, sum_gradients
-from engine._kernels.partition import partition_rows
-from engine._kernels.splits import expand_siblings, find_best_splits
+from engine._kernels.histogram import cut_chunks
+from engine._kernels.leaves import add_leaf_values, sum_leaves
+from engine._kernels.partition import QUESTION, assign_leaves, partition_rows
+from engine._kernels.splits import CATEGORY, NUMBER, PARTITION, expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
-from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, finish_tree
+from engine.models._trees.ensemble import LEAF
+from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, choose_best_first, finish_tree
 from engine.models._trees.histograms import NO_ROWS, HistogramBuilder, Ints
 from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 
+NO_DIRECTIONS = np.empty(0, dtype=np.int8)
+Values = NDArray[Any]
+Leaves = NDArray[np.uint16] | NDArray[np.uint32]
+MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for none
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
 
 
@@ -33,53 +40,68 @@ class TreeGrower:
         self.bins, self.options, self.first_row, self.n_rows = bins, options, first_row, n_rows
         self.num_threads, self.comm = num_threads, comm
         self.histograms = HistogramBuilder(bins, num_threads=num_threads, comm=comm)
-        own = slice(self.histograms.columns.start, self.histograms.columns.stop)
-        self._is_category = np.array([spec.n_categories > 0 for spec in bins.specs], dtype=np.uint8)
+        own = self._own = slice(self.histograms.columns.start, self.histograms.columns.stop)
+        category = PARTITION if options.partition else CATEGORY
+        self._kind = np.array([category if spec.n_categories else NUMBER for spec in bins.specs], dtype=np.uint8)
+        self._n_words = max([-(-spec.n_categories // 64) for spec in bins.specs], default=0) if options.partition else 0
         self._missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in bins.specs], dtype=np.int32)
-        self._own_is_category = self._is_category[own]
+        self._own_kind = self._kind[own]
+        self._own_monotone = NO_DIRECTIONS if options.monotone is None else np.ascontiguousarray(options.monotone[own])
+        self._all_columns = np.ones(len(bins.specs), dtype=np.uint8)
         self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
         self._in_order = np.arange(bins.n_rows_local, dtype=np.uint32)
-        self.rows = np.empty(bins.n_rows_local, dtype=np.uint32)
+        self._order = np.empty(bins.n_rows_local, dtype=np.uint32)
         self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
+        self._leaf = np.empty(2 * bins.n_rows_local, dtype=np.uint16)
+        self.leaf: Leaves = self._leaf[: bins.n_rows_local]
 
     def grow(
         self, gradients: Gradients, *, key: int, rows: NDArray[np.uint32] | None = None, columns: NDArray[np.uint8] | None = None
     ) -> GrownTree:
         """Grow a tree on all ranks' rows; collective. ``key`` numbers the tree in what is rounded at random.
 
-        ``rows``: this rank's rows of the sample, ascending; None for all. ``columns``: which may be asked, [n_columns]; None for all.
+        ``rows``: this rank's part of a sample, ascending; None takes all rows. ``columns`` [n_encoded_columns]: 0 for those that no
+        split may use.
         """
+        self._columns = self._all_columns if columns is None else columns
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.histograms.begin_tree(fit, self.first_row)
         sample = self._in_order if rows is None else rows
-        self.rows[: len(sample)] = sample
-        n_rows = np.array([len(sample)])
-        self.comm.allreduce_sum(n_rows, name="count rows of the sample")
-        self._left_out = np.zeros(0, np.int64) if columns is None else np.flatnonzero(columns[self.histograms.columns] == 0)
-        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(sample), dtype=np.int64)
-        level = Level.leaves(begin, end, n_rows)
+        self.rows = self._order[: len(sample)]
+        self.rows[:] = sample
+        begin, end, n_rows = np.zeros(1, dtype=np.int64), np.full(1, len(sample)), np.full(1, len(sample))
+        self.comm.allreduce_sum(n_rows, name="count rows")
+        level = Level.leaves(begin, end, n_rows, n_words=self._n_words)
         hist = self.histograms.reduce_histograms(NO_ROWS if rows is None else self.rows, begin, end)
         self._choose_splits(level, slice(None), hist, fit.lanes)
         kept: Ints | None = hist.copy()
         levels = [level]
         for depth in range(1, self.options.max_depth + 1):
-            if not (level.column >= 0).any():
+            if self.options.max_leaves is not None:
+                level.column[~choose_best_first(levels, self.options.max_leaves)[-len(level.column) :]] = -1
+            if depth == self.options.max_depth or not (level.column >= 0).any():
                 break
             level, kept = self._grow_level(level, kept, fit.lanes, depth)
             levels.append(level)
+        self._number_leaves(levels)
         self._reduce_sums(levels, gradients)
         return finish_tree(levels, self.bins.specs, gradients, self.options)
 
     def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
-        """Add the last tree's leaves to this rank's ``scores`` [n_rows_local]."""
-        add_leaf_values(self.rows, tree.leaf_begin, tree.leaf_end, tree.leaf_value, scores, self.num_threads)
+        """Add the last tree's leaves to this rank's ``scores`` [n_rows_local], at the rows that it was grown on."""
+        add_leaf_values(self.leaf, np.append(tree.value[tree.leaf_node], 0.0), scores, self.num_threads)
+
+    def leaf_rows(self, tree: GrownTree) -> tuple[NDArray[np.uint32], Ints, Ints]:
+        """This rank's rows in the leaves of the last tree, leaf after leaf, and where each leaf's begin and end among them."""
+        node = np.append(tree.leaf_node, len(tree.kind))[self.leaf]
+        rows = np.argsort(node, kind="stable").astype(np.uint32)
+        begin, end = (np.searchsorted(node[rows], np.flatnonzero(tree.kind == LEAF), side=side) for side in ("left", "right"))
+        return rows, begin, end
 
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
         split = np.flatnonzero(parents.column >= 0)
         children = self._split_rows(parents, split)
-        if depth == self.options.max_depth:
-            return children, None
         small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
         fits = len(split) <= per_batch
@@ -98,30 +120,70 @@ class TreeGrower:
 
     def _split_rows(self, parents: Level, split: Ints) -> Level:
         """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
-        begin, end, column = parents.begin[split], parents.end[split], parents.column[split]
-        code = parents.code[split]
+        begin, end = parents.begin[split], parents.end[split]
         n_yes = np.zeros(len(split), dtype=np.int64)
         partition_rows(
-            self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self.bins.is_wide[column],
-            self.bins.position[column], code * self._is_category[column], code,
-            np.where(parents.missing_yes[split] == 1, self._missing_code[column], np.int32(-1)), n_yes, self.num_threads,
+            self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self._questions(parents, split),
+            parents.subset[split], n_yes, self.num_threads,
         )  # fmt: skip
         middle = begin + n_yes
         self.comm.allreduce_sum(n_yes, name="count rows of children")
-        return Level.leaves(
+        children = Level.leaves(
             begin=interleave(begin, middle),
             end=interleave(middle, end),
             n_rows=interleave(n_yes, parents.n_rows[split] - n_yes),
+            n_words=self._n_words,
+        )
+        if self.options.monotone is not None:
+            bound_children(children, parents, split, self.options.monotone)
+        return children
+
+    def _questions(self, level: Level, split: Ints) -> NDArray[np.void]:
+        """What nodes ask their rows, for the kernels."""
+        column, code = level.column[split], level.code[split]
+        asked = np.empty(len(split), dtype=QUESTION)
+        asked["position"], asked["is_wide"] = self.bins.position[column], self.bins.is_wide[column]
+        kind = self._kind[column]
+        asked["low"], asked["high"] = np.where(kind == NUMBER, 0, code), np.where(kind == PARTITION, -1, code)
+        asked["missing"] = np.where(level.missing_yes[split] == 1, self._missing_code[column], -1)
+        asked["subset"] = np.where(kind == PARTITION, np.arange(len(split)), -1)
+        return asked
+
+    def _number_leaves(self, levels: list[Level]) -> None:
+        """Number the leaf of every row, level by level; children of the greatest depth, which are leaves, become a last level."""
+        parts = [(level, np.flatnonzero(level.column < 0)) for level in levels]
+        n_early = sum(len(nodes) for _, nodes in parts)
+        last, split = levels[-1], np.flatnonzero(levels[-1].column >= 0)
+        if len(split):
+            none = np.zeros(2 * len(split), dtype=np.int64)
+            levels.append(Level.leaves(none, none, none))
+        n_leaves = n_early + 2 * len(split)
+        self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
+        if len(self.rows) < len(self.leaf):
+            self.leaf.fill(n_leaves)
+        begin, end = (
+            np.concatenate([getattr(level, name)[nodes] for level, nodes in [*parts, (last, split)]]) for name in ("begin", "end")
+        )
+        questions = np.full(n_early + len(split), -1, dtype=QUESTION)
+        questions[n_early:] = self._questions(last, split)
+        number = np.concatenate([np.arange(n_early), n_early + 2 * np.arange(len(split))])
+        assign_leaves(
+            self.rows,
+            cut_chunks(begin, end),
+            self.bins.narrow,
+            self.bins.wide,
+            questions,
+            last.subset[split],
+            number,
+            self.leaf,
+            self.num_threads,
         )
 
     def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> None:
         """Full sums of all nodes: those of leaves from their rows, those of others from their children; collective."""
         leaves = [level.column < 0 for level in levels]
-        begin, end = (
-            np.concatenate([getattr(level, name)[leaf] for level, leaf in zip(levels, leaves, strict=True)]) for name in ("begin", "end")
-        )
-        sums = np.zeros((len(begin), 4), dtype=np.int64)
-        sum_gradients(gradients.values, self.rows, cut_chunks(begin, end), sums, self.num_threads)
+        sums = np.zeros((sum(int(leaf.sum()) for leaf in leaves), 4), dtype=np.int64)
+        sum_leaves(gradients.values, self.leaf, sums, self.num_threads)
         self.comm.allreduce_sum(sums, name="sum leaves")
         normalize_limbs(sums)
         children = sums[:0]
@@ -141,28 +203,39 @@ class TreeGrower:
     def _choose_splits(self, level: Level, batch: slice, hist: Ints, lanes: Lanes) -> None:
         """Set the best split of every node of a batch: each rank searches its own columns, then all compare. Collective."""
         n = len(hist)
-        for left_out in self._left_out.tolist():
-            hist[:, self.histograms.column_start[left_out] : self.histograms.column_start[left_out + 1]] = 0
         gain, column, code, missing = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
+        middle, subset = np.zeros(n), np.zeros((n, self._n_words), np.uint64)
         find_best_splits(
-            hist, self.histograms.column_start, self._own_is_category, self._own_has_missing, lanes.g_unit, lanes.h_unit,
-            self.options.reg_lambda, self.options.min_child_weight, MIN_GAIN, gain, column, code, missing, self.num_threads,
+            hist, self.histograms.column_start, self._own_kind, self._own_has_missing, self._columns[self._own], self._own_monotone,
+            level.lower[batch], level.upper[batch], lanes.g_unit, lanes.h_unit, self.options.reg_lambda, self.options.reg_alpha,
+            self.options.min_child_weight, MIN_GAIN, gain, column, code, missing, middle, subset, self.num_threads,
         )  # fmt: skip
-        offers = np.empty((n, 4))
+        offers = np.empty((n, 5))
         offers[:, 0] = gain
-        offers[:, 1] = np.where(column >= 0, column + self.histograms.columns.start, -1)
-        offers[:, 2], offers[:, 3] = code, missing
-        gathered = self.comm.allgather(offers.reshape(-1), name="choose splits")
-        best = offers
-        if len(gathered) > 1:
-            every = np.concatenate(gathered).reshape(-1, n, 4)
-            # ranks own ascending columns, so the first of equal gains is the lowest column; no split counts as MIN_GAIN, below any split
-            best = every[np.argmax(every[:, :, 0], axis=0), np.arange(n)]
-        level.column[batch], level.code[batch], level.missing_yes[batch] = best[:, 1], best[:, 2], best[:, 3]
+        offers[:, 1] = np.where(column >= 0, column + self._own.start, -1)
+        offers[:, 2], offers[:, 3], offers[:, 4] = code, missing, middle
+        every = np.concatenate(self.comm.allgather(offers.reshape(-1), name="choose splits")).reshape(-1, n, 5)
+        # ranks own ascending columns, so the first of equal gains is the lowest column; no split counts as MIN_GAIN, below any split
+        winner = np.argmax(every[:, :, 0], axis=0)
+        best = every[winner, np.arange(n)]
+        level.gain[batch], level.column[batch], level.code[batch], level.missing_yes[batch] = best[:, :4].T
+        level.middle[batch] = best[:, 4]
+        if self._n_words:
+            subset[winner != self.comm.rank] = 0
+            self.comm.allreduce_sum(subset, name="choose sets of categories")
+            level.subset[batch] = subset
 
 
-def interleave(yes: Ints, no: Ints) -> Ints:
+def bound_children(children: Level, parents: Level, split: Ints, monotone: NDArray[np.int8]) -> None:
+    """Bounds on the children's weights: their parents', and between two children that must be in order the mean of their weights."""
+    direction, middle = monotone[parents.column[split]], parents.middle[split]
+    lower, upper = parents.lower[split], parents.upper[split]
+    children.lower = interleave(np.where(direction < 0, middle, lower), np.where(direction > 0, middle, lower))
+    children.upper = interleave(np.where(direction > 0, middle, upper), np.where(direction < 0, middle, upper))
+
+
+def interleave(yes: Values, no: Values) -> NDArray[Any]:
     """``yes[0], no[0], yes[1], no[1], ...``."""
-    out = np.empty(2 * len(yes), dtype=np.int64)
+    out = np.empty(2 * len(yes), dtype=yes.dtype)
     out[0::2], out[1::2] = yes, no
     return out

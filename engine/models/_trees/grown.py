@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,9 +31,9 @@ class GrowthOptions:
     step_size: float
     reg_lambda: float = 1.0
     reg_alpha: float = 0.0
-    max_leaves: int | None = None
-    monotone: NDArray[np.int8] | None = None  # [n_columns] -1, 0 or 1
-    partition: bool = False
+    max_leaves: int | None = None  # None: as many as the depth allows; else those of the best splits first
+    monotone: NDArray[np.int8] | None = None  # [n_encoded_columns]: 1 or -1 where predictions may only rise or fall with the column
+    partition: bool = False  # whether categories split into two sets, not into one and the rest
 
 
 @dataclass
@@ -43,20 +44,28 @@ class Level:
     end: Ints
     n_rows: Ints
     sums: Ints  # [n_nodes, 4] limbs of g and h
+    gain: Floats  # of the split, as the narrow lanes give it
     column: NDArray[np.int32]
     code: NDArray[np.int32]
     missing_yes: NDArray[np.uint8]
+    subset: NDArray[np.uint64]  # [n_nodes, n_words] the categories that answer yes, where splits are sets
+    lower: Floats  # bounds on the weights of all leaves below
+    upper: Floats
+    middle: Floats  # of the weights of the split's children, where there are bounds
 
     @classmethod
-    def leaves(cls, begin: Ints, end: Ints, n_rows: Ints) -> Level:
-        """Nodes without splits, their sums still unknown."""
+    def leaves(cls, begin: Ints, end: Ints, n_rows: Ints, *, n_words: int = 0) -> Level:
+        """Nodes without splits, their sums still unknown, and their weights unbounded."""
         n = len(begin)
-        return cls(begin, end, n_rows, np.zeros((n, 4), np.int64), np.full(n, -1, np.int32), np.zeros(n, np.int32), np.zeros(n, np.uint8))
+        return cls(
+            begin, end, n_rows, np.zeros((n, 4), np.int64), np.zeros(n), np.full(n, -1, np.int32), np.zeros(n, np.int32),
+            np.zeros(n, np.uint8), np.zeros((n, n_words), np.uint64), np.full(n, -np.inf), np.full(n, np.inf), np.zeros(n),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class GrownTree:
-    """One tree's nodes, as in :class:`TreeEnsemble`, and the rows of its leaves on this rank."""
+    """One tree's nodes, as in :class:`TreeEnsemble`; ``leaf_node``: the node that the rows of each leaf of growth ended in."""
 
     kind: NDArray[np.uint8]
     column: NDArray[np.int32]
@@ -70,50 +79,47 @@ class GrownTree:
     cover: Floats
     set_start: Ints
     set_bits: NDArray[np.uint64]
-    leaf_begin: Ints
-    leaf_end: Ints
-    leaf_value: Floats
+    leaf_node: Ints
 
 
 def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradients, options: GrowthOptions) -> GrownTree:
     """Compute gains, covers and leaf values from full sums, prune, and number the nodes that stay breadth first."""
-    column, code, missing_yes, begin, end, sums = (
-        np.concatenate([getattr(level, name) for level in levels]) for name in ("column", "code", "missing_yes", "begin", "end", "sums")
+    column, code, missing_yes, sums, lower, upper = (
+        np.concatenate([getattr(level, name) for level in levels]) for name in ("column", "code", "missing_yes", "sums", "lower", "upper")
     )
     yes = child_numbers(levels)
+    grown = yes.copy()
+    if options.max_leaves is not None:
+        yes[~choose_best_first(levels, options.max_leaves)] = -1
     g, h = limbs_to_floats(sums[:, :2]) * gradients.g_unit, limbs_to_floats(sums[:, 2:]) * gradients.h_unit
     drop_light(yes, h, options.min_child_weight)
-    gain = split_gains(g, h, yes, options.reg_lambda)
+    weight = leaf_weights(g, h, lower, upper, options)
+    gain = split_gains(g, h, yes, weight, options)
     prune(yes, gain, options.min_loss_reduction)
     stay = reachable(yes)
     number = np.cumsum(stay, dtype=np.int32) - np.int32(1)
     inner, first = yes[stay] >= 0, yes[stay].clip(0)
-    denominator = h[stay] + options.reg_lambda
-    weight = np.divide(-g[stay], denominator, out=np.zeros(len(denominator)), where=denominator > 0)
-    value = np.where(inner, 0.0, weight * options.step_size)
-    leaf = ~inner
-    threshold, category = thresholds(column[stay], code[stay], inner, specs)
+    subset = subsets_of(levels, stay & (yes >= 0), specs)
+    threshold, kind = thresholds(column[stay], code[stay], inner, specs, partition=options.partition)
     learned, heavier = missing_yes[stay], h[first] >= h[first + 1 - (yes[stay] < 0)]
     return GrownTree(
-        kind=np.where(inner, np.where(category, CATEGORY, NUMERIC), LEAF).astype(np.uint8),
+        kind=kind,
         column=np.where(inner, column[stay], -1).astype(np.int32),
         code=np.where(inner, code[stay], -1).astype(np.int32),
         threshold=threshold,
-        missing_yes=(inner & ~category & np.where(learned == 2, heavier, learned == 1)).astype(np.uint8),
+        missing_yes=((kind == NUMERIC) & np.where(learned == 2, heavier, learned == 1)).astype(np.uint8),
         yes=np.where(inner, number[first], -1).astype(np.int32),
         no=np.where(inner, number[first] + 1, -1).astype(np.int32),
-        value=value,
+        value=np.where(inner, 0.0, weight[stay] * options.step_size),
         gain=np.where(inner, gain[stay], 0.0),
         cover=h[stay],
-        set_start=np.zeros(1, dtype=np.int64),
-        set_bits=np.empty(0, dtype=np.uint64),
-        leaf_begin=begin[stay][leaf],
-        leaf_end=end[stay][leaf],
-        leaf_value=value[leaf],
+        set_start=np.cumsum([0, *map(len, subset)]).astype(np.int64),
+        set_bits=np.concatenate([np.empty(0, dtype=np.uint64), *subset]),
+        leaf_node=number[find_homes(levels, grown, yes)[grown < 0]].astype(np.int64),
     )
 
 
-def child_numbers(levels: list[Level]) -> Ints:
+def child_numbers(levels: Sequence[Level]) -> Ints:
     """Each node's yes child, counting through the levels, -1 for leaves; the no child is the next number."""
     numbers = []
     next_level = 0
@@ -131,10 +137,44 @@ def drop_light(yes: Ints, h: Floats, min_child_weight: float) -> None:
     yes[split[lighter < min_child_weight]] = -1
 
 
-def split_gains(g: Floats, h: Floats, yes: Ints, reg_lambda: float) -> Floats:
-    """G^2 / (H + lambda) of both children less the node's own, 0 at leaves."""
-    denominator = h + reg_lambda
-    score = np.divide(g * g, denominator, out=np.zeros(len(g)), where=denominator > 0)
+def choose_best_first(levels: Sequence[Level], max_leaves: int) -> NDArray[np.bool_]:
+    """Which nodes split if at each time the leaf of the largest gain does, ties by the lowest number, until there are ``max_leaves``.
+
+    Children that are not known yet count as leaves. They could only take the place of others: what is not chosen now never will be.
+    """
+    yes, gain = child_numbers(levels), np.concatenate([level.gain for level in levels])
+    chosen = np.zeros(len(yes), dtype=bool)
+    frontier = [(-float(gain[0]), 0)] if yes[0] >= 0 else []
+    for _ in range(max_leaves - 1):
+        if not frontier:
+            break
+        _, node = heapq.heappop(frontier)
+        chosen[node] = True
+        for child in range(yes[node], yes[node] + 2):
+            if child < len(yes) and yes[child] >= 0:
+                heapq.heappush(frontier, (-float(gain[child]), child))
+    return chosen
+
+
+def shrink(g: Floats, reg_alpha: float) -> Floats:
+    """Gradient sums moved towards 0 by the L1 penalty."""
+    return np.sign(g) * np.maximum(np.abs(g) - reg_alpha, 0.0)
+
+
+def leaf_weights(g: Floats, h: Floats, lower: Floats, upper: Floats, options: GrowthOptions) -> Floats:
+    """-T(G) / (H + lambda), within bounds; 0 where nothing has a hessian."""
+    denominator = h + options.reg_lambda
+    weight = np.divide(-shrink(g, options.reg_alpha), denominator, out=np.zeros(len(g)), where=denominator > 0)
+    return np.clip(weight, lower, upper)
+
+
+def split_gains(g: Floats, h: Floats, yes: Ints, weight: Floats, options: GrowthOptions) -> Floats:
+    """The loss reduction of each split: both children's scores less the node's own (:mod:`engine._kernels.splits`), 0 at leaves."""
+    denominator = h + options.reg_lambda
+    if options.monotone is None:
+        score = np.divide(shrink(g, options.reg_alpha) ** 2, denominator, out=np.zeros(len(g)), where=denominator > 0)
+    else:
+        score = -(2 * g * weight + denominator * weight**2 + 2 * options.reg_alpha * np.abs(weight))
     split = np.flatnonzero(yes >= 0)
     gain = np.zeros(len(g))
     gain[split] = score[yes[split]] + score[yes[split] + 1] - score[split]
@@ -163,16 +203,45 @@ def reachable(yes: Ints) -> NDArray[np.bool_]:
     return stay
 
 
+def find_homes(levels: Sequence[Level], grown: Ints, yes: Ints) -> Ints:
+    """For every node that grew, itself or the leaf above it that pruning left; ``grown``: the yes children before it."""
+    home = np.arange(len(yes))
+    first = 0
+    for level in levels:
+        node = first + np.flatnonzero(grown[first : first + len(level.column)] >= 0)
+        gone = (home[node] != node) | (yes[node] < 0)
+        for child in (grown[node], grown[node] + 1):
+            home[child] = np.where(gone, home[node], child)
+        first += len(level.column)
+    return home
+
+
+def subsets_of(levels: Sequence[Level], wanted: NDArray[np.bool_], specs: Sequence[BinSpec]) -> list[NDArray[np.uint64]]:
+    """The sets of the ``wanted`` nodes that split on one, in order, each as long as its column's categories need."""
+    subsets, first = [], 0
+    for level in levels:
+        for node in np.flatnonzero(wanted[first : first + len(level.column)] & level.subset.any(axis=1)).tolist():
+            subsets.append(level.subset[node, : -(-specs[level.column[node]].n_categories // 64)])
+        first += len(level.column)
+    return subsets
+
+
 def thresholds(
-    column: NDArray[np.int32], code: NDArray[np.int32], inner: NDArray[np.bool_], specs: Sequence[BinSpec]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Thresholds of splits (a category's code, infinity where yes is every value that is not missing), and which ask for a category."""
-    threshold, category = np.zeros(len(column)), np.zeros(len(column), dtype=bool)
+    column: NDArray[np.int32], code: NDArray[np.int32], inner: NDArray[np.bool_], specs: Sequence[BinSpec], *, partition: bool
+) -> tuple[Floats, NDArray[np.uint8]]:
+    """Thresholds of splits (a category's code, a set's number, infinity where yes is every value that is not missing), and their kinds."""
+    threshold, kind = np.zeros(len(column)), np.full(len(column), LEAF, dtype=np.uint8)
+    n_sets = 0
     for node, j, c in zip(np.flatnonzero(inner).tolist(), column[inner].tolist(), code[inner].tolist(), strict=True):
         edges = specs[j].thresholds
-        category[node] = specs[j].n_categories > 0
-        threshold[node] = c if category[node] else (edges[c] if c < len(edges) else np.inf)
-    return threshold, category
+        if specs[j].n_categories == 0:
+            kind[node], threshold[node] = NUMERIC, edges[c] if c < len(edges) else np.inf
+        elif partition:
+            kind[node], threshold[node] = SUBSET, n_sets
+            n_sets += 1
+        else:
+            kind[node], threshold[node] = CATEGORY, c
+    return threshold, kind
 
 
 def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float) -> TreeEnsemble:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.histogram import build_histograms, cut_chunks, gather_gradients, gather_words
+from engine._kernels.histogram import build_histograms, cut_chunks, pack_gradients
 from engine.collectives.communicator import Communicator
 from engine.encode.bins import BinMatrix
 from engine.models._trees.lanes import Fit
@@ -44,13 +44,11 @@ class HistogramBuilder:
 
     def begin_tree(self, fit: Fit, first_row: int) -> None:
         """Pack the gradients of all rows into the lanes of a new tree. ``first_row``: global id of this rank's first row."""
-        self._h_bits, self._words_per_row = fit.lanes.h_bits, 1 if fit.lanes.h_bits else 2
-        self._words = self.buffer("words", self.bins.n_rows_local * self._words_per_row)
-        whole = cut_chunks(np.zeros(1, dtype=np.int64), np.full(1, self.bins.n_rows_local))
-        gather_gradients(
-            fit.gradients.values, NO_ROWS, whole, first_row, fit.key, fit.lanes.g_shift, fit.lanes.h_shift, fit.lanes.h_bits, self._words,
-            np.zeros((1, 4), dtype=np.int64), self.num_threads,
-        )  # fmt: skip
+        self._h_bits = fit.lanes.h_bits
+        self._words = self.buffer("words", self.bins.n_rows_local * (1 if self._h_bits else 2))
+        pack_gradients(
+            fit.gradients.values, first_row, fit.key, fit.lanes.g_shift, fit.lanes.h_shift, self._h_bits, self._words, self.num_threads
+        )
 
     def reduce_histograms(self, rows: NDArray[np.uint32], begin: Ints, end: Ints) -> Ints:
         """Histograms of nodes over all ranks' rows, of this rank's columns: [n_nodes, n_codes owned, 2]; collective.
@@ -61,17 +59,13 @@ class HistogramBuilder:
         n_nodes = len(begin)
         chunks = cut_chunks(begin, end)
         share_start = np.concatenate([[0], np.cumsum(n_nodes * self.share_codes)])
-        local = self.buffer("local", 2 * int(share_start[-1])).reshape(-1, 2)
+        local = self.comm.work_array(2 * int(share_start[-1])).reshape(-1, 2)
         local.fill(0)
-        words = self._words
-        if len(rows):
-            words = self.buffer("ordered", len(self._words))
-            gather_words(self._words, self._words_per_row, rows, chunks, words, self.num_threads)
         base = share_start[self._owner] + self._offset
         stride = self.share_codes[self._owner]
         build_histograms(
-            self.bins.grouped, self.bins.group_start, self.bins.wide, rows, chunks, words, self._h_bits, self.bins.n_rows_local,
-            base[self._narrow], stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], local, self.num_threads,
+            self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words, self._h_bits, base[self._narrow],
+            stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], local, self.num_threads,
         )  # fmt: skip
         counts = (2 * n_nodes * self.share_codes).tolist()
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")

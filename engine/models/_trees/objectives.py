@@ -6,7 +6,7 @@ Row sums are exact integers, added over ranks in one reduction; the scale of unb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -51,6 +51,8 @@ from engine.models._trees.quantiles import residual_quantiles
 LOSS_EXPONENT = 5  # clipped logistic losses are below 2**5
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e30
 SMALLEST_MEAN = 1e-9  # where all counts are 0
+# The rows of a tree's leaves on this rank, the leaves in order: row numbers, and where each leaf's begin and end among them.
+LeafRows = Callable[[GrownTree], tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]]
 SMALLEST_FACTOR = 1e-3  # of means in one step: where all counts of a leaf are 0 and nothing regularises
 
 
@@ -70,7 +72,7 @@ class Objective(Protocol):
     def gradients(self, output: int) -> Gradients:
         """Gradients of one output at the scores last evaluated; may be collective."""
 
-    def refit_leaves(self, tree: GrownTree, rows: NDArray[np.uint32], scores: NDArray[np.float64], step_size: float) -> GrownTree:
+    def refit_leaves(self, tree: GrownTree, leaf_rows: LeafRows, scores: NDArray[np.float64], step_size: float) -> GrownTree:
         """``tree`` with the leaf values that this loss wants, times ``step_size``; may be collective.
 
         ``tree`` was grown at these ``scores`` [n_outputs, n_rows_local]; ``rows``: the grower's order of rows, which its leaves cut.
@@ -86,7 +88,7 @@ class _RowSums:
         self.largest = np.zeros(N_LARGEST, dtype=np.int64)
 
     def reduce(self) -> None:
-        """Add up over ranks; the one place where objectives talk, beside the scale of residuals."""
+        """Add up over ranks; collective."""
         self.comm.allreduce_sum(self.stats, name="sum gradients")
         self.comm.allreduce_max(self.largest, name="largest gradient")
 
@@ -135,7 +137,7 @@ class _Loss:
         self.y, self.weights, self.n_rows, self.num_threads, self.comm = y, weights, n_rows, num_threads, comm
         self.metrics = check_metrics("auto", self.name) if metrics is None else metrics
 
-    def refit_leaves(self, tree: GrownTree, rows: NDArray[np.uint32], scores: NDArray[np.float64], step_size: float) -> GrownTree:
+    def refit_leaves(self, tree: GrownTree, leaf_rows: LeafRows, scores: NDArray[np.float64], step_size: float) -> GrownTree:
         """``tree``: its leaves are already the best."""
         return tree
 
@@ -225,7 +227,7 @@ class PoissonLoss(_Loss):
         weigh_poisson(self._scores[0], self.y, weights, self._values, largest, self.num_threads)
         return self._quantise(largest)
 
-    def refit_leaves(self, tree: GrownTree, rows: NDArray[np.uint32], scores: NDArray[np.float64], step_size: float) -> GrownTree:
+    def refit_leaves(self, tree: GrownTree, leaf_rows: LeafRows, scores: NDArray[np.float64], step_size: float) -> GrownTree:
         """``tree`` with steps that cannot overshoot: ln(1 + v) instead of Newton's v.
 
         Newton's v = -G / (H + lambda) makes e**v times too much of a leaf whose counts are far above its mean. As G = H - sum(w y),
@@ -233,7 +235,7 @@ class PoissonLoss(_Loss):
         """
         if step_size == 0.0:
             return tree
-        factor = np.maximum(1.0 + tree.leaf_value / step_size, SMALLEST_FACTOR)
+        factor = np.maximum(1.0 + tree.value[tree.kind == LEAF] / step_size, SMALLEST_FACTOR)
         steps = np.empty(len(factor))
         log_array(factor, steps)
         return _with_leaves(tree, steps * step_size)
@@ -278,9 +280,9 @@ class QuantileLoss(_Loss):
         sums.reduce()
         return sums.gradients(self._sides, g_exponent=0, h_exponent=0)
 
-    def refit_leaves(self, tree: GrownTree, rows: NDArray[np.uint32], scores: NDArray[np.float64], step_size: float) -> GrownTree:
+    def refit_leaves(self, tree: GrownTree, leaf_rows: LeafRows, scores: NDArray[np.float64], step_size: float) -> GrownTree:
         """``tree`` with the exact quantiles of its leaves' residuals ``y - scores``; collective."""
-        return _with_leaves(tree, self._quantiles(scores[0], rows, tree.leaf_begin, tree.leaf_end) * step_size)
+        return _with_leaves(tree, self._quantiles(scores[0], *leaf_rows(tree)) * step_size)
 
     def _quantiles(
         self, scores: NDArray[np.float64], rows: NDArray[np.uint32], begin: NDArray[np.int64], end: NDArray[np.int64]
@@ -453,7 +455,7 @@ def _with_leaves(tree: GrownTree, leaf_value: NDArray[np.float64]) -> GrownTree:
     """``tree`` with other leaf values, in the order of its leaves."""
     value = tree.value.copy()
     value[tree.kind == LEAF] = leaf_value
-    return replace(tree, value=value, leaf_value=leaf_value)
+    return replace(tree, value=value)
 
 
 def _log(x: float) -> float:

@@ -82,7 +82,6 @@ def _take_tree(ensemble: TreeEnsemble, specs: Sequence[BinSpec], tree: int) -> G
     first, last = (int(sets.min()), int(sets.max()) + 1) if len(sets) else (0, 0)
     threshold[kind == SUBSET] -= first
     words = slice(*ensemble.set_start[[first, last]].tolist())
-    no_leaves = np.empty(0, dtype=np.int64)
     return GrownTree(
         kind=kind,
         column=column,
@@ -96,9 +95,7 @@ def _take_tree(ensemble: TreeEnsemble, specs: Sequence[BinSpec], tree: int) -> G
         cover=ensemble.cover[nodes],
         set_start=ensemble.set_start[first : last + 1] - ensemble.set_start[first],
         set_bits=ensemble.set_bits[words],
-        leaf_begin=no_leaves,
-        leaf_end=no_leaves,
-        leaf_value=np.empty(0),
+        leaf_node=np.empty(0, dtype=np.int64),
     )
 
 

@@ -1,0 +1,54 @@
+"""Work arrays of all ranks of a node, which every rank can read: a sum over ranks then copies nothing."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from mpi4py import MPI
+
+from engine.collectives.communicator import Array
+
+# Larger arrays are rare, and a container's shared memory may be small: 64 MiB where nobody asked for more.
+LARGEST_WINDOW = 1 << 25
+FOLDER = "/dev/shm"
+
+
+class SharedArray:
+    """An int64 array on each rank of one node, in memory that all of them map. Making and freeing it is collective."""
+
+    def __init__(self, comm: MPI.Intracomm, size: int) -> None:
+        self._comm = comm
+        self._window = MPI.Win.Allocate_shared(8 * size, 8, comm=comm)
+        self._arrays = [np.asarray(self._window.Shared_query(rank)[0]).view(np.int64) for rank in range(comm.Get_size())]
+        self.array: Array = self._arrays[comm.Get_rank()]
+        self._address = self.array.ctypes.data
+        self._window.Lock_all(MPI.MODE_NOCHECK)
+
+    def holds(self, array: Array) -> bool:
+        """Whether ``array`` begins where this rank's array does."""
+        return bool(array.ctypes.data == self._address)
+
+    def sum_part(self, first: int, last: int) -> Array:
+        """The sum of all ranks' elements ``first`` to ``last``, in this rank's array; collective."""
+        self._window.Sync()
+        self._comm.Barrier()
+        self._window.Sync()
+        mine = self.array[first:last]
+        for rank, array in enumerate(self._arrays):
+            if rank != self._comm.Get_rank():
+                np.add(mine, array[first:last], out=mine)
+        return mine
+
+    def free(self) -> None:
+        """Give the memory back; what was read from it must not be used any more."""
+        self._window.Unlock_all()
+        self._window.Free()
+
+
+def fits(size: int, n_ranks: int) -> bool:
+    """Whether arrays of ``size`` elements on ``n_ranks`` ranks are small enough, and this node has shared memory for them."""
+    if 8 * size > LARGEST_WINDOW or not os.path.isdir(FOLDER):
+        return False
+    room = os.statvfs(FOLDER)
+    return 2 * 8 * size * n_ranks < room.f_bavail * room.f_frsize

@@ -1,0 +1,40 @@
+"""Codes row by row in panels of columns, the layout that histograms read: a row of a panel lies within one cache line."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine._kernels.binning import interleave_codes
+
+CACHE_LINE = 64
+
+
+def plan_panels(n_columns: int, n_rows: int) -> NDArray[np.int64]:
+    """Panels of ``n_columns`` columns: [n_panels, 4], first column, end column, bytes from row to row, where the panel begins.
+
+    Rows are as long as a power of two, at most a cache line and at least three quarters full, so that none straddles two lines.
+    """
+    panels = []
+    column = offset = 0
+    while column < n_columns:
+        stride = CACHE_LINE
+        while 4 * (n_columns - column) < 3 * stride:
+            stride //= 2
+        end = min(column + stride, n_columns)
+        panels.append((column, end, stride, offset))
+        column = end
+        offset += -(-n_rows * stride // CACHE_LINE) * CACHE_LINE
+    return np.array(panels, dtype=np.int64).reshape(len(panels), 4)
+
+
+def fill_panels(codes: NDArray[np.uint8], panel: NDArray[np.int64], *, num_threads: int) -> NDArray[np.uint8]:
+    """All panels of ``codes`` [n_columns, n_rows] in one flat array that begins at a cache line; what pads rows is never read."""
+    n_rows = codes.shape[1]
+    size = sum(n_rows * stride for stride in panel[:, 2].tolist()) + len(panel) * CACHE_LINE
+    room = np.empty(size + CACHE_LINE, dtype=np.uint8)
+    first = -room.ctypes.data % CACHE_LINE
+    out = room[first : first + size]
+    for begin, end, stride, offset in panel.tolist():
+        interleave_codes(codes[begin:end], out[offset : offset + n_rows * stride].reshape(n_rows, stride), num_threads)
+    return out
