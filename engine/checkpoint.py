@@ -18,7 +18,7 @@ import numpy as np
 from engine.collectives.communicator import Communicator
 from engine.data.shard_plan import share_from_root
 from engine.errors import MissingFileError, ModelFileError, warn
-from engine.model_io import Arrays, local_folder, read_model, write_model
+from engine.model_io import ARRAYS_FILE, MODEL_FILE, RUN_FILE, Arrays, local_folder, read_model, write_model
 
 PREFIX = "model_checkpoint_"
 _NAME = re.compile(rf"{PREFIX}(\d+)")
@@ -47,6 +47,8 @@ def write_checkpoint(folder: str, checkpoint: Checkpoint, *, toolkit: str, named
     Raises :class:`StorageError`.
     """
     target = checkpoint_path(folder, checkpoint.iteration)
+    if target.is_dir() and not (target / MODEL_FILE).exists() and {each.name for each in target.iterdir()} <= {ARRAYS_FILE, RUN_FILE}:
+        shutil.rmtree(target, ignore_errors=True)  # the rest of a broken one
     document = {"toolkit": toolkit, "checkpoint": {"iteration": checkpoint.iteration, **checkpoint.content}}
     write_model(target, document, checkpoint.arrays, checkpoint.run)
     earlier = [path for iteration, path in list_checkpoints(folder) if iteration < checkpoint.iteration]

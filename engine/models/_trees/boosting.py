@@ -97,7 +97,8 @@ def train_trees(
         table.message(AUTO_MESSAGE)
         shard, validation_shard = split_shard(shard, options["random_seed"], comm)
     if setting.initial is not None:
-        setting.initial.check_features(names)
+        with agree(comm, "going on from the initial model"):
+            setting.initial.check_features(names)
     clock.lap("reading")
     table.stage("Encoding")
     rows = encode_rows(shard, names, target, task=task, options=options, initial=setting.initial, num_threads=threads, comm=comm)
@@ -111,7 +112,8 @@ def train_trees(
         shared |= {"classes": rows.classes, "class_weights": rows.class_weights, "num_threads": threads}
         validation = encode_validation(validation_shard, rows.encoding, rows.bins.specs, **shared)
     clock.lap("encoding")
-    check_tracking(rows, validation, options)
+    with agree(comm, "checking options"):
+        check_against_data(rows, validation, options)
     table.preamble(describe(toolkit, rows, len(names), task))
     metered = MeteredComm(comm)
     training = Training(rows, validation, options, setting, toolkit=toolkit, target=target, num_threads=threads, comm=metered, table=table)
@@ -171,6 +173,7 @@ class Training:
         if setting.initial is not None:
             base = setting.initial.ensemble.base_score
         self.base_score = base
+        self.first_tree = 0 if setting.initial is None else setting.initial.ensemble.n_trees
         self.grower = TreeGrower(
             rows.bins, growth_options(options, rows.encoding), first_row=rows.first_row, n_rows=rows.n_rows, num_threads=threads, comm=comm
         )
@@ -235,7 +238,7 @@ class Training:
     def _grow(self, output: int) -> None:
         """Grow one tree and add it to the scores; collective."""
         options, rows = self.options, self.rows
-        key = tree_key(options["random_seed"], len(self.trees))
+        key = tree_key(options["random_seed"], self.first_tree + len(self.trees))
         sample = sample_rows(key, options["row_subsample"], first_row=rows.first_row, n_rows=rows.bins.n_rows_local)
         columns = sample_columns(key, options["column_subsample"], len(rows.bins.specs))
         tree = self.grower.grow(self.fitted.gradients(output), key=key, rows=sample, columns=columns)
@@ -363,8 +366,8 @@ def growth_options(options: Mapping[str, Any], encoding: Encoding) -> GrowthOpti
     )
 
 
-def check_tracking(rows: Rows, validation: ValidationRows | None, options: Mapping[str, Any]) -> None:
-    """Refuse what only the data shows not to be possible: the same on every rank."""
+def check_against_data(rows: Rows, validation: ValidationRows | None, options: Mapping[str, Any]) -> None:
+    """Refuse options that the data, as it turns out, does not allow."""
     if options.get("early_stopping_rounds") is not None and validation is None:
         raise DataError(
             f"early_stopping_rounds needs a validation set, and 'auto' makes none of fewer than {AUTO_ROWS} rows; pass a dataset"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -136,7 +137,7 @@ def initial_model(value: Any) -> InitialModel:
     """What training goes on from, of a model or the path of a saved one."""
     from engine.models.loading import load_model
 
-    model = value if isinstance(value, TreesModel) else load_model(value)
+    model = load_model(value) if isinstance(value, (str, os.PathLike)) else value
     if not isinstance(model, TreesModel):
         raise OptionError(f"initial_model must be a trained model of trees or the path of one, got {value!r}")
     return model.as_initial()
