@@ -107,8 +107,8 @@ def predict(spec: JobSpec, comm: Communicator) -> None:
         path, write = check_output(spec.output or "", _TABLE_WRITERS)
         dataset, model = open_dataset(spec), load_model(spec.model or "")
         kind = choose_output_type(model, spec)
-    values = model.predict(dataset, num_threads=spec.num_threads, comm=comm, **kind)
-    name = kind.get("output_type", "prediction")
+    values = model.predict(dataset, output_type=kind, num_threads=spec.num_threads, comm=comm)
+    name = "prediction" if kind == "value" else kind
     with agree(comm, "writing the predictions"):
         if comm.rank == 0:
             put_file(path, lambda partial: write(pa.table({name: values}), partial))
@@ -152,13 +152,9 @@ def check_options(spec: JobSpec) -> None:
             raise OptionError(f"{name!r} is no option of {spec.toolkit}: say it outside of 'options'")
 
 
-def choose_output_type(model: Any, spec: JobSpec) -> dict[str, str]:
-    """The argument of ``predict`` that says what to predict: a class if the job says nothing; regressions take none."""
-    if "output_type" in inspect.signature(model.predict).parameters:
-        return {"output_type": spec.output_type or "class"}
-    if spec.output_type is not None:
-        raise OptionError(f"a {model.toolkit} model predicts values only, got output_type {spec.output_type!r}: leave it out")
-    return {}
+def choose_output_type(model: Any, spec: JobSpec) -> str:
+    """What to predict: what the job says, else what ``predict`` does by itself, such as the class."""
+    return spec.output_type or str(inspect.signature(model.predict).parameters["output_type"].default)
 
 
 def check_output(output: str, kinds: dict[str, Any]) -> tuple[pathlib.Path, Any]:

@@ -99,7 +99,7 @@ def test_a_regression(tmp_path):
     assert samesum("predict", tmp_path / "m", tmp_path / "t.csv", "--output", tmp_path / "p.csv", ranks=2).returncode == 0
     done = samesum("predict", tmp_path / "m", tmp_path / "t.csv", "--output", tmp_path / "q.csv", "--output-type", "class", ranks=2)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "predicts values only, got output_type 'class'" in done.stderr
+    assert "output_type must be one of 'value', 'contributions', got 'class'" in done.stderr
     predicted = csv.read_csv(tmp_path / "p.csv").column("prediction").to_pylist()
     assert predicted == engine.load_model(tmp_path / "m").predict(str(tmp_path / "t.csv")).to_pylist()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.models._trees import lanes
@@ -66,6 +66,7 @@ def test_no_gradient_at_all() -> None:
         assert (found.g_shift, found.h_shift) == (0, 0)
 
 
+@example(8_589_934_601, 1_073_741_823, 1, 0.0, 0.0, True)
 @given(
     st.integers(1, 2**40), st.integers(0, ONE), st.integers(1, ONE), st.floats(0, 1), st.floats(0, 1), st.booleans()
 )  # fmt: skip

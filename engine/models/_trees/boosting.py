@@ -242,7 +242,7 @@ class Training:
         sample = sample_rows(key, options["row_subsample"], first_row=rows.first_row, n_rows=rows.bins.n_rows_local)
         columns = sample_columns(key, options["column_subsample"], len(rows.bins.specs))
         tree = self.grower.grow(self.fitted.gradients(output), key=key, rows=sample, columns=columns)
-        if self.averages_classes:
+        if options.get("averaging") == "probability":
             tree = average_leaves(tree, options["reg_lambda"], len(rows.classes or []))
         elif not self.is_forest:
             tree = self.fitted.refit_leaves(tree, self.grower.leaf_rows, self.scores, options["step_size"])

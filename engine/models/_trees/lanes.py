@@ -65,7 +65,8 @@ class Lanes:
 def choose_lanes(gradients: Gradients, n_rows: int) -> Lanes:
     """Pick the narrowest lanes that keep the splits as good as double precision does; ``n_rows``: over all ranks."""
     if gradients.constant_hessian:
-        g_bits, h_shift, h_bits = CONSTANT_GRADIENT_BITS, 0, CONSTANT_HESSIAN_LANE
+        # sums of n_rows integers stay below 2**63
+        g_bits, h_shift, h_bits = min(CONSTANT_GRADIENT_BITS, 63 - n_rows.bit_length()), 0, CONSTANT_HESSIAN_LANE
     else:
         g_bits, h_shift, h_bits = GRADIENT_BITS, max(0, gradients.max_h.bit_length() - HESSIAN_BITS), HESSIAN_LANE
     g_shift = max(0, gradients.max_g.bit_length() - g_bits)
