@@ -156,10 +156,11 @@ def settle_unsigned(table: pa.Table) -> pa.Schema:
 
 def cast_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Bring ``table``'s columns to the types of ``schema``. Raises ``DataError`` naming the column that does not fit."""
-    return pa.table([_cast_column(table.column(field.name), field) for field in schema], schema=schema)
+    return pa.table([cast_column(table.column(field.name), field) for field in schema], schema=schema)
 
 
-def _cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+def cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    """Bring one column to the type of ``field``. Raises ``DataError`` that names it."""
     if column.type == field.type:
         return column
     try:

@@ -95,9 +95,11 @@ def build(
     starts = np.concatenate([[0], np.cumsum(table.n_codes)]).astype(np.int64)
     base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
     group_start = group_columns(n_narrow)
+    grouped = np.empty(table.narrow.size, dtype=np.uint8)
+    interleave_groups(table.narrow, 0, n_rows, group_start, grouped, num_threads=1)
     out = np.zeros((n_nodes * int(starts[-1]), 2), dtype=np.int64)
     build_histograms(
-        frozen(interleave_groups(table.narrow, group_start, num_threads=1)), frozen(group_start), frozen(table.wide), frozen(rows),
+        frozen(grouped), frozen(group_start), frozen(table.wide), frozen(rows),
         frozen(chunks), frozen(packed), LANES[lane][2], n_rows, base[:n_narrow], stride[:n_narrow],
         np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:], out, num_threads,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from engine._kernels.exact import hash_counters
 from engine.collectives.communicator import Communicator
 from engine.collectives.threads import resolve_threads, useful_threads
 from engine.encode.encoding import Encoding
+from engine.memory import Memory
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import GrownTree, GrowthOptions, assemble
@@ -43,15 +44,17 @@ def train_boosted_trees(
     num_threads: int | None,
     comm: Communicator,
     table: ProgressTable,
+    memory: Memory | None = None,
 ) -> TrainedTrees:
     """Train on all ranks' rows; collective. ``options``: the mathematical ones, checked. Raises :class:`DataError` on every rank."""
     clock = Stopwatch()
     threads = resolve_threads(num_threads, comm)
-    shard, names = read_columns(data, target, features, comm, table)
+    memory = memory or Memory(None, None, comm)
+    stream, names = read_columns(data, target, features, comm=comm, table=table, memory=memory)
     clock.lap("reading")
     table.stage("Encoding")
-    rows = encode_rows(shard, names, target, task=task, options=options, num_threads=threads, comm=comm)
-    del shard
+    rows = encode_rows(stream, names, target, task=task, options=options, num_threads=threads, comm=comm, memory=memory)
+    del stream
     clock.lap("encoding")
     table.preamble(describe(rows, len(names), task))
     trees, progress = boost(rows, options, num_threads=threads, comm=comm, table=table)
@@ -66,7 +69,7 @@ def train_boosted_trees(
         num_examples_per_class=counts,
         progress=progress,
         metrics={key.lower().replace("-", "_"): value for key, value in progress[-1].items() if key.startswith("Training-")},
-        run={"seconds": clock.laps, "n_ranks": comm.size, "num_threads": threads},
+        run={"seconds": clock.laps, "n_ranks": comm.size, "num_threads": threads, "memory": memory.report()},
     )
 
 

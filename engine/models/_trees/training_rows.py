@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.threads import useful_threads
 from engine.data.dataset import as_dataset
-from engine.data.shard import Shard, read_shard
-from engine.encode.bins import BinMatrix, encode_bins, fit_bins
-from engine.encode.categories import all_missing, fit_encoding
+from engine.data.stream import Stream, open_stream
+from engine.encode.bins import BinMatrix, BinSpec, encode_bins, fit_bins, place_columns
+from engine.encode.categories import MAX_CATEGORIES, fit_encoding
 from engine.encode.encoding import Encoding
 from engine.encode.features import select_features
 from engine.encode.labels import encode_classes, encode_numbers
 from engine.errors import DataError, warn
+from engine.memory import Memory
+from engine.models._trees.grower import HISTOGRAM_BYTES
 from engine.models._trees.objectives import LogisticLoss, Objective, SoftmaxLoss, SquaredError
 from engine.progress import ProgressTable
 
 Task = Literal["classifier", "regression"]
+BIN_ARRAYS = ("narrow bins", "wide bins", "grouped bins")
 MOST_ROWS = 2**32 - 1  # of a rank: trees keep their order in 32 bits
 
 
@@ -38,49 +39,81 @@ class Rows:
     n_rows: int
 
 
-def read_columns(data: Any, target: str, features: list[str] | None, comm: Communicator, table: ProgressTable) -> tuple[Shard, list[str]]:
-    """This rank's rows of the target and the feature columns, and the features' names; collective."""
+def read_columns(
+    data: Any, target: str, features: list[str] | None, *, comm: Communicator, table: ProgressTable, memory: Memory
+) -> tuple[Stream, list[str]]:
+    """This rank's rows of the target and the feature columns, to go through, and the features' names; collective."""
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
         names = select_features(dataset.columns, target, features)
         # ranks read about equally much, and the bar shows rank 0's part
         table.stage("Reading", dataset.input_bytes // comm.size, in_bytes=True)
-    return read_shard(dataset, comm, [*names, target], on_bytes=table.advance), names
+    return open_stream(dataset, comm, [*names, target], keep_bytes=memory.spare // 4, on_bytes=table.advance), names
 
 
 def encode_rows(
-    shard: Shard, features: list[str], target: str, *, task: Task, options: dict[str, Any], num_threads: int, comm: Communicator
+    stream: Stream,
+    features: list[str],
+    target: str,
+    *,
+    task: Task,
+    options: dict[str, Any],
+    num_threads: int,
+    comm: Communicator,
+    memory: Memory,
 ) -> Rows:
-    """Number the classes, fit the encoding and the bins on all ranks' rows, and encode this rank's; collective."""
+    """Number the classes, fit the encoding and the bins on all ranks' rows, and encode this rank's; collective.
+
+    The features are gone through twice: for their bins, and for their codes; those that are taken apart (vectors, maps, lists) thrice.
+    """
     classes: list[Any] | None = None
     counts: list[int] | None = None
     objective: Objective
+    n = stream.n_rows_local
     with agree(comm, "encoding"):
-        if shard.table.num_rows > MOST_ROWS:
-            raise DataError(f"expected at most {MOST_ROWS} rows on each rank, got {shard.table.num_rows}; use more ranks")
-    num_threads = useful_threads(num_threads, shard.table.num_rows * len(features))
-    column = shard.table.column(target)
+        if n > MOST_ROWS:
+            raise DataError(f"expected at most {MOST_ROWS} rows on each rank, got {n}; use more ranks")
+    num_threads = useful_threads(num_threads, n * len(features))
     if task == "classifier":
-        labels = encode_classes(column, target=target, first_row=shard.first_row, comm=comm)
+        labels = encode_classes(stream, target=target, comm=comm)
         classes, counts = labels.classes, labels.counts
         if len(classes) > 2:
-            objective = SoftmaxLoss(labels.codes, n_classes=len(classes), n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
+            objective = SoftmaxLoss(labels.codes, n_classes=len(classes), n_rows=stream.n_rows, num_threads=num_threads, comm=comm)
         else:
-            objective = LogisticLoss(labels.codes, n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
+            objective = LogisticLoss(labels.codes, n_rows=stream.n_rows, num_threads=num_threads, comm=comm)
     else:
-        y = encode_numbers(column, target=target, first_row=shard.first_row, comm=comm)
-        objective = SquaredError(y, n_rows=shard.n_rows, num_threads=num_threads, comm=comm)
-    table = shard.table.select(features)
-    warn_all_missing(table, features, comm)
-    encoding = fit_encoding(table, features, comm)
-    seed = options["random_seed"]
-    specs = fit_bins(table, encoding, max_bins=options["max_bins"], seed=seed, first_row=shard.first_row, n_rows=shard.n_rows, comm=comm)
-    bins = encode_bins(table, encoding, specs, num_threads=num_threads)
-    return Rows(encoding, bins, objective, classes, counts, shard.first_row, shard.n_rows)
+        y = encode_numbers(stream, target=target, comm=comm)
+        objective = SquaredError(y, n_rows=stream.n_rows, num_threads=num_threads, comm=comm)
+    encoding = fit_encoding(stream, features, comm, max_categories=options.get("max_categories", MAX_CATEGORIES))
+    specs = fit_bins(stream, encoding, max_bins=options["max_bins"], seed=options["random_seed"], comm=comm, num_threads=num_threads)
+    warn_all_missing(encoding, specs, stream.n_rows, comm)
+    sizes = training_bytes(n, specs, n_outputs=objective.n_outputs, max_depth=options["max_depth"])
+    n_bins = sum(spec.n_codes for spec in specs)
+    memory.plan(sizes, mappable=BIN_ARRAYS, n_rows=n, n_bins=n_bins, comm=comm)
+    bins = encode_bins(stream, encoding, specs, num_threads=num_threads, allocate=memory.allocate)
+    return Rows(encoding, bins, objective, classes, counts, stream.first_row, stream.n_rows)
 
 
-def warn_all_missing(table: pa.Table, features: list[str], comm: Communicator) -> None:
-    """Warn, once, of features that hold nothing; collective."""
-    empty = all_missing(table, features, comm)
-    if empty and comm.rank == 0:
+def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int) -> dict[str, int]:
+    """What the large arrays of training take on a rank with ``n_rows``, by name."""
+    n_wide = int(place_columns(specs)[0].sum())
+    n_nodes = min(2 ** (max_depth - 1), max(1, n_rows))
+    return {
+        "narrow bins": n_rows * (len(specs) - n_wide),
+        "wide bins": 2 * n_rows * n_wide,
+        "grouped bins": n_rows * (len(specs) - n_wide),
+        "gradients": 16 * n_rows,
+        "packed gradients": 2 * 8 * n_rows,  # in the order of rows, and of nodes
+        "order of rows": 3 * 4 * n_rows,  # of the data, of nodes, and the next one
+        "scores": 8 * n_rows * n_outputs,
+        # of a level, of its parents, and what is sent: each at most what the grower builds at once
+        "histograms": 3 * min(HISTOGRAM_BYTES, 16 * n_nodes * sum(spec.n_codes for spec in specs)),
+    }
+
+
+def warn_all_missing(encoding: Encoding, specs: list[BinSpec], n_rows: int, comm: Communicator) -> None:
+    """Warn, once, of features that hold nothing."""
+    holding = {column.source for column, spec in zip(encoding.columns, specs, strict=True) if spec.has_values}
+    empty = [name for name in encoding.sources if name not in holding]
+    if empty and n_rows and comm.rank == 0:
         warn(f"every value is missing in column {', '.join(map(repr, empty))}: the model cannot use it")
