@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
+from engine.memory import Memory
 from engine.models._options import check_column_name, check_features, check_flag, check_option, refuse_unknown
 from engine.models._trees.boosting import TrainedTrees, train_boosted_trees
 from engine.models._trees.model import TIME_COLUMN, TreesModel
@@ -29,16 +30,19 @@ def create_boosted_trees(
     verbose: Any,
     num_threads: Any,
     comm: Communicator | None,
+    memory_limit: Any = None,
+    cache_dir: Any = None,
 ) -> Trees:
     """Train a model of class ``model``; collective. ``options``: the mathematical ones, ``unknown``: any that the caller did not know."""
     began = time.perf_counter()
     group = resolve(comm)
     with agree(group, "checking options"):
-        refuse_unknown(unknown, [*options, "features", "verbose", "num_threads", "comm"])
+        refuse_unknown(unknown, [*options, "features", "verbose", "num_threads", "memory_limit", "cache_dir", "comm"])
         target = check_column_name("target", target)
         features = check_features(features, target)
         verbose = check_flag("verbose", verbose)
         num_threads = check_option("num_threads", num_threads)
+        memory = Memory(memory_limit, cache_dir, group)
         checked = {name: check_option(name, value) for name, value in options.items()}
     agree_on_value(group, {"target": target, "features": features, **checked}, "options")
     table = ProgressTable(
@@ -49,7 +53,15 @@ def create_boosted_trees(
     )
     try:
         trained = train_boosted_trees(
-            dataset, target=target, features=features, task=task, options=checked, num_threads=num_threads, comm=group, table=table
+            dataset,
+            target=target,
+            features=features,
+            task=task,
+            options=checked,
+            num_threads=num_threads,
+            comm=group,
+            table=table,
+            memory=memory,
         )
     finally:
         table.close()
