@@ -145,7 +145,7 @@ import numpy, pyarrow.parquet
 from engine import boosted_trees_regression
 from engine.memory import used_memory
 
-path, limit, folder = sys.argv[1:]
+path = sys.argv[1]
 peak, done, before = 0, False, used_memory()
 def watch():
     global peak
@@ -155,7 +155,7 @@ def watch():
 watcher = threading.Thread(target=watch)
 watcher.start()
 model = boosted_trees_regression.create(
-    path, "y", max_iterations=1, max_depth=2, verbose=False, num_threads=1, memory_limit=limit or None, cache_dir=folder)
+    path, "y", max_iterations=1, max_depth=2, verbose=False, num_threads=1)
 done = True
 watcher.join()
 model.save(path + ".model")
@@ -169,8 +169,9 @@ def test_a_process_keeps_to_its_limit(tmp_path: pathlib.Path) -> None:
     pyarrow.parquet.write_table(pa.table({**{f"x{j}": np.roll(codes, j) for j in range(28)}, "y": codes}), path)
 
     def run(limit: str) -> dict:
-        environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", PROGRAM, str(path), limit, str(tmp_path)]
+        environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])}
+        environment |= {"SAMESUM_MEMORY_LIMIT": limit, "SAMESUM_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, "-c", PROGRAM, str(path)]
         return json.loads(subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout)
 
     free = run("")
@@ -181,4 +182,4 @@ def test_a_process_keeps_to_its_limit(tmp_path: pathlib.Path) -> None:
     limited = run(str(sum(arrays.values()) - bins // 4))
     assert limited["memory"]["bytes_per_rank"][0]["in_files"]
     assert limited["peak"] < free["peak"] - bins // 2
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["data.parquet", "data.parquet.model"]
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -30,7 +30,7 @@ from engine.data.shard_plan import Segment, gather_json, plan_segments
 from engine.errors import DataError, EngineError
 
 Progress = Callable[[int], None]
-PAGE_BYTES = 1 << 20
+PAGE_BYTES = 1 << 17  # of a column, read at once
 MOST_ROWS = 1 << 16
 
 
@@ -64,8 +64,8 @@ class ParquetGroups:
 
     def read_batches(self, first: int, last: int, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Reads each column's pages as they are needed, instead of whole row groups."""
-        file = pyarrow.parquet.ParquetFile(storage.open_file(self._path), buffer_size=PAGE_BYTES)
-        for batch in file.iter_batches(most_rows, range(first, last), columns):
+        file = pyarrow.parquet.ParquetFile(storage.open_file(self._path), buffer_size=PAGE_BYTES, pre_buffer=False)
+        for batch in file.iter_batches(most_rows, range(first, last), columns, use_threads=False):
             yield batch.select(columns)
 
 

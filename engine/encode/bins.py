@@ -123,23 +123,28 @@ def cut_sources(encoding: Encoding, most: int) -> Iterator[dict[str, slice]]:
 class ColumnSketch:
     """What one rank knows of a column of numbers, enough to choose its bins together."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, n_sampled: int) -> None:
         self.has_missing = False
         self.n_distinct = 0  # -1: more than ``most``
         self._most = most
         size = table_size(most)
         self._table, self._used = np.empty(size), np.zeros(size, dtype=np.uint8)
-        self._samples: list[NDArray[Any]] = []
+        self._sample: NDArray[Any] = np.empty(n_sampled, dtype=np.float32)
+        self._n_sampled = 0
 
-    def add(self, values: NDArray[Any], sampled: NDArray[np.int64] | None) -> None:
-        """Look at some more values, float32 or float64; ``sampled`` are the places of those that quantiles are made of, None for all."""
+    def add(self, values: NDArray[Any], sampled: NDArray[np.int64] | slice) -> None:
+        """Look at some more values, float32 or float64; ``sampled`` are the places of those that quantiles are made of."""
         self.has_missing = self.has_missing or has_nan(values)
         if self.n_distinct >= 0:
             self.n_distinct = add_distinct(values, self._most, self.n_distinct, self._table, self._used)
         if self.n_distinct < 0:
             self._table, self._used = np.empty(0), np.empty(0, dtype=np.uint8)
-        chosen = values if sampled is None else values[sampled]
-        self._samples.append(chosen[~np.isnan(chosen)] if self.has_missing else chosen)
+        chosen = values[sampled]
+        end = self._n_sampled + len(chosen)
+        if self._sample.dtype != chosen.dtype and chosen.dtype == np.float64:
+            self._sample = np.concatenate([self._sample[: self._n_sampled], np.empty(len(self._sample) - self._n_sampled)])
+        self._sample[self._n_sampled : end] = chosen
+        self._n_sampled = end
 
     @property
     def distinct(self) -> Floats:
@@ -149,7 +154,7 @@ class ColumnSketch:
     @property
     def sample(self) -> NDArray[Any]:
         """The sampled values that are not NaN."""
-        return self._samples[0] if len(self._samples) == 1 else np.concatenate([np.empty(0, dtype=np.float32), *self._samples])
+        return self._sample[~np.isnan(self._sample)] if self.has_missing else self._sample
 
 
 def table_size(most: int) -> int:
@@ -167,16 +172,17 @@ def sketch_columns(
     num_threads: int,
 ) -> list[ColumnSketch]:
     """Sketch this rank's values of the chosen columns in one pass."""
-    sketches = {name: [ColumnSketch(most) for _ in encoding.by_source[name][part]] for name, part in chosen.items()}
+    n_sampled = rows.n_rows_local if sampled is None else len(sampled)
+    sketches = {name: [ColumnSketch(most, n_sampled) for _ in encoding.by_source[name][part]] for name, part in chosen.items()}
     begin = 0
     for batch in rows.batches(list(chosen)) if chosen else ():
-        places = None
+        places: NDArray[np.int64] | slice = ALL
         if sampled is not None:
             first, last = np.searchsorted(sampled, [begin, begin + batch.num_rows])
             places = sampled[first:last] - begin
         begin += batch.num_rows
 
-        def add(name: str, batch: pa.RecordBatch = batch, places: NDArray[np.int64] | None = places) -> None:
+        def add(name: str, batch: pa.RecordBatch = batch, places: NDArray[np.int64] | slice = places) -> None:
             for sketch, values in zip(sketches[name], encoding.expand(batch, {name: chosen[name]}), strict=True):
                 sketch.add(values, places)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, ClassVar
 
 from engine.collectives.communicator import Communicator
@@ -32,8 +31,6 @@ def create(
     random_seed: int | None = None,
     verbose: bool = True,
     num_threads: int | None = None,
-    memory_limit: int | str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
     comm: Communicator | None = None,
     **kwargs: Any,
 ) -> BoostedTreesClassifier:
@@ -56,9 +53,6 @@ def create(
         random_seed: At least 0; None means 0.
         verbose: Whether rank 0 prints the progress table.
         num_threads: Threads of each rank; None takes SAMESUM_NUM_THREADS, OMP_NUM_THREADS, or its share of the node's cores.
-        memory_limit: What a rank's process may use, in bytes or as '2GB'; None takes SAMESUM_MEMORY_LIMIT, or 0.8 of its share of the
-            machine or container. Bins that do not fit are kept in files; what cannot be held at all is refused before training.
-        cache_dir: Folder for such files; None takes SAMESUM_CACHE_DIR, or the user's cache.
         comm: The ranks: a Communicator or an mpi4py communicator; None takes those that were started together.
         **kwargs: Refused, with the name that may have been meant.
 
@@ -90,7 +84,5 @@ def create(
         features=features,
         verbose=verbose,
         num_threads=num_threads,
-        memory_limit=memory_limit,
-        cache_dir=cache_dir,
         comm=comm,
     )

@@ -40,9 +40,9 @@ def cuts_of(values: object, n_bins: int) -> list[float]:
 
 def distinct_values(values: NDArray[np.float64], most: int) -> NDArray[np.float64] | None:
     """In two batches, as they come."""
-    sketch = ColumnSketch(most)
+    sketch = ColumnSketch(most, len(values))
     for part in np.split(values, [len(values) // 2]):
-        sketch.add(part, None)
+        sketch.add(part, slice(None))
     return None if sketch.n_distinct < 0 else sketch.distinct
 
 
