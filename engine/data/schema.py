@@ -217,8 +217,9 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 def check_columns(asked: Iterable[str], names: Sequence[str], where: str) -> None:
     """Raise ``DataError`` for an asked column that is not among ``names``, listing the near ones."""
+    known = set(names)
     for column in asked:
-        if column not in names:
+        if column not in known:
             near = difflib.get_close_matches(str(column), names, n=5, cutoff=0.5) or list(names[:10])
             more = "" if len(near) == len(names) else f" (of {len(names)})"
             raise DataError(f"expected a column of {where}, got {column!r}; did you mean {', '.join(map(repr, near))}{more}?")

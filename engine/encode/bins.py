@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine._kernels.binning import (
@@ -120,6 +120,18 @@ def cut_sources(encoding: Encoding, most: int) -> Iterator[dict[str, slice]]:
         yield chosen
 
 
+def read_ahead(batches: Iterator[Item], num_threads: int) -> Iterator[Item]:
+    """The same batches; with several threads, one of them reads the next batch while this one is worked on."""
+    if num_threads == 1:
+        yield from batches
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
+
+
 class ColumnSketch:
     """What one rank knows of a column of numbers, enough to choose its bins together."""
 
@@ -175,19 +187,16 @@ def sketch_columns(
     n_sampled = rows.n_rows_local if sampled is None else len(sampled)
     sketches = {name: [ColumnSketch(most, n_sampled) for _ in encoding.by_source[name][part]] for name, part in chosen.items()}
     begin = 0
-    for batch in rows.batches(list(chosen)) if chosen else ():
+    for batch in read_ahead(rows.batches(list(chosen)) if chosen else iter(()), num_threads):
         places: NDArray[np.int64] | slice = ALL
         if sampled is not None:
             first, last = np.searchsorted(sampled, [begin, begin + batch.num_rows])
             places = sampled[first:last] - begin
         begin += batch.num_rows
-
-        def add(name: str, batch: pa.RecordBatch = batch, places: NDArray[np.int64] | slice = places) -> None:
-            for sketch, values in zip(sketches[name], encoding.expand(batch, {name: chosen[name]}), strict=True):
-                sketch.add(values, places)
-
-        map_threads(add, chosen, num_threads)
-    return [sketch for part in sketches.values() for sketch in part]
+        values = encoding.expand(batch, chosen)
+        for sketch in itertools.chain(*sketches.values()):
+            sketch.add(next(values), places)
+    return list(itertools.chain(*sketches.values()))
 
 
 def fit_batch(sketches: list[ColumnSketch], *, max_bins: int, comm: Communicator, num_threads: int = 1) -> list[BinSpec]:
@@ -316,7 +325,7 @@ def encode_bins(rows: Stream, encoding: Encoding, specs: list[BinSpec], *, num_t
     finder = CodeFinder(specs, num_threads)
     chosen = {name: ALL for name, columns in encoding.by_source.items() if columns}
     begin = 0
-    for batch in rows.batches(list(chosen)) if chosen else ():
+    for batch in read_ahead(rows.batches(list(chosen)) if chosen else iter(()), num_threads):
         end = begin + batch.num_rows
         for j, values in enumerate(encoding.expand(batch, chosen)):
             finder.find(j, values, (wide if is_wide[j] else narrow)[position[j], begin:end])

@@ -27,8 +27,9 @@ def select_features(columns: Sequence[str], target: str, features: Sequence[str]
         raise DataError(f"target {target!r} is not a column of the data{near(target, columns)}; columns: {shorten(columns)}")
     if features is None:
         features = [name for name in columns if name != target]
+    known = set(columns)
     for name in features:
-        if name not in columns:
+        if name not in known:
             raise DataError(f"feature {name!r} is not a column of the data{near(name, columns)}; columns: {shorten(columns)}")
         if name == target:
             raise DataError(f"feature {name!r} is the target; leave it out of features")
@@ -120,6 +121,8 @@ def expand(column: pa.Array, kind: SourceType, encoded: Sequence[EncodedColumn],
 def numbers(column: pa.Array, name: str) -> Floats:
     """A column of numbers, booleans, dates or times as float64; both count microseconds, so that one day is one number in any type."""
     arrow = column.type
+    if pa.types.is_float64(arrow):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
     try:
         if pa.types.is_null(arrow):
             return np.full(len(column), np.nan)
