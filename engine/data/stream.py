@@ -41,6 +41,7 @@ class Stream:
         fields = [self.schema.field(name) for name in names]
         for batch in self.scan(names, batch_rows(len(names))):
             yield pa.record_batch([_cast(array, field) for array, field in zip(batch.columns, fields, strict=True)], names=names)
+        pa.default_memory_pool().release_unused()
 
 
 def open_stream(
