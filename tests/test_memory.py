@@ -164,7 +164,7 @@ print(json.dumps({"peak": peak - before, "memory": json.load(open(path + ".model
 
 
 def test_a_process_keeps_to_its_limit(tmp_path: pathlib.Path) -> None:
-    n, path = 700_000, tmp_path / "data.parquet"
+    n, path = 1_200_000, tmp_path / "data.parquet"
     codes = np.random.default_rng(1).integers(0, 100, n).astype(np.float32)
     pyarrow.parquet.write_table(pa.table({**{f"x{j}": np.roll(codes, j) for j in range(28)}, "y": codes}), path)
 

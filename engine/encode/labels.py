@@ -63,11 +63,12 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLab
 
 def check_classes(values: pa.Array, target: str, first_row: int) -> None:
     """Refuse targets that have no classes: missing values, or types other than integers, strings, booleans and whole floats."""
-    check_present(values, target, first_row)
+    label = f"target {target!r}"
+    check_present(values, label, first_row)
     arrow = values.type
     if pa.types.is_floating(arrow):
         number = numbers(values, target)
-        check_finite(number, target, first_row, most=math.inf)
+        check_finite(number, label, first_row, most=math.inf)
     elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or is_text(arrow) or len(values) == 0):
         raise DataError(f"target {target!r}: expected classes that are strings, integers, booleans or floats, got {arrow}")
 
@@ -89,19 +90,16 @@ def class_order(value: Any) -> Any:
 
 def encode_numbers(rows: Stream, *, target: str, comm: Communicator) -> NDArray[np.float64]:
     """The target as float64; collective. Raises :class:`DataError` for no rows and for missing or huge values; warns if it is constant."""
-    number = np.empty(rows.n_rows_local)
+    number = np.empty(0)
     with agree(comm, "reading the target"):
-        begin = 0
-        for batch in rows.batches([target]):
-            values, at = batch.column(0), rows.first_row + begin
-            check_present(values, target, at)
-            arrow = values.type
-            if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
-                raise DataError(f"target {target!r}: expected numbers for a regression, got {arrow}; use a classifier for classes")
-            part = number[begin : begin + len(values)]
-            part[:] = numbers(values, target)
-            check_finite(part, target, at, most=LARGEST_TARGET)
-            begin += len(values)
+        number = read_numbers(
+            rows,
+            target,
+            f"target {target!r}",
+            most=LARGEST_TARGET,
+            expected="numbers for a regression",
+            advice="; use a classifier for classes",
+        )
     extremes = np.array([number.max(), -number.min()]) if len(number) else np.array([-np.inf, -np.inf])
     comm.allreduce_max(extremes, name="range of the target")
     if extremes[0] == -np.inf:
@@ -111,18 +109,37 @@ def encode_numbers(rows: Stream, *, target: str, comm: Communicator) -> NDArray[
     return number
 
 
-def check_present(values: pa.Array, target: str, first_row: int) -> None:
+def read_numbers(rows: Stream, column: str, label: str, *, most: float, expected: str = "numbers", advice: str = "") -> NDArray[np.float64]:
+    """A column of this rank's rows as float64, in one pass.
+
+    Raises :class:`DataError` for missing values, what is no number and numbers beyond ``most``; ``label``, ``expected`` and
+    ``advice`` are words of the message.
+    """
+    number = np.empty(rows.n_rows_local)
+    begin = 0
+    for batch in rows.batches([column]):
+        values, at = batch.column(0), rows.first_row + begin
+        check_present(values, label, at)
+        arrow = values.type
+        if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
+            raise DataError(f"{label}: expected {expected}, got {arrow}{advice}")
+        part = number[begin : begin + len(values)]
+        part[:] = numbers(values, column)
+        check_finite(part, label, at, most=most)
+        begin += len(values)
+    return number
+
+
+def check_present(values: pa.Array, label: str, first_row: int) -> None:
     """Refuse missing values, naming the first row that has one."""
     if values.null_count:
         row = first_row + int(np.flatnonzero(np.asarray(values.is_null().to_numpy(zero_copy_only=False)))[0])
-        raise DataError(f"target {target!r} has a missing value in row {row}: expected a value in every row; drop such rows")
+        raise DataError(f"{label} has a missing value in row {row}: expected a value in every row; drop such rows")
 
 
-def check_finite(number: NDArray[np.float64], target: str, first_row: int, *, most: float) -> None:
+def check_finite(number: NDArray[np.float64], label: str, first_row: int, *, most: float) -> None:
     """Refuse NaN, infinity and numbers beyond ``most``, naming the first row that has one."""
     wrong = np.flatnonzero(~(np.isfinite(number) & (np.abs(number) <= most)))
     if len(wrong):
         expected = "a finite number" if most == math.inf else f"a number in [{-most}, {most}]"
-        raise DataError(
-            f"target {target!r} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows"
-        )
+        raise DataError(f"{label} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,15 +41,25 @@ class Rows:
 
 
 def read_columns(
-    data: Any, target: str, features: list[str] | None, *, comm: Communicator, table: ProgressTable, memory: Memory
+    data: Any,
+    target: str,
+    features: list[str] | None,
+    *,
+    comm: Communicator,
+    table: ProgressTable,
+    memory: Memory,
+    also: Sequence[str] = (),
 ) -> tuple[Stream, list[str]]:
-    """This rank's rows of the target and the feature columns, to go through, and the features' names; collective."""
+    """This rank's rows of the target and the feature columns, to go through, and the features' names; collective.
+
+    ``also``: columns to read besides, such as weights, which are no features.
+    """
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
-        names = select_features(dataset.columns, target, features)
+        names = select_features([name for name in dataset.columns if name not in also], target, features)
         # ranks read about equally much, and the bar shows rank 0's part
         table.stage("Reading", dataset.input_bytes // comm.size, in_bytes=True)
-    return open_stream(dataset, comm, [*names, target], keep_bytes=memory.spare // 4, on_bytes=table.advance), names
+    return open_stream(dataset, comm, [*names, target, *also], keep_bytes=memory.spare // 4, on_bytes=table.advance), names
 
 
 def encode_rows(
@@ -90,7 +101,10 @@ def encode_rows(
     sizes = training_bytes(n, specs, n_outputs=objective.n_outputs, max_depth=options["max_depth"])
     n_bins = sum(spec.n_codes for spec in specs)
     memory.plan(sizes, mappable=BIN_ARRAYS, n_rows=n, n_bins=n_bins, comm=comm)
-    bins = encode_bins(stream, encoding, specs, num_threads=num_threads, allocate=memory.allocate)
+    bins: BinMatrix | None = None
+    with agree(comm, "encoding"):
+        bins = encode_bins(stream, encoding, specs, num_threads=num_threads, allocate=memory.allocate)
+    assert bins is not None
     return Rows(encoding, bins, objective, classes, counts, stream.first_row, stream.n_rows)
 
 
