@@ -98,7 +98,6 @@ def binning_cases(x: NDArray[np.float64], threads: int) -> Iterator[Case]:
 
     levels = np.linspace(0, 1, CODES + 1)[1:-1]
     yield Case("distinct values", find, lambda: np.unique(few), n)
-    yield Case("missing values", lambda: binning.has_nan(x), lambda: np.isnan(x).any(), n)
     yield Case("quantile cuts", lambda: binning.cut_quantiles(ordered, cuts), lambda: np.quantile(ordered, levels), n)
     binning.cut_quantiles(ordered, cuts)
     for values in (x, x.astype(np.float32)):

@@ -12,7 +12,7 @@ cdef extern from "transpose.h" nogil:
 
 cdef enum:
     LANES = 16
-    SCANNED = 4096  # values that a thread, or a look for NaN, goes through at once
+    BLOCK_ROWS = 4096  # that a thread interleaves at once
 
 ctypedef fused real_t:
     float
@@ -58,18 +58,6 @@ cdef inline double finite(double v) noexcept nogil:
     v = v + 0.0
     v = DBL_MAX if v > DBL_MAX else v
     return -DBL_MAX if v < -DBL_MAX else v
-
-
-def has_nan(const real_t[::1] values) -> bool:
-    """Whether a value is missing."""
-    cdef Py_ssize_t begin = 0, i, n = values.shape[0]
-    cdef int found = 0
-    with nogil:
-        while begin < n and not found:
-            for i in range(begin, min(begin + SCANNED, n)):
-                found |= values[i] != values[i]
-            begin += SCANNED
-    return found != 0
 
 
 def prepare_values(const real_t[::1] values, double[::1] out) -> bool:
@@ -212,11 +200,11 @@ def interleave_codes(const uint8_t[:, ::1] columns, Py_ssize_t begin, Py_ssize_t
     ``columns``: [width, n]; ``out``: [n, width]. Eight rows of eight columns at a time are turned in registers; the
     last eight columns may overlap those before.
     """
-    cdef Py_ssize_t block, width = columns.shape[0], n_blocks = (end - begin + SCANNED - 1) // SCANNED
+    cdef Py_ssize_t block, width = columns.shape[0], n_blocks = (end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS
     if width == 0:
         return
     for block in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
-        interleave_block(&columns[0, 0], columns.shape[1], width, begin + block * SCANNED, min(begin + (block + 1) * SCANNED, end),
+        interleave_block(&columns[0, 0], columns.shape[1], width, begin + block * BLOCK_ROWS, min(begin + (block + 1) * BLOCK_ROWS, end),
                          &out[0, 0])
 
 

@@ -15,7 +15,6 @@ from engine._kernels.binning import (
     add_distinct,
     bin_values,
     cut_quantiles,
-    has_nan,
     index_edges,
     interleave_codes,
     prepare_values,
@@ -146,7 +145,7 @@ class ColumnSketch:
 
     def add(self, values: NDArray[Any], sampled: NDArray[np.int64] | slice) -> None:
         """Look at some more values, float32 or float64; ``sampled`` are the places of those that quantiles are made of."""
-        self.has_missing = self.has_missing or has_nan(values)
+        self.has_missing = self.has_missing or bool(np.isnan(values).any())
         if self.n_distinct >= 0:
             self.n_distinct = add_distinct(values, self._most, self.n_distinct, self._table, self._used)
         if self.n_distinct < 0:

@@ -10,7 +10,6 @@ from engine._kernels.binning import (
     add_distinct,
     bin_values,
     cut_quantiles,
-    has_nan,
     index_edges,
     interleave_codes,
     prepare_values,
@@ -91,14 +90,6 @@ def test_distinct_values_are_finite_and_have_one_zero(real: type) -> None:
     found = distinct_values(values, 3)
     assert found.tolist() == [-largest, 0.0, largest]
     assert not np.signbit(found[1])
-
-
-@given(st.integers(0, 10_000), st.none() | st.integers(0, 9_999), st.sampled_from([np.float32, np.float64]))
-def test_a_nan_is_found_wherever_it_is(n: int, place: int | None, real: type) -> None:
-    values = np.zeros(n, dtype=real)
-    if place is not None and place < n:
-        values[place] = np.nan
-    assert has_nan(values) == bool(np.isnan(values).any())
 
 
 def test_prepared_values() -> None:
