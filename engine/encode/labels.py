@@ -63,12 +63,11 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLab
 
 def check_classes(values: pa.Array, target: str, first_row: int) -> None:
     """Refuse targets that have no classes: missing values, or types other than integers, strings, booleans and whole floats."""
-    label = f"target {target!r}"
-    check_present(values, label, first_row)
+    check_present(values, target, first_row)
     arrow = values.type
     if pa.types.is_floating(arrow):
         number = numbers(values, target)
-        check_finite(number, label, first_row, most=math.inf)
+        check_finite(number, target, first_row, most=math.inf)
     elif not (pa.types.is_integer(arrow) or pa.types.is_boolean(arrow) or is_text(arrow) or len(values) == 0):
         raise DataError(f"target {target!r}: expected classes that are strings, integers, booleans or floats, got {arrow}")
 
@@ -95,7 +94,7 @@ def encode_numbers(rows: Stream, *, target: str, comm: Communicator) -> NDArray[
         number = read_numbers(
             rows,
             target,
-            f"target {target!r}",
+            "target",
             most=LARGEST_TARGET,
             expected="numbers for a regression",
             advice="; use a classifier for classes",
@@ -109,37 +108,39 @@ def encode_numbers(rows: Stream, *, target: str, comm: Communicator) -> NDArray[
     return number
 
 
-def read_numbers(rows: Stream, column: str, label: str, *, most: float, expected: str = "numbers", advice: str = "") -> NDArray[np.float64]:
+def read_numbers(rows: Stream, column: str, role: str, *, most: float, expected: str = "numbers", advice: str = "") -> NDArray[np.float64]:
     """A column of this rank's rows as float64, in one pass.
 
-    Raises :class:`DataError` for missing values, what is no number and numbers beyond ``most``; ``label``, ``expected`` and
+    Raises :class:`DataError` for missing values, what is no number and numbers beyond ``most``; ``role``, ``expected`` and
     ``advice`` are words of the message.
     """
     number = np.empty(rows.n_rows_local)
     begin = 0
     for batch in rows.batches([column]):
         values, at = batch.column(0), rows.first_row + begin
-        check_present(values, label, at)
+        check_present(values, column, at, role)
         arrow = values.type
         if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
-            raise DataError(f"{label}: expected {expected}, got {arrow}{advice}")
+            raise DataError(f"{role} {column!r}: expected {expected}, got {arrow}{advice}")
         part = number[begin : begin + len(values)]
         part[:] = numbers(values, column)
-        check_finite(part, label, at, most=most)
+        check_finite(part, column, at, most=most, role=role)
         begin += len(values)
     return number
 
 
-def check_present(values: pa.Array, label: str, first_row: int) -> None:
+def check_present(values: pa.Array, target: str, first_row: int, role: str = "target") -> None:
     """Refuse missing values, naming the first row that has one."""
     if values.null_count:
         row = first_row + int(np.flatnonzero(np.asarray(values.is_null().to_numpy(zero_copy_only=False)))[0])
-        raise DataError(f"{label} has a missing value in row {row}: expected a value in every row; drop such rows")
+        raise DataError(f"{role} {target!r} has a missing value in row {row}: expected a value in every row; drop such rows")
 
 
-def check_finite(number: NDArray[np.float64], label: str, first_row: int, *, most: float) -> None:
+def check_finite(number: NDArray[np.float64], target: str, first_row: int, *, most: float, role: str = "target") -> None:
     """Refuse NaN, infinity and numbers beyond ``most``, naming the first row that has one."""
     wrong = np.flatnonzero(~(np.isfinite(number) & (np.abs(number) <= most)))
     if len(wrong):
         expected = "a finite number" if most == math.inf else f"a number in [{-most}, {most}]"
-        raise DataError(f"{label} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows")
+        raise DataError(
+            f"{role} {target!r} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows"
+        )
