@@ -17,7 +17,8 @@ from _result import write_result
 from numpy.typing import NDArray
 
 from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, routing, splits
-from engine.encode.panels import fill_panels, plan_panels
+from engine.encode.bins import index_thresholds
+from engine.encode.panels import align_panels, fill_panels, panel_bytes, plan_panels
 
 SEED = 12
 COLUMNS, CODES, CLASSES, NODES = 28, 256, 3, 32
@@ -95,16 +96,27 @@ def binning_cases(x: NDArray[np.float64], threads: int) -> Iterator[Case]:
 
     def find() -> int:
         used[:] = 0
-        return binning.find_distinct(few, CODES, table, used)
+        return binning.add_distinct(few, CODES, 0, table, used)
 
     levels = np.linspace(0, 1, CODES + 1)[1:-1]
     yield Case("distinct values", find, lambda: np.unique(few), n)
     yield Case("quantile cuts", lambda: binning.cut_quantiles(ordered, cuts), lambda: np.quantile(ordered, levels), n)
     binning.cut_quantiles(ordered, cuts)
-    yield Case("codes of values", lambda: binning.bin_values(x, cuts, 255, codes, threads), lambda: np.searchsorted(cuts, x, "right"), n)
+    for values in (x, x.astype(np.float32)):
+        index = index_thresholds(cuts, values.dtype)
+        yield Case(
+            f"codes of {values.dtype}",
+            lambda values=values, index=index: binning.bin_values(values, *index, 255, codes, threads),
+            lambda values=values: np.searchsorted(cuts, values, "right"),
+            n,
+        )
+    starts = np.empty(2048, dtype=np.uint16)
+    yield Case("index of edges", lambda: binning.index_edges(cuts, starts), lambda: np.searchsorted(cuts, cuts), len(cuts))
     columns = np.random.default_rng(SEED).integers(0, CODES, (14, n), dtype=np.uint8)
     rows = np.empty((n, 14), dtype=np.uint8)
-    yield Case("interleaved codes", lambda: binning.interleave_codes(columns, rows, threads), lambda: np.copyto(rows, columns.T), 14 * n)
+    yield Case(
+        "interleaved codes", lambda: binning.interleave_codes(columns, 0, n, rows, threads), lambda: np.copyto(rows, columns.T), 14 * n
+    )
 
 
 def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
@@ -204,7 +216,9 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
     """Histograms of all rows and of the rows of many nodes, partition, splits, leaves."""
     narrow = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8)
     panel = plan_panels(COLUMNS, n)
-    matrix = fill_panels(narrow, panel, num_threads=threads), panel, np.empty((0, n), dtype=np.uint16)
+    panels = align_panels(np.empty(panel_bytes(panel, n), dtype=np.uint8))
+    fill_panels(narrow, 0, n, panel, panels, num_threads=threads)
+    matrix = panels, panel, np.empty((0, n), dtype=np.uint16)
     none = np.empty(0, dtype=np.int64)
     places = np.arange(COLUMNS) * CODES, np.full(COLUMNS, COLUMNS * CODES), np.full(COLUMNS, CODES, dtype=np.int32), none, none
     packed = np.empty(2 * n, dtype=np.int64)

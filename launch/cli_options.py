@@ -71,6 +71,7 @@ TRAINING: dict[str, Any] = {
     "monotone_constraints": _word(list[str], "1 or -1 for a feature that may only raise or lower predictions.", metavar="FEATURE=SIGN"),
     "categorical": _word(str, "Splits of strings: onehot, one against the rest, or partition, a set of them [default onehot]."),
     "max_bins": _word(int, "Intervals into which a number's range is cut [2 to 65535; default 256]."),
+    "max_categories": _word(int, "Most categories of a column of strings [1 to 65535; default 65535]."),
     "metric": _word(list[str], "A metric to track; may be repeated. Default: two of the toolkit."),
     "early_stopping_rounds": _word(
         int, "Stop when the last metric has not improved on the validation set for so many iterations [1 or more]."
@@ -80,6 +81,8 @@ TRAINING: dict[str, Any] = {
     "model_checkpoint_path": _word(str, "Folder for checkpoints. Default: none are written."),
     "model_checkpoint_interval": _word(int, "Iterations from checkpoint to checkpoint [0 or more; default 5]."),
     "resume_from_checkpoint": _word(str, "A checkpoint to resume from, or auto for the newest in the folder for checkpoints."),
+    "memory_limit": _word(str, "Memory of each rank, such as 2GB. Default: SAMESUM_MEMORY_LIMIT, or its share of 0.8 of the machine."),
+    "cache_dir": _word(str, "Folder for bins that do not fit the memory. Default: samesum's cache."),
 }
 _FOREST = ("averaging",)
 _BOOSTED = ("step_size", "early_stopping_rounds", "initial_model")

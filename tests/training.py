@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
+from engine.memory import Memory
 from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.progress import ProgressTable
@@ -27,6 +28,7 @@ OPTIONS = {
     "min_loss_reduction": 0.0,
     "min_child_weight": 0.1,
     "max_bins": 256,
+    "max_categories": 65535,
     "row_subsample": 1.0,
     "column_subsample": 1.0,
     "reg_lambda": 1.0,
@@ -51,6 +53,7 @@ def train(
     setting: Setting | None = None,
     num_threads: int = 1,
     comm: Communicator | None = None,
+    memory: Memory | None = None,
     **options: Any,
 ) -> TrainedTrees:
     """Train on one rank, or on all of ``comm``."""
@@ -65,6 +68,7 @@ def train(
         num_threads=num_threads,
         comm=comm or SerialComm(),
         table=ProgressTable([], verbose=False),
+        memory=memory,
     )
 
 

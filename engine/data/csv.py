@@ -6,9 +6,11 @@ its text, and ranks and pieces that parsed it as something else parse it again, 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -21,6 +23,7 @@ from engine.collectives.threads import resolve_threads
 from engine.data.csv_cuts import share_cuts
 from engine.data.csv_parse import ColumnPlan, ParsedPiece, parse_piece, read_text
 from engine.data.csv_text import CsvFile, CsvFormat, Piece, Progress, is_compressed, read_header, read_pieces
+from engine.data.scan import OpenRows, Stamp, scan_table, stamp_of, unchanged
 from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import Segment, gather_json, plan_segments, share_from_root
 from engine.data.text_types import accepted_types, convert_text, type_of_mask
@@ -49,6 +52,18 @@ class CsvSource:
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, keep: bool) -> tuple[pa.Table, int]:
         """This rank's rows with the joined types, and their number; ``keep=False`` gives no rows, but schema and number. Collective."""
+        plans, reader = self._open_segments(comm, columns)
+        table, n_rows, _ = reader.read(plans, on_bytes, keep_bytes=sys.maxsize if keep else 0)
+        return table, n_rows
+
+    def open_rows(self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Progress | None) -> OpenRows:
+        """This rank's rows, parsed once for their types, and again by every scan unless they fit ``keep_bytes``. Collective."""
+        plans, reader = self._open_segments(comm, columns)
+        table, n_rows, is_kept = reader.read(plans, on_bytes, keep_bytes=keep_bytes)
+        return OpenRows(table.schema, n_rows, scan_table(table) if is_kept else partial(reader.scan, table.schema))
+
+    def _open_segments(self, comm: Communicator, columns: list[str] | None) -> tuple[dict[str, ColumnPlan], _SegmentReader]:
+        """What is known of the columns, and this rank's part of the files. Collective."""
         plan = share_from_root(comm, self._plan, stage="reading")
         names = columns if columns is not None else plan["names"]
         segments = plan_segments(plan["sizes"], comm.size, comm.rank, whole=[is_compressed(path) for path in self._paths])
@@ -58,7 +73,7 @@ class CsvSource:
             files = {segment.file: self._open(segment.file, plan["sizes"], plan["names"]) for segment in segments}
         segments = [segment for segment in segments if files[segment.file].names is not None]
         segments = share_cuts(comm, files, segments, self._form)
-        return _SegmentReader(comm, files, segments, self._form).read(self._column_plans(names), on_bytes, keep=keep)
+        return self._column_plans(names), _SegmentReader(comm, files, segments, self._form)
 
     def head(self, n_rows: int, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
         """The first rows, typed by ``schema`` if it is known, else by what these rows hold."""
@@ -128,31 +143,47 @@ class _SegmentReader:
         self._segments = segments
         self._form = form
         self._n_threads = 1
+        self._room = 0  # bytes that the columns parsed so far leave of those that may be kept; less than 0: too many, none are
+        self._stamps: dict[int, Stamp] = {}
 
-    def read(self, plans: dict[str, ColumnPlan], on_bytes: Progress | None, *, keep: bool) -> tuple[pa.Table, int]:
-        """Parse until every rank holds every column in the type that all values accept. Collective."""
+    def read(self, plans: dict[str, ColumnPlan], on_bytes: Progress | None, *, keep_bytes: int) -> tuple[pa.Table, int, bool]:
+        """Parse until every rank holds every column in the type that all values accept. Collective.
+
+        Returns the rows if they fit ``keep_bytes``, else an empty table of their schema; their number; and which of the two it was.
+        """
         with agree(self._comm, "reading"):
+            self._stamps = {segment.file: stamp_of(self._files[segment.file].path) for segment in self._segments}
+            self._room = keep_bytes if keep_bytes else -1
             self._n_threads = resolve_threads(None, self._comm)
             plans = self._sample(plans)
         plans = self._join(plans)
         parsed: list[ParsedPiece] = []
         with agree(self._comm, "reading"):
-            plans = self._pass(parsed, plans, on_bytes, keep=keep)
+            plans = self._pass(parsed, plans, on_bytes)
         while True:
             plans = self._join(plans)
             if all(gather_json(self._comm, _all_typed(parsed, plans), name="reading: types settled")):
                 break
             with agree(self._comm, "reading"):
-                plans = self._pass(parsed, plans, None, keep=keep)
+                plans = self._pass(parsed, plans, None)
         schema = pa.schema([pa.field(name, plan.type) for name, plan in plans.items()])
         n_rows = sum(piece.n_rows for piece in parsed)
-        chunks = [pa.record_batch([piece.columns[name] for name in plans], schema=schema) for piece in parsed if keep and plans]
-        return pa.Table.from_batches(chunks, schema=schema), n_rows
+        is_kept = self._room >= 0
+        chunks = [pa.record_batch([piece.columns[name] for name in plans], schema=schema) for piece in parsed if is_kept and plans]
+        return pa.Table.from_batches(chunks, schema=schema), n_rows, is_kept
+
+    def scan(self, schema: pa.Schema, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """Parse these columns once more, their types known."""
+        plans = {name: ColumnPlan(given=schema.field(name).type) for name in columns}
+        for piece in _map_ordered(lambda piece: parse_piece(piece, plans, self._form), self._pieces(), self._n_threads):
+            batch = pa.record_batch([piece.columns[name] for name in columns], names=columns)
+            yield from (batch.slice(at, most_rows) for at in range(0, batch.num_rows, most_rows))
 
     def _pieces(self, on_bytes: Progress | None = None, piece_bytes: int | None = None) -> Iterator[Piece]:
         for segment in self._segments:
             file = self._files[segment.file]
-            yield from read_pieces(file, segment.begin, segment.end, self._form, piece_bytes=piece_bytes, on_bytes=on_bytes)
+            with unchanged(file.path, self._stamps[segment.file]):
+                yield from read_pieces(file, segment.begin, segment.end, self._form, piece_bytes=piece_bytes, on_bytes=on_bytes)
 
     def _sample(self, plans: dict[str, ColumnPlan]) -> dict[str, ColumnPlan]:
         """What the beginning of this rank's text says about the types."""
@@ -163,9 +194,7 @@ class _SegmentReader:
             masks = {name: accepted_types(text[name]) for name in inferred}
         return _narrow(plans, masks)
 
-    def _pass(
-        self, parsed: list[ParsedPiece], plans: dict[str, ColumnPlan], on_bytes: Progress | None, *, keep: bool
-    ) -> dict[str, ColumnPlan]:
+    def _pass(self, parsed: list[ParsedPiece], plans: dict[str, ColumnPlan], on_bytes: Progress | None) -> dict[str, ColumnPlan]:
         """Parse what has not the planned type yet, in place in ``parsed``; return the plans with what this taught."""
         is_first = not parsed
         current = plans
@@ -175,15 +204,16 @@ class _SegmentReader:
             old = None if is_first else parsed[number]
             todo = {name: plan for name, plan in current.items() if old is None or old.columns[name].type != plan.type}
             new = parse_piece(piece, todo, self._form) if todo or old is None else ParsedPiece({}, {}, old.n_rows)
-            columns = new.columns if keep else {name: column[:0] for name, column in new.columns.items()}
-            return ParsedPiece(columns if old is None else {**old.columns, **columns}, new.masks, new.n_rows)
+            return ParsedPiece(new.columns if old is None else {**old.columns, **new.columns}, new.masks, new.n_rows)
 
         for number, piece in enumerate(_map_ordered(parse, enumerate(self._pieces(on_bytes)), self._n_threads)):
             current = _narrow(current, piece.masks)
             if is_first:
                 parsed.append(piece)
-            else:
-                parsed[number] = piece
+            if self._room >= 0:
+                self._room -= _size(piece) - (0 if is_first else _size(parsed[number]))
+                parsed[:] = parsed if self._room >= 0 else [_without_rows(each) for each in parsed]
+            parsed[number] = piece if self._room >= 0 else _without_rows(piece)
         return current
 
     def _join(self, plans: dict[str, ColumnPlan]) -> dict[str, ColumnPlan]:
@@ -191,6 +221,15 @@ class _SegmentReader:
         for masks in gather_json(self._comm, {name: plan.mask for name, plan in plans.items()}, name="reading: types"):
             plans = _narrow(plans, masks)
         return plans
+
+
+def _size(piece: ParsedPiece) -> int:
+    return sum(column.nbytes for column in piece.columns.values())
+
+
+def _without_rows(piece: ParsedPiece) -> ParsedPiece:
+    """What remains of a piece where there is no room for its columns: their types."""
+    return ParsedPiece({name: pa.array([], column.type) for name, column in piece.columns.items()}, {}, piece.n_rows)
 
 
 def _all_typed(parsed: list[ParsedPiece], plans: Mapping[str, ColumnPlan]) -> bool:

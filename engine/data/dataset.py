@@ -13,6 +13,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.data.memory import is_tabular, to_table
 from engine.data.origin import FileOrigin, MemoryOrigin, Origin
+from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, check_names
 from engine.data.splits import Split
 from engine.errors import DataError, OptionError
@@ -148,6 +149,13 @@ class Dataset:
         """This rank's rows before splits, and the splits; use :func:`engine.data.shard.read_shard`. Collective."""
         own = None if self._columns is None else list(self._columns)
         return self._origin.read(comm, own if columns is None else columns, on_bytes, allowed=own), self._splits
+
+    def open_local(
+        self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Any
+    ) -> tuple[OpenRows, tuple[Split, ...]]:
+        """This rank's rows before splits, to go through; use :func:`engine.data.stream.open_stream`. Collective."""
+        own = None if self._columns is None else list(self._columns)
+        return self._origin.open_rows(comm, own if columns is None else columns, keep_bytes, on_bytes, allowed=own), self._splits
 
     def _derived(self, columns: tuple[str, ...] | None, splits: tuple[Split, ...]) -> Dataset:
         other = object.__new__(Dataset)

@@ -13,6 +13,7 @@ import pyarrow.parquet
 from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.data.scan import OpenRows, Stamp, stamp_of, unchanged
 from engine.data.schema import (
     cast_table,
     check_columns,
@@ -29,6 +30,8 @@ from engine.data.shard_plan import Segment, gather_json, plan_segments
 from engine.errors import DataError, EngineError
 
 Progress = Callable[[int], None]
+PAGE_BYTES = 1 << 17  # of a column, read at once
+MOST_ROWS = 1 << 16
 
 
 class GroupFile(Protocol):
@@ -40,11 +43,15 @@ class GroupFile(Protocol):
     def read_groups(self, first: int, last: int, columns: list[str]) -> Iterator[pa.Table]:
         """Columns of the groups ``first`` to ``last`` (exclusive), a table each."""
 
+    def read_batches(self, first: int, last: int, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """The same rows in batches of at most ``most_rows``, holding little more than one of them."""
+
 
 class ParquetGroups:
     """A Parquet file; its row groups."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._file = pyarrow.parquet.ParquetFile(storage.open_file(path))
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
@@ -54,6 +61,12 @@ class ParquetGroups:
         """One row group at a time, so that no more than its rows are in memory besides the result."""
         for group in range(first, last):
             yield self._file.read_row_group(group, columns=columns).select(columns)
+
+    def read_batches(self, first: int, last: int, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """Reads each column's pages as they are needed, instead of whole row groups."""
+        file = pyarrow.parquet.ParquetFile(storage.open_file(self._path), buffer_size=PAGE_BYTES, pre_buffer=False)
+        for batch in file.iter_batches(most_rows, range(first, last), columns, use_threads=False):
+            yield batch.select(columns)
 
 
 class ArrowGroups:
@@ -77,6 +90,11 @@ class ArrowGroups:
         with self._open([self.schema.get_field_index(name) for name in columns]) as reader:
             for batch in _batches(reader, first, last):
                 yield pa.Table.from_batches([batch]).select(columns)
+
+    def read_batches(self, first: int, last: int, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """The batches, in parts."""
+        for table in self.read_groups(first, last, columns):
+            yield from table.to_batches(max_chunksize=most_rows)
 
 
 def _batches(reader: Any, first: int = 0, last: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -139,6 +157,28 @@ class GroupedSource:
         with agree(comm, "reading"):
             result = pa.concat_tables([result, *(cast_table(table, schema) for table in tables)])
         return result, sum(segment.end - segment.begin for segment in segments)
+
+    def open_rows(self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Progress | None) -> OpenRows:
+        """This rank's rows, read again by every scan. Collective; only the values of columns of uint64 are read here."""
+        facts = self._share_facts(comm)
+        segments = plan_segments([fact.n_rows for fact in facts], comm.size, comm.rank)
+        schema, stamps = pa.schema([]), dict[int, Stamp]()
+        with agree(comm, "reading"):
+            stamps = {segment.file: stamp_of(self._paths[segment.file]) for segment in segments}
+            schema = self._joined_schema(facts, columns)
+            if unsigned := [name for name in schema.names if self._is_unsigned(facts, name)]:
+                batches = (batch for segment in segments for batch in self._scan_segment(segment, facts, unsigned, MOST_ROWS, stamps))
+                parts = [_patched(schema, settle_unsigned(pa.Table.from_batches([batch]))) for batch in batches]
+                schema = join_schemas([schema, *parts])
+        schema = join_over_ranks(comm, schema)
+
+        def scan(columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+            for segment in segments:
+                yield from self._scan_segment(segment, facts, columns, most_rows, stamps)
+
+        if on_bytes is not None:
+            on_bytes(sum(facts[each.file].n_bytes * (each.end - each.begin) // facts[each.file].n_rows for each in segments))
+        return OpenRows(schema, sum(segment.end - segment.begin for segment in segments), scan)
 
     def head(self, n_rows: int, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
         """The first rows, typed by ``schema`` if it is known, else by what the read files declare and these rows hold."""
@@ -204,11 +244,8 @@ class GroupedSource:
         """Rows of one file, cut out of the groups that hold them."""
         path = self._paths[segment.file]
         file = _opened(path, self._open_groups)
-        ends = list(accumulate(facts.group_rows))
-        first = next((group for group, end in enumerate(ends) if end > segment.begin), len(ends))
-        last = next((group + 1 for group, end in enumerate(ends) if end >= segment.end), len(ends))
+        first, last, offset = _groups_of(segment, facts)
         tables = []
-        offset = ends[first - 1] if first else 0
         try:
             for table in file.read_groups(first, last, names):
                 begin = max(segment.begin - offset, 0)
@@ -220,6 +257,30 @@ class GroupedSource:
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, error) from error
         return tables
+
+    def _scan_segment(
+        self, segment: Segment, facts: list[_FileFacts], names: list[str], most_rows: int, stamps: dict[int, Stamp]
+    ) -> Iterator[pa.RecordBatch]:
+        path = self._paths[segment.file]
+        with unchanged(path, stamps[segment.file]):
+            file = _opened(path, self._open_groups)
+            first, last, offset = _groups_of(segment, facts[segment.file])
+            try:
+                for batch in file.read_batches(first, last, names, most_rows):
+                    begin = max(segment.begin - offset, 0)
+                    if segment.end > offset and begin < batch.num_rows:
+                        yield batch.slice(begin, segment.end - offset - begin)
+                    offset += batch.num_rows
+            except (pa.ArrowException, OSError) as error:
+                raise _unreadable(path, error) from error
+
+
+def _groups_of(segment: Segment, facts: _FileFacts) -> tuple[int, int, int]:
+    """The groups that hold a segment's rows, from the first to before the last, and the number of rows before them."""
+    ends = list(accumulate(facts.group_rows))
+    first = next((group for group, end in enumerate(ends) if end > segment.begin), len(ends))
+    last = next((group + 1 for group, end in enumerate(ends) if end >= segment.end), len(ends))
+    return first, last, ends[first - 1] if first else 0
 
 
 def _opened(path: str, open_groups: Callable[[str], GroupFile]) -> GroupFile:

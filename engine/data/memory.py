@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.data.scan import OpenRows, scan_table
 from engine.data.schema import cast_table, check_columns, check_names, join_over_ranks, settle_unsigned
 from engine.data.shard_plan import cut, gather_json
 from engine.errors import DataError
@@ -96,6 +97,22 @@ class MemorySource:
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, keep: bool) -> tuple[pa.Table, int]:
         """This rank's rows with the joined types, and their number. Collective."""
+        part, schema = self._share(comm, columns)
+        with agree(comm, "reading"):
+            part = cast_table(part, schema)
+        if on_bytes is not None:
+            on_bytes(part.nbytes)
+        return (part if keep else schema.empty_table()), part.num_rows
+
+    def open_rows(self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Progress | None) -> OpenRows:
+        """This rank's rows, as they are in memory. Collective."""
+        part, schema = self._share(comm, columns)
+        if on_bytes is not None:
+            on_bytes(part.nbytes)
+        return OpenRows(schema, part.num_rows, scan_table(part))
+
+    def _share(self, comm: Communicator, columns: list[str] | None) -> tuple[pa.Table, pa.Schema]:
+        """This rank's rows in their own types, and the joined types."""
         counts = gather_json(comm, self.table.num_rows, name="reading: rows")
         part, schema = self.table, self.table.schema
         with agree(comm, "reading"):
@@ -106,12 +123,7 @@ class MemorySource:
                 begin, end = cut(part.num_rows, comm.size, comm.rank)
                 part = part.slice(begin, end - begin)
             schema = settle_unsigned(part)
-        schema = join_over_ranks(comm, schema)
-        with agree(comm, "reading"):
-            part = cast_table(part, schema)
-        if on_bytes is not None:
-            on_bytes(part.nbytes)
-        return (part if keep else schema.empty_table()), part.num_rows
+        return part, join_over_ranks(comm, schema)
 
     def head(self, n_rows: int, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
         """The first rows, of this rank if sharded."""

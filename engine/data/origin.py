@@ -16,6 +16,7 @@ from engine.data.csv import CsvSource
 from engine.data.csv_text import CsvFormat, is_compressed
 from engine.data.grouped import ArrowGroups, GroupedSource, ParquetGroups
 from engine.data.memory import MemorySource
+from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, named_type
 from engine.data.shard_plan import share_from_root
 from engine.errors import DataError, OptionError
@@ -39,6 +40,9 @@ class Source(Protocol):
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, keep: bool) -> tuple[pa.Table, int]:
         """This rank's rows with types joined over ranks, and their number; without ``keep`` no rows but the schema. Collective."""
+
+    def open_rows(self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Progress | None) -> OpenRows:
+        """This rank's rows with types joined over ranks, to go through; what is parsed for it is kept within ``keep_bytes``. Collective."""
 
     def head(self, n_rows: int, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
         """The first rows, typed by ``schema`` if given."""
@@ -71,6 +75,17 @@ class Origin:
         table, n_rows = self.open(comm).read(comm, columns, on_bytes, keep=True)
         self._remember(table.schema, n_rows if comm.size == 1 else None)
         return table
+
+    def open_rows(
+        self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Progress | None, *, allowed: list[str] | None
+    ) -> OpenRows:
+        """This rank's rows of ``columns``, as in :meth:`read`, to go through. Collective."""
+        with agree(comm, "reading"):
+            if allowed is not None and columns is not None:
+                check_columns(columns, allowed, self.describe())
+        opened = self.open(comm).open_rows(comm, columns, keep_bytes, on_bytes)
+        self._remember(opened.schema, opened.n_rows if comm.size == 1 else None)
+        return opened
 
     def types_of(self, columns: Sequence[str]) -> dict[str, pa.DataType]:
         """The types of these columns; reads what is not known yet, on this rank alone."""

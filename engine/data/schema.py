@@ -156,10 +156,11 @@ def settle_unsigned(table: pa.Table) -> pa.Schema:
 
 def cast_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Bring ``table``'s columns to the types of ``schema``. Raises ``DataError`` naming the column that does not fit."""
-    return pa.table([_cast_column(table.column(field.name), field) for field in schema], schema=schema)
+    return pa.table([cast_column(table.column(field.name), field) for field in schema], schema=schema)
 
 
-def _cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+def cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    """Bring one column to the type of ``field``. Raises ``DataError`` that names it."""
     if column.type == field.type:
         return column
     try:
@@ -216,8 +217,9 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 def check_columns(asked: Iterable[str], names: Sequence[str], where: str) -> None:
     """Raise ``DataError`` for an asked column that is not among ``names``, listing the near ones."""
+    known = set(names)
     for column in asked:
-        if column not in names:
+        if column not in known:
             near = difflib.get_close_matches(str(column), names, n=5, cutoff=0.5) or list(names[:10])
             more = "" if len(near) == len(names) else f" (of {len(names)})"
             raise DataError(f"expected a column of {where}, got {column!r}; did you mean {', '.join(map(repr, near))}{more}?")

@@ -2,78 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.data.stream import Stream
 from engine.encode.encoding import ColumnKind, EncodedColumn, Encoding, SourceType, item_name
-from engine.encode.features import as_text, is_list, list_entries, map_entries, single_chunk, source_type
+from engine.encode.features import as_text, list_entries, map_entries, source_type
 from engine.errors import DataError
 
 MAX_CATEGORIES = 65_535
+MOST_COUNTED = 1 << 22  # different values of a column that a rank keeps, just to say how many there are
 
 
-def fit_encoding(table: pa.Table, features: list[str], comm: Communicator) -> Encoding:
+def fit_encoding(rows: Stream, features: list[str], comm: Communicator, *, max_categories: int = MAX_CATEGORIES) -> Encoding:
     """Choose the encoded columns for ``features`` from all ranks' rows; collective.
 
-    ``table``: this rank's rows, of the same schema on every rank. Raises :class:`DataError`, on every rank, for vectors of
-    different lengths, too many categories, or types that cannot be features.
+    Raises :class:`DataError`, on every rank, for vectors of different lengths, columns of strings, keys or elements with more than
+    ``max_categories`` different ones, or types that cannot be features.
     """
+    texts: dict[str, DistinctText] = {}
+    lengths: dict[str, set[int]] = {}
     with agree(comm, "encoding"):
-        sources: dict[str, SourceType] = {name: source_type(name, table.schema.field(name).type) for name in features}
-        local = {name: local_items(single_chunk(table.column(name)), kind, name) for name, kind in sources.items()}
-    gathered = comm.gather_objects(local, name="gather categories")
+        sources: dict[str, SourceType] = {name: source_type(name, rows.schema.field(name).type) for name in features}
+        texts = {name: DistinctText() for name, kind in sources.items() if kind in ("str", "dict", "list")}
+        lengths = {name: set() for name, kind in sources.items() if kind == "vector"}
+        for batch in rows.batches([*texts, *lengths]) if texts or lengths else ():
+            for name, found in texts.items():
+                found.add(text_of(batch.column(name), sources[name], name))
+            for name, known in lengths.items():
+                known.update(pc.unique(pc.list_value_length(batch.column(name)).drop_null()).to_pylist())
+    items = gather_texts(texts, comm, max_categories)
+    gathered = comm.gather_objects({name: sorted(known) for name, known in lengths.items()}, name="gather lengths of vectors")
+    columns: list[EncodedColumn] = []
     with agree(comm, "encoding"):
-        columns: list[EncodedColumn] = []
         for name, kind in sources.items():
-            columns += encode_source(name, kind, table.schema.field(name).type, merge_items(part[name] for part in gathered))
+            if kind == "vector":
+                columns += encode_vector(name, rows.schema.field(name).type, sorted({each for part in gathered for each in part[name]}))
+            else:
+                columns += encode_source(name, kind, items.get(name, []))
     return Encoding(sources=sources, columns=tuple(columns))
 
 
-def local_items(column: pa.Array, kind: SourceType, name: str) -> list[str | int | None]:
-    """What this rank's rows add to a column's encoding: categories, keys, elements, or the lengths of its vectors."""
-    if kind == "str":
-        return list(pc.unique(as_text(column)).to_pylist())
+class DistinctText:
+    """The different values of a column of text so far; those beyond ``MOST_COUNTED`` are dropped."""
+
+    def __init__(self) -> None:
+        self._known: pa.Array = pa.array([], pa.large_string())
+        self._parts: list[pa.Array] = []
+        self._n_parts = 0
+
+    def add(self, text: pa.Array) -> None:
+        """Look at more values."""
+        if len(self._known) <= MOST_COUNTED:
+            self._parts.append(pc.unique(text).cast(pa.large_string()))
+            self._n_parts += len(self._parts[-1])
+            if self._n_parts > len(self._known) + (1 << 16):  # so that merging costs as much as adding
+                self._merge()
+
+    def items(self) -> pa.Array:
+        """The different values, a null among them if there was one."""
+        self._merge()
+        return self._known
+
+    def _merge(self) -> None:
+        self._known, self._parts, self._n_parts = pc.unique(pa.concat_arrays([self._known, *self._parts])), [], 0
+
+
+def text_of(column: pa.Array, kind: SourceType, name: str) -> pa.Array:
+    """A column's categories, keys or elements."""
     if kind == "dict":
-        return list(pc.unique(map_entries(column, name)[1]).to_pylist())
-    if kind == "list":
-        return list(pc.unique(list_entries(column, name)[1]).to_pylist())
-    if kind == "vector" and is_list(column.type):
-        return sorted(pc.unique(pc.list_value_length(column).drop_null()).to_pylist())
-    return []
+        return map_entries(column, name)[1]
+    return as_text(column) if kind == "str" else list_entries(column, name)[1]
 
 
-def merge_items(parts: Iterable[list[str | int | None]]) -> list[str | int | None]:
-    """The union of all ranks' items: strings sorted by their UTF-8 bytes, None last; numbers ascending."""
-    items = {item for part in parts for item in part}
-    return sorted(items, key=lambda item: (item is None, item.encode("utf-8") if isinstance(item, str) else item))
+def gather_texts(texts: dict[str, DistinctText], comm: Communicator, max_categories: int) -> dict[str, list[str | None]]:
+    """The union of all ranks' values, by column, sorted by their UTF-8 bytes, None last; collective.
+
+    Each rank merges some of the columns, so that no rank holds more than its share of what is then refused, by name and count.
+    """
+    names = list(texts)
+    bounds = [len(names) * rank // comm.size for rank in range(comm.size + 1)]
+    local = [texts[name].items() for name in names]
+    sent = [pack_texts(local[bounds[rank] : bounds[rank + 1]]) for rank in range(comm.size)]
+    parts = [unpack_texts(message) for message in comm.alltoall(sent, name="gather categories")]
+    mine = [pc.unique(pa.concat_arrays(same)) for same in zip(*parts, strict=True)]
+    counts = np.zeros((2, len(names)), dtype=np.int64)
+    counts[0, bounds[comm.rank] : bounds[comm.rank + 1]] = [len(items) for items in mine]
+    counts[1] = [len(items) > MOST_COUNTED for items in local]
+    comm.allreduce_max(counts, name="count categories")
+    with agree(comm, "encoding"):
+        for name, count, is_more in zip(names, *counts.tolist(), strict=True):
+            if count > max_categories:
+                found = f"more than {MOST_COUNTED}" if is_more else str(count)
+                raise DataError(
+                    f"column {name!r} has {found} different values, expected at most {max_categories} (max_categories); "
+                    "leave it out of features, or group its rare values"
+                )
+        mine = [items.take(pc.array_sort_indices(items, null_placement="at_end")) for items in mine]
+    merged = [items for part in comm.allgather(pack_texts(mine), name="gather categories") for items in unpack_texts(part)]
+    return {name: items.to_pylist() for name, items in zip(names, merged, strict=True)}
 
 
-def encode_source(name: str, kind: SourceType, arrow: pa.DataType, items: list[str | int | None]) -> list[EncodedColumn]:
+def pack_texts(columns: Sequence[pa.Array]) -> NDArray[np.uint8]:
+    """Arrays of text as bytes."""
+    offsets = np.concatenate([[0], np.cumsum([len(items) for items in columns], dtype=np.int64)])
+    values = pa.concat_arrays([pa.array([], pa.large_string()), *columns])
+    batch = pa.record_batch([pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values)], names=["items"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return np.frombuffer(sink.getvalue(), dtype=np.uint8)
+
+
+def unpack_texts(message: NDArray[np.uint8]) -> list[pa.Array]:
+    """The inverse of :func:`pack_texts`."""
+    lists = pa.ipc.open_stream(pa.py_buffer(message)).read_next_batch().column(0)
+    offsets = lists.offsets.to_pylist()
+    return [lists.values.slice(begin, end - begin) for begin, end in itertools.pairwise(offsets)]
+
+
+def encode_source(name: str, kind: SourceType, items: list[str | None]) -> list[EncodedColumn]:
     """The encoded columns of one source column, given the items of all rows."""
-    if kind in ("str", "dict", "list") and len(items) > MAX_CATEGORIES:
-        raise DataError(f"column {name!r} has {len(items)} different values, expected at most {MAX_CATEGORIES}; leave it out of features")
     if kind == "str":
-        return [EncodedColumn(name, name, "category", categories=tuple(items))]  # type: ignore[arg-type]
+        return [EncodedColumn(name, name, "category", categories=tuple(items))]
     if kind == "dict":
         return [EncodedColumn(item_name(name, kind, key), name, "float", item=key) for key in items if key is not None]
     if kind == "list":
         return [EncodedColumn(item_name(name, kind, item), name, "indicator", item=item) for item in items if item is not None]
-    if kind == "vector":
-        if len(items) > 1:
-            raise DataError(f"column {name!r}: expected vectors of one length, got lengths {', '.join(map(str, items[:5]))}")
-        length = items[0] if items else 0
-        element: ColumnKind = "integer" if pa.types.is_integer(arrow.value_type) else "float"
-        return [EncodedColumn(item_name(name, kind, i), name, element, item=i) for i in range(int(length or 0))]
     return [EncodedColumn(name, name, "integer" if kind == "int" else "float")]
 
 
-def all_missing(table: pa.Table, features: list[str], comm: Communicator) -> list[str]:
-    """The features in which every row of every rank is null; collective."""
-    present = np.array([table.num_rows - table.column(name).null_count for name in features], dtype=np.int64)
-    comm.allreduce_sum(present, name="count present values")
-    return [name for name, count in zip(features, present, strict=True) if count == 0]
+def encode_vector(name: str, arrow: pa.DataType, lengths: list[int]) -> list[EncodedColumn]:
+    """The encoded columns of a column of vectors, given the lengths of all rows' vectors."""
+    if len(lengths) > 1:
+        raise DataError(f"column {name!r}: expected vectors of one length, got lengths {', '.join(map(str, lengths[:5]))}")
+    if not lengths:
+        return []
+    element: ColumnKind = "integer" if pa.types.is_integer(arrow.value_type) else "float"
+    return [EncodedColumn(item_name(name, "vector", i), name, element, item=i) for i in range(lengths[0])]

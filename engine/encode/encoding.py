@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -50,26 +51,38 @@ class Encoding:
             names[f"{column.source}[{column.item}]" if apart else column.source] = None
         return list(names)
 
+    @cached_property
+    def by_source(self) -> dict[str, list[EncodedColumn]]:
+        """The encoded columns of every source, in order."""
+        columns: dict[str, list[EncodedColumn]] = {name: [] for name in self.sources}
+        for column in self.columns:
+            columns[column.source].append(column)
+        return columns
+
     def values(self, table: pa.Table) -> Iterator[Floats]:
         """Every encoded column of ``table``, in order: [n_rows] float64, NaN where missing, -1 for an unseen category.
 
         Infinities come as the largest finite numbers. Raises :class:`DataError` where a column is missing or of another kind.
         """
         names = set(table.column_names)
-        by_source: dict[str, list[EncodedColumn]] = {name: [] for name in self.sources}
-        for column in self.columns:
-            by_source[column.source].append(column)
-        for name, kind in self.sources.items():
-            encoded = by_source[name]
+        for name, encoded in self.by_source.items():
             if name not in names:
                 raise DataError(
                     f"column {name!r} was used in training and is not in the data{near(name, table.column_names)}; "
                     f"columns: {shorten(table.column_names)}"
                 )
-            for values in expand(single_chunk(table.column(name)), kind, encoded):
-                out = np.empty(len(values))
-                prepare_values(np.ascontiguousarray(values), out)
-                yield out
+            for values in expand(single_chunk(table.column(name)), self.sources[name], encoded):
+                if values.dtype.kind == "i":
+                    yield values.astype(np.float64)
+                else:
+                    out = np.empty(len(values))
+                    prepare_values(np.ascontiguousarray(values), out)
+                    yield out
+
+    def expand(self, batch: pa.RecordBatch, chosen: Mapping[str, slice]) -> Iterator[NDArray[Any]]:
+        """Of each source in ``chosen``, the values of these of its encoded columns, as :func:`engine.encode.features.expand` gives them."""
+        for name, part in chosen.items():
+            yield from expand(batch.column(name), self.sources[name], self.by_source[name], part)
 
     def matrix(self, table: pa.Table) -> NDArray[np.float64]:
         """Encode rows for prediction: ``[n_rows, n_columns]`` float64, row-major, NaN where missing, -1 for an unseen category."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 MICROSECONDS_OF_A_DAY = 86_400_000_000.0
+ALL = slice(None)
 
 
 def select_features(columns: Sequence[str], target: str, features: Sequence[str] | None) -> list[str]:
@@ -26,8 +27,9 @@ def select_features(columns: Sequence[str], target: str, features: Sequence[str]
         raise DataError(f"target {target!r} is not a column of the data{near(target, columns)}; columns: {shorten(columns)}")
     if features is None:
         features = [name for name in columns if name != target]
+    known = set(columns)
     for name in features:
-        if name not in columns:
+        if name not in known:
             raise DataError(f"feature {name!r} is not a column of the data{near(name, columns)}; columns: {shorten(columns)}")
         if name == target:
             raise DataError(f"feature {name!r} is the target; leave it out of features")
@@ -95,28 +97,32 @@ def with_long_offsets(arrow: pa.DataType) -> pa.DataType:
     return pa.large_list(with_long_offsets(arrow.value_type)) if is_list(arrow) else arrow
 
 
-def expand(column: pa.Array, kind: SourceType, encoded: Sequence[EncodedColumn]) -> Iterator[Floats]:
-    """The values of every encoded column made from ``column``: [n_rows] float64, NaN where missing, category codes with -1 if unseen."""
+def expand(column: pa.Array, kind: SourceType, encoded: Sequence[EncodedColumn], chosen: slice = ALL) -> Iterator[NDArray[Any]]:
+    """The values of the ``chosen`` ones of the ``encoded`` columns made from ``column``, [n_rows] each.
+
+    Numbers are float64, or float32 where the column is, NaN where missing; of categories int32 codes, -1 if unseen.
+    """
     name = encoded[0].source if encoded else ""
     if kind == "str":
-        yield category_codes(column, encoded[0].categories)
+        yield from [category_codes(column, encoded[0].categories)][chosen]
     elif kind == "vector":
-        values = vector_matrix(column, len(encoded), name)
-        for position in range(len(encoded)):
-            yield values[position]
+        yield from vector_matrix(column, len(encoded), name)[chosen]
     elif kind == "dict":
         rows, keys, values = map_entries(column, name)
-        yield from scatter_items(rows, keys, values, len(column), [c.item for c in encoded])
+        yield from scatter_items(rows, keys, values, len(column), [c.item for c in encoded[chosen]])
     elif kind == "list":
         rows, items = list_entries(column, name)
-        yield from scatter_items(rows, items, np.ones(len(rows)), len(column), [c.item for c in encoded])
+        yield from scatter_items(rows, items, np.ones(len(rows)), len(column), [c.item for c in encoded[chosen]])
     else:
-        yield numbers(column, name)
+        is_single = pa.types.is_float32(column.type)
+        yield from [np.asarray(column.to_numpy(zero_copy_only=False)) if is_single else numbers(column, name)][chosen]
 
 
 def numbers(column: pa.Array, name: str) -> Floats:
     """A column of numbers, booleans, dates or times as float64; both count microseconds, so that one day is one number in any type."""
     arrow = column.type
+    if pa.types.is_float64(arrow):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
     try:
         if pa.types.is_null(arrow):
             return np.full(len(column), np.nan)
@@ -144,11 +150,11 @@ def microseconds(column: pa.Array) -> pa.Array:
     return column.cast(pa.int64())
 
 
-def category_codes(column: pa.Array, categories: Sequence[str | None]) -> Floats:
+def category_codes(column: pa.Array, categories: Sequence[str | None]) -> NDArray[np.int32]:
     """Each value's place in ``categories``, -1 where it is not among them."""
     text = as_text(column)
     codes = pc.index_in(text, value_set=pa.array(categories, type=text.type))
-    return np.asarray(pc.fill_null(codes, -1).cast(pa.float64()).to_numpy(zero_copy_only=False))
+    return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False))
 
 
 def as_text(column: pa.Array) -> pa.Array:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
-from engine.encode.features import is_text, numbers, single_chunk
+from engine.data.stream import Stream
+from engine.encode.features import is_text, numbers
 from engine.errors import DataError, warn
 
 MAX_CLASSES = 65_535
+MOST_COUNTED = 1 << 20  # classes that a rank keeps, just to say how many there are
 LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
 
 
@@ -29,19 +31,31 @@ class ClassLabels:
     counts: list[int]  # rows of each class, over all ranks
 
 
-def encode_classes(column: pa.ChunkedArray, *, target: str, first_row: int, comm: Communicator) -> ClassLabels:
+def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLabels:
     """Number the classes of all ranks' rows; collective. Raises :class:`DataError` for missing values, one class, or too many."""
+    numbering: dict[Any, int] = {}
+    codes = np.empty(rows.n_rows_local, dtype=np.int32)
     with agree(comm, "reading the target"):
-        values = single_chunk(column)
-        check_classes(values, target, first_row)
-        if pa.types.is_floating(values.type):
-            values = pa.array(numbers(values, target) + 0.0)  # -0.0 is no class beside 0.0
-        local = pc.unique(values).to_pylist()
-    gathered = comm.gather_objects(local, name="gather classes")
+        begin = 0
+        for batch in rows.batches([target]):
+            values = batch.column(0)
+            check_classes(values, target, rows.first_row + begin)
+            if pa.types.is_floating(values.type):
+                values = pa.array(numbers(values, target) + 0.0)  # -0.0 is no class beside 0.0
+            coded = pc.dictionary_encode(values)
+            places = np.array([numbering.setdefault(value, len(numbering)) for value in coded.dictionary.to_pylist()], dtype=np.int32)
+            codes[begin : begin + len(values)] = places[np.asarray(coded.indices)]
+            begin += len(values)
+            if len(numbering) > MOST_COUNTED:
+                raise DataError(
+                    f"target {target!r} has more than {MOST_COUNTED} classes, expected at most {MAX_CLASSES}; is this a regression?"
+                )
+    gathered = comm.gather_objects(list(numbering), name="gather classes")
     classes = sorted({item for part in gathered for item in part}, key=class_order)
     with agree(comm, "reading the target"):
         check_class_count(classes, target)
-    codes = np.asarray(pc.index_in(values, value_set=pa.array(classes, type=values.type)).to_numpy(zero_copy_only=False)).astype(np.int32)
+    order = {item: number for number, item in enumerate(classes)}
+    codes = np.array([order[item] for item in numbering], dtype=np.int32)[codes]
     counts = np.bincount(codes, minlength=len(classes)).astype(np.int64)
     comm.allreduce_sum(counts, name="count classes")
     return ClassLabels(codes=codes, classes=classes, counts=counts.tolist())
@@ -73,16 +87,18 @@ def class_order(value: Any) -> Any:
     return value.encode("utf-8") if isinstance(value, str) else value
 
 
-def encode_numbers(column: pa.ChunkedArray, *, target: str, first_row: int, comm: Communicator) -> NDArray[np.float64]:
+def encode_numbers(rows: Stream, *, target: str, comm: Communicator) -> NDArray[np.float64]:
     """The target as float64; collective. Raises :class:`DataError` for no rows and for missing or huge values; warns if it is constant."""
+    number = np.empty(0)
     with agree(comm, "reading the target"):
-        values = single_chunk(column)
-        arrow = values.type
-        check_present(values, target, first_row)
-        if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
-            raise DataError(f"target {target!r}: expected numbers for a regression, got {arrow}; use a classifier for classes")
-        number = np.ascontiguousarray(numbers(values, target))
-        check_finite(number, target, first_row, most=LARGEST_TARGET)
+        number = read_numbers(
+            rows,
+            target,
+            "target",
+            most=LARGEST_TARGET,
+            expected="numbers for a regression",
+            advice="; use a classifier for classes",
+        )
     extremes = np.array([number.max(), -number.min()]) if len(number) else np.array([-np.inf, -np.inf])
     comm.allreduce_max(extremes, name="range of the target")
     if extremes[0] == -np.inf:
@@ -92,18 +108,39 @@ def encode_numbers(column: pa.ChunkedArray, *, target: str, first_row: int, comm
     return number
 
 
-def check_present(values: pa.Array, target: str, first_row: int) -> None:
+def read_numbers(rows: Stream, column: str, role: str, *, most: float, expected: str = "numbers", advice: str = "") -> NDArray[np.float64]:
+    """A column of this rank's rows as float64, in one pass.
+
+    Raises :class:`DataError` for missing values, what is no number and numbers beyond ``most``; ``role``, ``expected`` and
+    ``advice`` are words of the message.
+    """
+    number = np.empty(rows.n_rows_local)
+    begin = 0
+    for batch in rows.batches([column]):
+        values, at = batch.column(0), rows.first_row + begin
+        check_present(values, column, at, role)
+        arrow = values.type
+        if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
+            raise DataError(f"{role} {column!r}: expected {expected}, got {arrow}{advice}")
+        part = number[begin : begin + len(values)]
+        part[:] = numbers(values, column)
+        check_finite(part, column, at, most=most, role=role)
+        begin += len(values)
+    return number
+
+
+def check_present(values: pa.Array, target: str, first_row: int, role: str = "target") -> None:
     """Refuse missing values, naming the first row that has one."""
     if values.null_count:
         row = first_row + int(np.flatnonzero(np.asarray(values.is_null().to_numpy(zero_copy_only=False)))[0])
-        raise DataError(f"target {target!r} has a missing value in row {row}: expected a value in every row; drop such rows")
+        raise DataError(f"{role} {target!r} has a missing value in row {row}: expected a value in every row; drop such rows")
 
 
-def check_finite(number: NDArray[np.float64], target: str, first_row: int, *, most: float) -> None:
+def check_finite(number: NDArray[np.float64], target: str, first_row: int, *, most: float, role: str = "target") -> None:
     """Refuse NaN, infinity and numbers beyond ``most``, naming the first row that has one."""
     wrong = np.flatnonzero(~(np.isfinite(number) & (np.abs(number) <= most)))
     if len(wrong):
         expected = "a finite number" if most == math.inf else f"a number in [{-most}, {most}]"
         raise DataError(
-            f"target {target!r} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows"
+            f"{role} {target!r} has {float(number[wrong[0]])!r} in row {first_row + int(wrong[0])}: expected {expected}; drop such rows"
         )

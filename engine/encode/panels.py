@@ -28,13 +28,21 @@ def plan_panels(n_columns: int, n_rows: int) -> NDArray[np.int64]:
     return np.array(panels, dtype=np.int64).reshape(len(panels), 4)
 
 
-def fill_panels(codes: NDArray[np.uint8], panel: NDArray[np.int64], *, num_threads: int) -> NDArray[np.uint8]:
-    """All panels of ``codes`` [n_columns, n_rows] in one flat array that begins at a cache line; what pads rows is never read."""
+def panel_bytes(panel: NDArray[np.int64], n_rows: int) -> int:
+    """Room for all panels, wherever it begins."""
+    return int(panel[-1, 3] + n_rows * panel[-1, 2]) + CACHE_LINE if len(panel) else 0
+
+
+def align_panels(room: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The part of ``room`` that begins at a cache line."""
+    return room[-room.ctypes.data % CACHE_LINE :]
+
+
+def fill_panels(
+    codes: NDArray[np.uint8], first: int, last: int, panel: NDArray[np.int64], out: NDArray[np.uint8], *, num_threads: int
+) -> None:
+    """Put ``codes`` [n_columns, n_rows] of the rows ``first`` to ``last`` into the panels ``out``; what pads rows is never read."""
     n_rows = codes.shape[1]
-    size = sum(n_rows * stride for stride in panel[:, 2].tolist()) + len(panel) * CACHE_LINE
-    room = np.empty(size + CACHE_LINE, dtype=np.uint8)
-    first = -room.ctypes.data % CACHE_LINE
-    out = room[first : first + size]
     for begin, end, stride, offset in panel.tolist():
-        interleave_codes(codes[begin:end], out[offset : offset + n_rows * stride].reshape(n_rows, stride), num_threads)
-    return out
+        rows = out[offset : offset + n_rows * stride].reshape(n_rows, stride)
+        interleave_codes(codes[begin:end], first, last, rows, num_threads)

@@ -41,6 +41,7 @@ def create(
     monotone_constraints: dict[str, int] | None = None,
     categorical: str = "onehot",
     max_bins: int = 256,
+    max_categories: int = 65535,
     metric: str | list[str] | None = "auto",
     early_stopping_rounds: int | None = None,
     initial_model: Any = None,
@@ -51,6 +52,8 @@ def create(
     resume_from_checkpoint: str | os.PathLike[str] | None = None,
     verbose: bool = True,
     num_threads: int | None = None,
+    memory_limit: int | str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     comm: Communicator | None = None,
     **kwargs: Any,
 ) -> BoostedTreesClassifier:
@@ -82,6 +85,7 @@ def create(
         monotone_constraints: A dict of 1 or -1 by numeric feature: predictions never fall, or never rise, with it.
         categorical: 'onehot': a split asks for one category; 'partition': for a set of them.
         max_bins: Most bins a numeric feature is cut into, 2 to 65535.
+        max_categories: Most categories that a column of strings may have, 1 to 65535.
         metric: Metrics to track: one, several, none (None), or 'auto' for accuracy and log_loss; auc is the third.
         early_stopping_rounds: Stop when the last metric has not become better on the validation set for so many iterations, and keep the
             trees up to the best one; None for never.
@@ -96,6 +100,9 @@ def create(
             one in model_checkpoint_path, if there is one. The model is that of a training that was never interrupted.
         verbose: Whether rank 0 prints the progress table.
         num_threads: Threads of each rank; None takes SAMESUM_NUM_THREADS, OMP_NUM_THREADS, or its share of the node's cores.
+        memory_limit: Bytes that each rank may use, or text like '2GB'; None takes SAMESUM_MEMORY_LIMIT, or its share of 0.8 of the machine.
+            Bins that do not fit are kept in files of ``cache_dir``; what would not do is refused before training.
+        cache_dir: Folder of these files, which are gone when training ends; None takes samesum's cache.
         comm: The ranks: a Communicator or an mpi4py communicator; None takes those that were started together.
         **kwargs: Refused, with the name that may have been meant.
 

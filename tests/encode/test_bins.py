@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data import stream
+from engine.data.stream import table_stream
 from engine.encode import bins
 from engine.encode.bins import BinMatrix, BinSpec, encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
@@ -20,12 +22,19 @@ from tests.threads_comm import run_ranks
 
 
 def fit(
-    table: pa.Table, *, comm: Communicator | None = None, max_bins: int = 256, seed: int = 0, first_row: int = 0, n_rows: int | None = None
+    table: pa.Table,
+    *,
+    comm: Communicator | None = None,
+    max_bins: int = 256,
+    seed: int = 0,
+    first_row: int = 0,
+    n_rows: int | None = None,
+    num_threads: int = 1,
 ) -> tuple[Encoding, list[BinSpec]]:
     comm = comm or SerialComm()
-    encoding = fit_encoding(table, table.column_names, comm)
-    n_rows = table.num_rows if n_rows is None else n_rows
-    return encoding, fit_bins(table, encoding, max_bins=max_bins, seed=seed, first_row=first_row, n_rows=n_rows, comm=comm)
+    rows = table_stream(table, first_row, n_rows)
+    encoding = fit_encoding(rows, table.column_names, comm)
+    return encoding, fit_bins(rows, encoding, max_bins=max_bins, seed=seed, comm=comm, num_threads=num_threads)
 
 
 def spec_of(values: object, **options: int) -> BinSpec:
@@ -92,7 +101,7 @@ def test_quantiles_hold_equally_many_rows(max_bins: int) -> None:
     table = pa.table({"c": values})
     encoding, specs = fit(table, max_bins=max_bins)
     assert specs[0].n_codes == max_bins
-    matrix = encode_bins(table, encoding, specs, num_threads=2)
+    matrix = encode_bins(table_stream(table), encoding, specs, num_threads=2)
     assert bool(matrix.is_wide[0]) == (max_bins > 256)
     counts = np.bincount(codes(matrix, 0), minlength=max_bins)
     assert counts.max() - counts.min() <= 1
@@ -104,7 +113,7 @@ def test_the_most_bins() -> None:
     table = pa.table({"c": pa.array(values, from_pandas=True)})
     encoding, specs = fit(table, max_bins=65_535)
     assert specs[0].n_codes == 65_535
-    matrix = encode_bins(table, encoding, specs, num_threads=1)
+    matrix = encode_bins(table_stream(table), encoding, specs, num_threads=1)
     assert matrix.wide.max() == 65_534
     assert codes(matrix, 0)[:3] == [65_534] * 3
     counts = np.bincount(matrix.wide[0, 3:], minlength=65_534)
@@ -130,14 +139,14 @@ def test_categories_keep_their_numbers() -> None:
     table = pa.table({"c": ["b", None, "a", "b"]})
     encoding, specs = fit(table, max_bins=2)
     assert specs[0].n_codes == 3
-    assert codes(encode_bins(table, encoding, specs, num_threads=1), 0) == [1, 2, 0, 1]
+    assert codes(encode_bins(table_stream(table), encoding, specs, num_threads=1), 0) == [1, 2, 0, 1]
 
 
 def test_many_categories_are_wide() -> None:
     words = [f"{i:04}" for i in range(257)]
     table = pa.table({"wide": words, "narrow": [*words[:256], "0000"]})
     encoding, specs = fit(table)
-    matrix = encode_bins(table, encoding, specs, num_threads=1)
+    matrix = encode_bins(table_stream(table), encoding, specs, num_threads=1)
     assert (matrix.is_wide.tolist(), matrix.position.tolist()) == ([1, 0], [0, 0])
     assert codes(matrix, 0) == list(range(257))
     assert codes(matrix, 1) == [*range(256), 0]
@@ -199,7 +208,7 @@ def test_codes_and_panels_hold_the_same() -> None:
     n = 999
     table = pa.table({f"x{j}": rng.integers(0, 300 if j % 7 == 0 else 9, n) for j in range(40)})
     encoding, specs = fit(table, max_bins=400)
-    matrix = encode_bins(table, encoding, specs, num_threads=2)
+    matrix = encode_bins(table_stream(table), encoding, specs, num_threads=2)
     assert matrix.is_wide.tolist() == [int(j % 7 == 0) for j in range(40)]
     for j, spec in enumerate(specs):
         assert codes(matrix, j) == naive_bins(table.column(j).to_numpy().astype(float), spec.thresholds.tolist(), spec.n_codes - 1)
@@ -211,9 +220,65 @@ def test_codes_and_panels_hold_the_same() -> None:
 def test_no_rows_and_no_columns() -> None:
     table = pa.table({"x": pa.array([], type=pa.float64()), "s": pa.array([], type=pa.string())})
     encoding, specs = fit(table)
-    matrix = encode_bins(table, encoding, specs, num_threads=2)
+    matrix = encode_bins(table_stream(table), encoding, specs, num_threads=2)
     assert (matrix.n_rows_local, matrix.narrow.shape) == (0, (len(specs), 0))
     nothing = pa.table({"v": pa.array([[], []], type=pa.list_(pa.float64()))})
     encoding, specs = fit(nothing)
-    matrix = encode_bins(nothing, encoding, specs, num_threads=1)
+    matrix = encode_bins(table_stream(nothing), encoding, specs, num_threads=1)
     assert (specs, matrix.n_rows_local, matrix.narrow.shape, matrix.wide.shape) == ([], 2, (0, 2), (0, 2))
+
+
+@pytest.mark.parametrize("quantile_rows", [100, 10_000])
+def test_batches_and_threads_change_nothing(quantile_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bins, "QUANTILE_ROWS", quantile_rows)
+    monkeypatch.setattr(bins, "HASHED_ROWS", 77)
+    rng = np.random.default_rng(6)
+    n = 1000
+    table = pa.table(
+        {
+            "single": pa.array(np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)).astype(np.float32)),
+            "few": rng.integers(0, 9, n).astype(np.float32),
+            "double": rng.normal(size=n),
+            "holes": pa.array(rng.integers(0, 99, n), mask=rng.random(n) < 0.2),
+            "words": rng.choice(["a", "b", "c"], n),
+            "v": pa.array(list(rng.normal(size=(n, 20))), type=pa.list_(pa.float64())),
+            "m": pa.array([[("a", 1.0), ("b", float(i))][: i % 3] for i in range(n)], type=pa.map_(pa.string(), pa.float64())),
+            "tags": pa.array([["red", "big"][: i % 3] for i in range(n)], type=pa.list_(pa.string())),
+        }
+    )
+    encoding, specs = fit(table, max_bins=32)
+    matrix = encode_bins(table_stream(table), encoding, specs, num_threads=1)
+    monkeypatch.setattr(stream, "MOST_BATCH_ROWS", 37)
+    monkeypatch.setattr(bins, "BATCH_BYTES", 8 * 5 * 1000)
+    other, others = fit(table, max_bins=32, num_threads=2)
+    assert other == encoding
+    assert same(others, specs)
+    made: list[str] = []
+
+    def allocate(name: str, shape: tuple[int, ...], dtype: type) -> NDArray:
+        made.append(name)
+        return np.full(shape, 99, dtype=dtype)
+
+    parts = encode_bins(table_stream(table), other, others, num_threads=2, allocate=allocate)
+    assert sorted(made) == ["narrow bins", "panels of bins", "wide bins"]
+    for name in ("narrow", "wide", "panel"):
+        assert getattr(parts, name).tobytes() == getattr(matrix, name).tobytes(), name
+    for begin, end, stride, offset in matrix.panel.tolist():
+        rows = parts.panels[offset : offset + n * stride].reshape(n, stride)
+        assert (parts.narrow[begin:end] == rows[:, : end - begin].T).all()
+
+
+def test_single_precision_gives_the_bins_of_its_values() -> None:
+    values = np.random.default_rng(8).normal(size=4000).astype(np.float32)
+    values[:4] = [np.inf, -np.inf, -0.0, np.nan]
+    (encoding, single), (_, double) = fit(pa.table({"c": values})), fit(pa.table({"c": values.astype(np.float64)}))
+    assert same(single, double)
+    found = [encode_bins(table_stream(pa.table({"c": c})), encoding, single, num_threads=1) for c in (values, values.astype(np.float64))]
+    assert codes(found[0], 0) == codes(found[1], 0)
+
+
+def test_columns_that_hold_nothing() -> None:
+    table = pa.table({"none": pa.nulls(3, pa.float64()), "words": pa.nulls(3, pa.string()), "some": [None, 1.0, None], "zero": [0.0] * 3})
+    for size in (1, 2):
+        for specs in fit_parts(table, [0, *[2] * (size - 1), 3]):
+            assert [spec.has_values for spec in specs] == [False, False, True, True]

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.collectives.serial import SerialComm
+from engine.data.stream import table_stream
 from engine.encode import categories
-from engine.encode.categories import all_missing, fit_encoding
+from engine.encode.categories import fit_encoding
 from engine.errors import DataError
 from tests.threads_comm import collect_ranks, run_ranks
 
@@ -39,11 +40,11 @@ row = st.fixed_dictionaries(
 @given(st.lists(row, max_size=8), st.lists(st.integers(0, 8), min_size=1, max_size=6))
 def test_any_deal_of_the_rows_gives_the_same_encoding(rows: list[dict], cuts: list[int]) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    alone = fit_encoding(table, SCHEMA.names, SerialComm())
+    alone = fit_encoding(table_stream(table), SCHEMA.names, SerialComm())
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
 
     def fit(comm):
-        return fit_encoding(table.slice(bounds[comm.rank], bounds[comm.rank + 1] - bounds[comm.rank]), SCHEMA.names, comm)
+        return fit_encoding(table_stream(table.slice(bounds[comm.rank], bounds[comm.rank + 1] - bounds[comm.rank])), SCHEMA.names, comm)
 
     assert run_ranks(len(bounds) - 1, fit) == [alone] * (len(bounds) - 1)
     words = next(c for c in alone.columns if c.source == "s").categories
@@ -55,29 +56,41 @@ def test_any_deal_of_the_rows_gives_the_same_encoding(rows: list[dict], cuts: li
 
 def test_vectors_of_different_lengths_on_different_ranks_are_refused_on_all() -> None:
     tables = [pa.table({"v": [[1.0, 2.0]]}), pa.table({"v": pa.array([], type=pa.list_(pa.float64()))}), pa.table({"v": [[1.0]]})]
-    _, errors = collect_ranks(3, lambda comm: fit_encoding(tables[comm.rank], ["v"], comm))
+    _, errors = collect_ranks(3, lambda comm: fit_encoding(table_stream(tables[comm.rank]), ["v"], comm))
     assert {str(error) for error in errors} == {"column 'v': expected vectors of one length, got lengths 1, 2"}
     assert {type(error) for error in errors} == {DataError}
 
 
-def test_too_many_categories_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(categories, "MAX_CATEGORIES", 2)
-    with pytest.raises(DataError, match=r"column 's' has 3 different values, expected at most 2; leave it out of features"):
-        fit_encoding(pa.table({"s": ["a", "b", None]}), ["s"], SerialComm())
-    assert len(fit_encoding(pa.table({"s": ["a", "b"]}), ["s"], SerialComm()).columns) == 1
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_too_many_categories_are_refused_by_name_and_count(size: int) -> None:
+    table = pa.table({"few": list("abab"), "s": ["a", "b", None, "a"], "tags": [["a", "b"], [], ["c"], ["d"]]})
+
+    def fit(comm, features, most):
+        bounds = [4 * r // size for r in range(size + 1)]
+        part = table.slice(bounds[comm.rank], bounds[comm.rank + 1] - bounds[comm.rank])
+        return fit_encoding(table_stream(part), features, comm, max_categories=most)
+
+    for features, name, count in ((["few", "s"], "s", 3), (["few", "tags"], "tags", 4)):
+        expected = f"column {name!r} has {count} different values, expected at most 2 (max_categories); leave it out of features, or"
+        _, errors = collect_ranks(size, lambda comm, features=features: fit(comm, features, 2))
+        assert {type(error) for error in errors} == {DataError}
+        assert all(str(error).startswith(expected) for error in errors), errors
+    assert len(run_ranks(size, lambda comm: fit(comm, ["few"], 2))[0].columns) == 1
+
+
+def test_a_million_levels_are_counted_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table_stream(pa.table({"id": pa.array(np.arange(1_000_000)).cast(pa.string()), "x": np.zeros(1_000_000)}))
+    with pytest.raises(DataError, match="column 'id' has 1000000 different values, expected at most 65535"):
+        fit_encoding(rows, ["id", "x"], SerialComm())
+    monkeypatch.setattr(categories, "MOST_COUNTED", 100_000)
+    with pytest.raises(DataError, match="column 'id' has more than 100000 different values"):
+        fit_encoding(rows, ["id", "x"], SerialComm())
 
 
 def test_as_many_categories_as_fit_sixteen_bits() -> None:
     words = [f"{i:05}" for i in range(65_534)]
     table = pa.table({"s": [*words, None]})
-    encoding = fit_encoding(table, ["s"], SerialComm())
+    encoding = fit_encoding(table_stream(table), ["s"], SerialComm())
     assert encoding.matrix(table)[:, 0].tolist() == list(range(65_535))
     with pytest.raises(DataError, match="65536 different values"):
-        fit_encoding(pa.table({"s": [*words, None, "more"]}), ["s"], SerialComm())
-
-
-def test_columns_that_hold_nothing_on_any_rank() -> None:
-    columns = {"none": [None, None], "some": [None, 1.0], "nan": [np.nan, np.nan]}
-    table = pa.table({name: pa.array(values, type=pa.float64()) for name, values in columns.items()})
-    assert all_missing(table, list(columns), SerialComm()) == ["none"]
-    assert run_ranks(3, lambda comm: all_missing(table.slice(comm.rank, 1), list(columns), comm)) == [["none"]] * 3
+        fit_encoding(table_stream(pa.table({"s": [*words, None, "more"]})), ["s"], SerialComm())

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from engine.collectives.serial import SerialComm
+from engine.data.stream import table_stream
 from engine.encode.categories import fit_encoding
 from engine.encode.encoding import Encoding
 from engine.errors import DataError
@@ -27,7 +28,7 @@ NAMES = ["word", "v[0]", "v[1]", 'm["j"]', 'm["k"]', "tags=red", "n", "x"]
 
 
 def fit(table: pa.Table = TABLE) -> Encoding:
-    return fit_encoding(table, table.column_names, SerialComm())
+    return fit_encoding(table_stream(table), table.column_names, SerialComm())
 
 
 def test_names_and_kinds() -> None:

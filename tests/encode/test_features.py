@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from engine.collectives.serial import SerialComm
+from engine.data.stream import table_stream
 from engine.encode.categories import fit_encoding
 from engine.encode.features import select_features, source_type
 from engine.errors import DataError
@@ -23,7 +24,7 @@ DAY_MICROSECONDS = 86400 * 10**6
 def encode(column: pa.Array | pa.ChunkedArray) -> dict[str, list[float]]:
     """Names and values of the columns that come of one."""
     table = pa.table({"c": column})
-    encoding = fit_encoding(table, ["c"], SerialComm())
+    encoding = fit_encoding(table_stream(table), ["c"], SerialComm())
     matrix = encoding.matrix(table)
     assert matrix.shape == (len(column), len(encoding.columns))
     return {column.name: matrix[:, j].tolist() for j, column in enumerate(encoding.columns)}
@@ -107,7 +108,7 @@ def test_vectors_of_nothing_become_no_column(column: pa.Array) -> None:
 def test_vectors_of_different_lengths_are_refused() -> None:
     with pytest.raises(DataError, match=r"column 'c': expected vectors of one length, got lengths 1, 2"):
         encode(pa.array([[1.0, 2.0], [1.0]]))
-    encoding = fit_encoding(pa.table({"c": [[1.0, 2.0]]}), ["c"], SerialComm())
+    encoding = fit_encoding(table_stream(pa.table({"c": [[1.0, 2.0]]})), ["c"], SerialComm())
     with pytest.raises(DataError, match=r"expected vectors of length 2 in every row, got 3 in row 1"):
         encoding.matrix(pa.table({"c": [[1.0, 2.0], [1.0, 2.0, 3.0]]}))
 

@@ -10,20 +10,25 @@ import pyarrow as pa
 import pytest
 
 from engine.collectives.serial import SerialComm
+from engine.data.stream import Stream, table_stream
 from engine.encode import labels
 from engine.encode.labels import encode_classes, encode_numbers
 from engine.errors import DataError
 from tests.threads_comm import collect_ranks, run_ranks
 
 
+def stream_of(column: pa.Array | pa.ChunkedArray, first_row: int) -> Stream:
+    return table_stream(pa.table({"y": column}), first_row)
+
+
 def classes_of(column: pa.Array, first_row: int = 10) -> tuple[list[int], list, list[int]]:
-    found = encode_classes(pa.chunked_array([column]), target="y", first_row=first_row, comm=SerialComm())
+    found = encode_classes(stream_of(column, first_row), target="y", comm=SerialComm())
     assert found.codes.dtype == np.int32
     return found.codes.tolist(), found.classes, found.counts
 
 
 def numbers_of(column: pa.Array) -> list[float]:
-    return encode_numbers(pa.chunked_array([column]), target="y", first_row=10, comm=SerialComm()).tolist()
+    return encode_numbers(stream_of(column, 10), target="y", comm=SerialComm()).tolist()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +60,7 @@ def test_classes_are_the_same_on_any_rank_count() -> None:
     def encode(comm):
         bounds = [4 * r // comm.size for r in range(comm.size + 1)]
         part = column.slice(bounds[comm.rank], bounds[comm.rank + 1] - bounds[comm.rank])
-        return encode_classes(part, target="y", first_row=bounds[comm.rank], comm=comm)
+        return encode_classes(stream_of(part, bounds[comm.rank]), target="y", comm=comm)
 
     for size in (1, 2, 3, 7):
         parts = run_ranks(size, encode)
@@ -87,12 +92,16 @@ def test_too_many_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         classes_of(pa.array([1, 2, 3]))
 
 
+def test_so_many_classes_that_they_are_not_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "MOST_COUNTED", 4)
+    with pytest.raises(DataError, match=r"target 'y' has more than 4 classes, expected at most 65535; is this a regression\?"):
+        classes_of(pa.array(np.arange(9)))
+
+
 def test_the_row_of_a_missing_value_is_global_and_known_to_all_ranks() -> None:
     parts = [pa.array([1.0]), pa.array([], type=pa.float64()), pa.array([2.0, None])]
     for encode in (encode_classes, encode_numbers):
-        _, errors = collect_ranks(
-            3, lambda comm, encode=encode: encode(pa.chunked_array([parts[comm.rank]]), target="y", first_row=comm.rank, comm=comm)
-        )
+        _, errors = collect_ranks(3, lambda comm, encode=encode: encode(stream_of(parts[comm.rank], comm.rank), target="y", comm=comm))
         assert {str(e) for e in errors} == {
             "target 'y' has a missing value in row 3: expected a value in every row; drop such rows (on rank 2)"
         }
@@ -135,7 +144,7 @@ def test_a_constant_target_only_warns_and_only_once() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         one = pa.chunked_array([pa.array([1.5])])
-        run_ranks(3, lambda comm: encode_numbers(one, target="y", first_row=comm.rank, comm=comm))
+        run_ranks(3, lambda comm: encode_numbers(stream_of(one, comm.rank), target="y", comm=comm))
     assert len(caught) == 1
 
 
@@ -144,5 +153,5 @@ def test_a_target_that_is_constant_on_every_rank_alone_is_not_constant() -> None
         warnings.simplefilter("error")
         parts = [[1.0], [], [2.0]]
         columns = [pa.chunked_array([pa.array(part, type=pa.float64())]) for part in parts]
-        found = run_ranks(3, lambda comm: encode_numbers(columns[comm.rank], target="y", first_row=0, comm=comm).tolist())
+        found = run_ranks(3, lambda comm: encode_numbers(stream_of(columns[comm.rank], 0), target="y", comm=comm).tolist())
     assert found == parts

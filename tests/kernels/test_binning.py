@@ -6,12 +6,20 @@ import itertools
 
 import numpy as np
 import pytest
-from engine._kernels.binning import bin_values, cut_quantiles, find_distinct, interleave_codes, prepare_values, split_distinct
+from engine._kernels.binning import (
+    add_distinct,
+    bin_values,
+    cut_quantiles,
+    index_edges,
+    interleave_codes,
+    prepare_values,
+    split_distinct,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.encode.bins import distinct_values
+from engine.encode.bins import ColumnSketch, index_thresholds
 from tests.oracles import naive_bins, naive_quantile_cuts
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda v: v + 0.0)
@@ -29,10 +37,21 @@ def cuts_of(values: object, n_bins: int) -> list[float]:
     return out[: cut_quantiles(frozen(values), out)].tolist()
 
 
-def codes_of(values: object, thresholds: object, missing: int, dtype: type = np.uint8, num_threads: int = 1) -> list[int]:
-    values = frozen(values)
+def distinct_values(values: NDArray[np.float64], most: int) -> NDArray[np.float64] | None:
+    """In two batches, as they come."""
+    sketch = ColumnSketch(most, len(values))
+    for part in np.split(values, [len(values) // 2]):
+        sketch.add(part, slice(None))
+    return None if sketch.n_distinct < 0 else sketch.distinct
+
+
+def codes_of(
+    values: object, thresholds: object, missing: int, dtype: type = np.uint8, num_threads: int = 1, real: type = np.float64
+) -> list[int]:
+    with np.errstate(over="ignore"):
+        values = frozen(values).astype(real)
     out = np.full(len(values), 77, dtype=dtype)
-    bin_values(values, frozen(thresholds), missing, out, num_threads)
+    bin_values(values, *index_thresholds(frozen(thresholds), values.dtype), missing, out, num_threads)
     return out.tolist()
 
 
@@ -59,7 +78,18 @@ def test_many_distinct_values_that_fill_the_table() -> None:
 
 def test_a_count_above_the_limit_says_so() -> None:
     table, used = np.empty(8), np.zeros(8, dtype=np.uint8)
-    assert find_distinct(frozen([1, 2, 3, 4]), 3, table, used) == -1
+    assert add_distinct(frozen([1, 2, 3]), 3, 0, table, used) == 3
+    assert add_distinct(frozen([3, 2]), 3, 3, table, used) == 3
+    assert add_distinct(frozen([2, 4]), 3, 3, table, used) == -1
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_distinct_values_are_finite_and_have_one_zero(real: type) -> None:
+    values = np.array([np.inf, -0.0, 0.0, -np.inf, np.nan], dtype=real)
+    largest = np.finfo(np.float64).max
+    found = distinct_values(values, 3)
+    assert found.tolist() == [-largest, 0.0, largest]
+    assert not np.signbit(found[1])
 
 
 def test_prepared_values() -> None:
@@ -141,10 +171,38 @@ def test_codes_by_hand(dtype: type) -> None:
     st.sets(few_numbers | numbers, max_size=40).map(sorted),
     st.sampled_from([1, 2]),
     st.sampled_from([np.uint8, np.uint16]),
+    st.sampled_from([np.float32, np.float64]),
 )
-def test_codes_are_the_naive_twins(values: list[float], thresholds: list[float], num_threads: int, dtype: type) -> None:
+@example([np.inf, -np.inf, 1.0], [-1e300, 1.0, 1e300], 1, np.uint8, np.float32)
+@example([0.1, -0.1], [0.1], 1, np.uint8, np.float32)
+@example([0.0, 5e-324, 1e-323], [5e-324, 1e-323], 1, np.uint8, np.float64)
+@example([1.7e308, -1.7e308], [-1.6e308, 0.0, 1.6e308], 1, np.uint8, np.float64)
+def test_codes_are_the_naive_twins(values: list[float], thresholds: list[float], num_threads: int, dtype: type, real: type) -> None:
     missing = len(thresholds) + 1
-    assert codes_of(values, thresholds, missing, dtype, num_threads) == naive_bins(frozen(values), thresholds, missing)
+    with np.errstate(over="ignore"):
+        rounded = frozen(values).astype(real).astype(np.float64)
+    assert codes_of(values, thresholds, missing, dtype, num_threads, real) == naive_bins(rounded, thresholds, missing)
+
+
+@given(st.lists(numbers, max_size=60).map(sorted), st.sampled_from([1, 2, 64]))
+def test_an_index_counts_the_edges_before_each_bucket(edges: list[float], n_buckets: int) -> None:
+    starts = np.empty(n_buckets, dtype=np.uint16)
+    low, scale, most = index_edges(frozen(edges), starts)
+    ends = np.append(starts[1:], len(edges))
+    assert most == max(ends - starts)
+    assert (np.diff(starts) >= 0).all()
+    assert low == (edges[0] if edges else 0)
+    assert scale >= 0
+
+
+def test_edges_far_apart_and_close_together() -> None:
+    rng = np.random.default_rng(1)
+    for edges in (np.exp(5 * rng.normal(size=255)), 1e9 + rng.random(255), np.concatenate([rng.random(127), 1e6 + rng.random(127)])):
+        edges = np.unique(edges)
+        values = np.concatenate([edges, np.nextafter(edges, -np.inf), rng.choice(edges, 300) * rng.random(300)])
+        for real in (np.float32, np.float64):
+            expected = np.searchsorted(edges, values.astype(real).astype(np.float64), side="right").tolist()
+            assert codes_of(values, edges, 999, np.uint16, 1, real) == expected
 
 
 def test_the_widest_codes() -> None:
@@ -152,11 +210,14 @@ def test_the_widest_codes() -> None:
     assert codes_of([-1, 0, 65532, 65533, 1e300, np.nan], thresholds, 65534, np.uint16) == [0, 0, 65532, 65533, 65533, 65534]
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (1, 1), (3, 5), (14, 9000)])
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (1, 1), (3, 5), (7, 100), (8, 31), (9, 16), (14, 9000), (16, 4097)])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_interleaved_codes(shape: tuple[int, int], num_threads: int) -> None:
     columns = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
     columns.flags.writeable = False
-    out = np.empty(shape[::-1], dtype=np.uint8)
-    interleave_codes(columns, out, num_threads)
-    assert (out == columns.T).all()
+    out = np.full(shape[::-1], 7, dtype=np.uint8)
+    begin, end = shape[1] // 3, shape[1] - shape[1] // 5
+    interleave_codes(columns, begin, end, out, num_threads)
+    assert (out[begin:end] == columns.T[begin:end]).all()
+    assert (out[:begin] == 7).all()
+    assert (out[end:] == 7).all()

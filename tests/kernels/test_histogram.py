@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.encode.panels import fill_panels, plan_panels
+from engine.encode.panels import plan_panels
+from tests.encode.test_panels import make_panels
 from tests.oracles import naive_histogram
 
 ONE = 2**50
@@ -89,7 +90,7 @@ def build(
     base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
     panel = plan_panels(n_narrow, table.narrow.shape[1])
     out = np.zeros((n_nodes * int(starts[-1]), 2), dtype=np.int64)
-    panels = fill_panels(table.narrow, panel, num_threads=1)
+    panels = make_panels(table.narrow, panel)
     panels.flags.writeable = False
     build_histograms(
         panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), frozen(words), LANES[lane][2],

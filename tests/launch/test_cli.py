@@ -189,6 +189,7 @@ def test_help_tells_what_the_toolkit_takes(run, toolkit):
     assert code == 0
     create = inspect.signature(getattr(engine, toolkit).create).parameters
     limited = ("max_iterations", "max_depth", "step_size", "min_loss_reduction", "min_child_weight", "reg_lambda", "reg_alpha", "max_bins")
+    limited += ("max_categories",)
     for name in (each for each in limited if each in create):
         line = next(line for line in out.splitlines() if f"--{name.replace('_', '-')} " in line)
         limits, default = LIMITS[name], create[name].default

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.collectives import threads
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.stream import table_stream
 from engine.encode.bins import encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
 from engine.models._trees import grower, grown, lanes
@@ -190,9 +191,10 @@ def naive_gradients(trained, matrix, target: pa.ChunkedArray, tree: int) -> tupl
 def grow(
     table: pa.Table, gradients: Gradients, comm: Communicator, *, first_row: int, n_rows: int, num_threads: int = 1, **options: float
 ) -> tuple[GrownTree, NDArray[np.float64], list]:
-    encoding = fit_encoding(table, table.column_names, comm)
-    specs = fit_bins(table, encoding, max_bins=64, seed=0, first_row=first_row, n_rows=n_rows, comm=comm)
-    bins = encode_bins(table, encoding, specs, num_threads=1)
+    rows = table_stream(table, first_row, n_rows)
+    encoding = fit_encoding(rows, table.column_names, comm)
+    specs = fit_bins(rows, encoding, max_bins=64, seed=0, comm=comm)
+    bins = encode_bins(rows, encoding, specs, num_threads=1)
     limits = GrowthOptions(**{"max_depth": 4, "min_child_weight": 0.0, "min_loss_reduction": 0.0, "step_size": 1.0, **options})
     one = TreeGrower(bins, limits, first_row=first_row, n_rows=n_rows, num_threads=num_threads, comm=comm)
     tree = one.grow(gradients, key=77)
@@ -272,7 +274,7 @@ def test_scores_are_those_of_walking_the_tree() -> None:
     gradients = make_gradients(rng.integers(-ONE, ONE, n), rng.integers(1, ONE, n), slice(0, n))
     tree, scores, _ = grow(table, gradients, SerialComm(), first_row=0, n_rows=n, max_depth=8)
     ensemble = assemble([tree], n_outputs=1, base_score=0.0)
-    matrix = fit_encoding(table, table.column_names, SerialComm()).matrix(table)
+    matrix = fit_encoding(table_stream(table), table.column_names, SerialComm()).matrix(table)
     assert naive_margins(ensemble, matrix)[:, 0].tobytes() == scores.tobytes()
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.stream import table_stream
 from engine.encode.bins import encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
 from engine.encode.encoding import Encoding
@@ -59,10 +60,11 @@ def grow(
     """The tree, what it adds to this rank's scores, and the encoding; rank r holds rows ``bounds[r]`` to ``bounds[r + 1]``."""
     first, end = bounds[comm.rank], bounds[comm.rank + 1]
     part = table.slice(first, end - first)
-    encoding = fit_encoding(part, table.column_names, comm)
-    specs = fit_bins(part, encoding, max_bins=64, seed=0, first_row=first, n_rows=N, comm=comm)
+    stream = table_stream(part, first, N)
+    encoding = fit_encoding(stream, table.column_names, comm)
+    specs = fit_bins(stream, encoding, max_bins=64, seed=0, comm=comm)
     limits = GrowthOptions(**{"max_depth": 5, "min_child_weight": 0.0, "min_loss_reduction": 0.0, "step_size": 1.0, **options})
-    one = TreeGrower(encode_bins(part, encoding, specs, num_threads=1), limits, first_row=first, n_rows=N, num_threads=1, comm=comm)
+    one = TreeGrower(encode_bins(stream, encoding, specs, num_threads=1), limits, first_row=first, n_rows=N, num_threads=1, comm=comm)
     own = None if rows is None else (rows[(rows >= first) & (rows < end)] - first).astype(np.uint32)
     tree = one.grow(make_gradients(table, slice(first, end)), key=5, rows=own, columns=columns)
     scores = np.zeros(end - first)

@@ -19,6 +19,7 @@ from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads, useful_threads
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
+from engine.memory import Memory
 from engine.models._metrics.tracked import GREATER_IS_BETTER
 from engine.models._trees.checkpoints import check_checkpoint, fingerprint_data, saved_trees
 from engine.models._trees.ensemble import TreeEnsemble
@@ -31,7 +32,7 @@ from engine.models._trees.objectives import Objective, make_objective
 from engine.models._trees.routing import Router, RowCodes, take_apart
 from engine.models._trees.sampling import sample_columns, sample_rows, tree_key
 from engine.models._trees.training_rows import Rows, Task, encode_rows, read_columns
-from engine.models._trees.validation import AUTO_MESSAGE, AUTO_ROWS, ValidationRows, encode_validation, read_validation, split_shard
+from engine.models._trees.validation import AUTO_MESSAGE, AUTO_ROWS, ValidationRows, encode_validation, read_validation, set_apart
 from engine.progress import ProgressTable, make_preamble
 
 Scores = NDArray[np.float64]
@@ -84,25 +85,29 @@ def train_trees(
     num_threads: int | None,
     comm: Communicator,
     table: ProgressTable,
+    memory: Memory | None = None,
 ) -> TrainedTrees:
     """Train on all ranks' rows; collective. ``options``: the mathematical ones, checked. Raises :class:`DataError` on every rank."""
     clock = Stopwatch()
     threads = resolve_threads(num_threads, comm)
     toolkit = f"{'random_forest' if 'averaging' in options else 'boosted_trees'}_{task}"
     sample_weight = options["sample_weight"]
-    shard, names = read_columns(data, target, features, sample_weight=sample_weight, comm=comm, table=table)
+    memory = memory or Memory(None, None, comm)
+    stream, names = read_columns(data, target, features, sample_weight=sample_weight, comm=comm, table=table, memory=memory)
     validation_shard = None
     is_auto = isinstance(setting.validation_set, str) and setting.validation_set == "auto"
-    if is_auto and shard.n_rows >= AUTO_ROWS:
+    if is_auto and stream.n_rows >= AUTO_ROWS:
         table.message(AUTO_MESSAGE)
-        shard, validation_shard = split_shard(shard, options["random_seed"], comm)
+        stream, validation_shard = set_apart(stream, options["random_seed"], comm)
     if setting.initial is not None:
         with agree(comm, "going on from the initial model"):
             setting.initial.check_features(names)
     clock.lap("reading")
     table.stage("Encoding")
-    rows = encode_rows(shard, names, target, task=task, options=options, initial=setting.initial, num_threads=threads, comm=comm)
-    del shard
+    rows = encode_rows(
+        stream, names, target, task=task, options=options, initial=setting.initial, num_threads=threads, comm=comm, memory=memory
+    )
+    del stream
     shared: dict[str, Any] = {"target": target, "sample_weight": sample_weight, "comm": comm}
     if setting.validation_set is not None and not is_auto:
         text_target = rows.classes is not None and isinstance(rows.classes[0], str)
@@ -132,7 +137,13 @@ def train_trees(
         num_validation_examples=0 if validation is None else validation.n_rows,
         progress=training.progress,
         metrics=metrics_of(training.progress[training.best_iteration() - 1]),
-        run={"seconds": clock.laps, "n_ranks": comm.size, "num_threads": threads, "communication": communication},
+        run={
+            "seconds": clock.laps,
+            "n_ranks": comm.size,
+            "num_threads": threads,
+            "communication": communication,
+            "memory": memory.report(),
+        },
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.default import resolve
 from engine.errors import OptionError, warn
+from engine.memory import Memory
 from engine.models._metrics.tracked import check_metrics
 from engine.models._options import check_column_name, check_features, check_flag, check_option, check_path, refuse_unknown
 from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
@@ -38,6 +39,7 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
         features = check_features(given.pop("features"), target)
         verbose = check_flag("verbose", given.pop("verbose"))
         num_threads = check_option("num_threads", given.pop("num_threads"))
+        memory = Memory(given.pop("memory_limit"), given.pop("cache_dir"), group)
         validation_set, callback, base = given.pop("validation_set"), given.pop("callback"), given.pop("initial_model", None)
         run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
         options = check_options(given, task=task)
@@ -67,6 +69,7 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
             num_threads=num_threads,
             comm=group,
             table=table,
+            memory=memory,
         )
     finally:
         table.close()

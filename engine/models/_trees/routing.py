@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine._kernels.binning import bin_values
 from engine._kernels.routing import add_tree_values
-from engine.encode.bins import NARROW_CODES, BinMatrix, BinSpec
+from engine.encode.bins import NARROW_CODES, BinMatrix, BinSpec, index_thresholds
 from engine.encode.encoding import Encoding
 from engine.models._trees.ensemble import LEAF, NUMERIC, SUBSET, TreeEnsemble
 from engine.models._trees.grown import GrownTree
@@ -48,7 +48,7 @@ def encode_codes(table: pa.Table, encoding: Encoding, specs: Sequence[BinSpec], 
         if specs[j].n_categories:
             out[:] = np.where(values < 0, n_codes[j] - 1, values)
         else:
-            bin_values(values, specs[j].thresholds, int(n_codes[j]) - 1, out, num_threads)
+            bin_values(values, *index_thresholds(specs[j].thresholds, values.dtype), int(n_codes[j]) - 1, out, num_threads)
     has_missing = [spec.n_categories == 0 for spec in specs]
     return RowCodes(narrow, wide, is_wide.astype(np.uint8), position, np.where(has_missing, n_codes - 1, -1).astype(np.int32))
 

@@ -1,4 +1,4 @@
-"""Training rows: read this rank's part of the data, encode and bin it."""
+"""Training rows: go through this rank's part of the data, encode and bin it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.threads import useful_threads
 from engine.data.dataset import as_dataset
-from engine.data.shard import Shard, read_shard
-from engine.encode.bins import BinMatrix, encode_bins, fit_bins
-from engine.encode.categories import all_missing, fit_encoding
+from engine.data.stream import Stream, open_stream
+from engine.encode.bins import BinMatrix, BinSpec, encode_bins, fit_bins, place_columns
+from engine.encode.categories import fit_encoding
 from engine.encode.encoding import Encoding
 from engine.encode.features import select_features
 from engine.encode.labels import encode_classes, encode_numbers
+from engine.encode.panels import panel_bytes, plan_panels
 from engine.errors import DataError, warn
+from engine.memory import Memory
+from engine.models._trees.grower import HISTOGRAM_BYTES
 from engine.models._trees.initial_model import InitialModel, join_encodings
 from engine.models._trees.weights import join_weights, read_weights, resolve_class_weights
 from engine.progress import ProgressTable
 
 Task = Literal["classifier", "regression"]
+BIN_ARRAYS = ("narrow bins", "wide bins", "panels of bins")
 MOST_ROWS = 2**32 - 1  # of a rank: trees keep their order in 32 bits
 
 
@@ -45,20 +49,27 @@ class Rows:
 
 
 def read_columns(
-    data: Any, target: str, features: list[str] | None, *, sample_weight: str | None, comm: Communicator, table: ProgressTable
-) -> tuple[Shard, list[str]]:
-    """This rank's rows of the target, the weights and the feature columns, and the features' names; collective."""
+    data: Any,
+    target: str,
+    features: list[str] | None,
+    *,
+    sample_weight: str | None,
+    comm: Communicator,
+    table: ProgressTable,
+    memory: Memory,
+) -> tuple[Stream, list[str]]:
+    """This rank's rows of the target, the weights and the feature columns, to go through, and the features' names; collective."""
     extra = [] if sample_weight is None else [sample_weight]
     with agree(comm, "opening the data"):
         dataset = as_dataset(data)
         names = select_features([name for name in dataset.columns if name not in extra], target, features)
         # ranks read about equally much, and the bar shows rank 0's part
         table.stage("Reading", dataset.input_bytes // comm.size, in_bytes=True)
-    return read_shard(dataset, comm, [*names, target, *extra], on_bytes=table.advance), names
+    return open_stream(dataset, comm, [*names, target, *extra], keep_bytes=memory.spare // 4, on_bytes=table.advance), names
 
 
 def encode_rows(
-    shard: Shard,
+    stream: Stream,
     features: list[str],
     target: str,
     *,
@@ -67,44 +78,73 @@ def encode_rows(
     initial: InitialModel | None = None,
     num_threads: int,
     comm: Communicator,
+    memory: Memory,
 ) -> Rows:
-    """Number the classes, fit the encoding and the bins on all ranks' rows, and encode this rank's; collective."""
+    """Number the classes, fit the encoding and the bins on all ranks' rows, and encode this rank's; collective.
+
+    The features are gone through twice: for their bins, and for their codes; those that are taken apart (vectors, maps, lists) thrice.
+    """
     classes: list[Any] | None = None
     counts: list[int] | None = None
     class_weights: list[float] | None = None
     y: NDArray[Any]
+    n = stream.n_rows_local
     with agree(comm, "encoding"):
-        if shard.table.num_rows > MOST_ROWS:
-            raise DataError(f"expected at most {MOST_ROWS} rows on each rank, got {shard.table.num_rows}; use more ranks")
-    num_threads = useful_threads(num_threads, shard.table.num_rows * len(features))
-    column = shard.table.column(target)
+        if n > MOST_ROWS:
+            raise DataError(f"expected at most {MOST_ROWS} rows on each rank, got {n}; use more ranks")
+    num_threads = useful_threads(num_threads, n * len(features))
     if task == "classifier":
-        labels = encode_classes(column, target=target, first_row=shard.first_row, comm=comm)
+        labels = encode_classes(stream, target=target, comm=comm)
         classes, counts, y = labels.classes, labels.counts, labels.codes
         with agree(comm, "weighting classes"):
             class_weights = resolve_class_weights(options["class_weights"], classes, counts)
     else:
-        y = encode_numbers(column, target=target, first_row=shard.first_row, comm=comm)
-    weights, sample_weight = None, options["sample_weight"]
-    if sample_weight is not None:
-        weights = read_weights(shard.table.column(sample_weight), name=sample_weight, first_row=shard.first_row, comm=comm)
-    table = shard.table.select(features)
-    warn_all_missing(table, features, comm)
-    encoding = fit_encoding(table, features, comm)
+        y = encode_numbers(stream, target=target, comm=comm)
+    weights = None if options["sample_weight"] is None else read_weights(stream, name=options["sample_weight"], comm=comm)
+    encoding = fit_encoding(stream, features, comm, max_categories=options["max_categories"])
     if initial is not None:
         with agree(comm, "going on from the initial model"):
             initial.check_classes(classes)
             encoding = join_encodings(encoding, initial.encoding)
-    seed = options["random_seed"]
-    specs = fit_bins(table, encoding, max_bins=options["max_bins"], seed=seed, first_row=shard.first_row, n_rows=shard.n_rows, comm=comm)
-    bins = encode_bins(table, encoding, specs, num_threads=num_threads)
-    scores = None if initial is None else initial.scores(table, num_threads=num_threads)
+    specs = fit_bins(stream, encoding, max_bins=options["max_bins"], seed=options["random_seed"], comm=comm, num_threads=num_threads)
+    warn_all_missing(encoding, specs, stream.n_rows, comm)
+    n_classes = len(classes or [])
+    sizes = training_bytes(n, specs, n_outputs=n_classes if n_classes > 2 else 1, max_depth=options["max_depth"])
+    memory.plan(sizes, mappable=BIN_ARRAYS, n_rows=n, n_bins=sum(spec.n_codes for spec in specs), comm=comm)
+    bins: BinMatrix | None = None
+    scores: NDArray[np.float64] | None = None
+    with agree(comm, "encoding"):
+        bins = encode_bins(stream, encoding, specs, num_threads=num_threads, allocate=memory.allocate)
+        if initial is not None:
+            parts = [initial.scores(pa.Table.from_batches([batch]), num_threads=num_threads) for batch in stream.batches(features)]
+            scores = np.concatenate([np.empty((initial.ensemble.n_outputs, 0)), *parts], axis=1)
+    assert bins is not None
     weights = join_weights(weights, class_weights, y)
-    return Rows(encoding, bins, y, weights, classes, counts, class_weights, shard.first_row, shard.n_rows, scores)
+    return Rows(encoding, bins, y, weights, classes, counts, class_weights, stream.first_row, stream.n_rows, scores)
 
 
-def warn_all_missing(table: pa.Table, features: list[str], comm: Communicator) -> None:
-    """Warn, once, of features that hold nothing; collective."""
-    empty = all_missing(table, features, comm)
-    if empty and comm.rank == 0:
+def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int) -> dict[str, int]:
+    """What the large arrays of training take on a rank with ``n_rows``, by name."""
+    n_wide = int(place_columns(specs)[0].sum())
+    n_narrow = len(specs) - n_wide
+    n_nodes = min(2 ** (max_depth - 1), max(1, n_rows))
+    return {
+        "narrow bins": n_rows * n_narrow,
+        "wide bins": 2 * n_rows * n_wide,
+        "panels of bins": panel_bytes(plan_panels(n_narrow, n_rows), n_rows),
+        "gradients": 16 * n_rows,
+        "packed gradients": 8 * n_rows,
+        "order of rows": 3 * 4 * n_rows,  # of the data, of nodes, and the next one
+        "leaves of rows": 4 * n_rows,
+        "scores": 8 * n_rows * n_outputs,
+        # of a level, of its parents, and what is sent: each at most what the grower builds at once
+        "histograms": 3 * min(HISTOGRAM_BYTES, 16 * n_nodes * sum(spec.n_codes for spec in specs)),
+    }
+
+
+def warn_all_missing(encoding: Encoding, specs: list[BinSpec], n_rows: int, comm: Communicator) -> None:
+    """Warn, once, of features that hold nothing."""
+    holding = {column.source for column, spec in zip(encoding.columns, specs, strict=True) if spec.has_values}
+    empty = [name for name in encoding.sources if name not in holding]
+    if empty and n_rows and comm.rank == 0:
         warn(f"every value is missing in column {', '.join(map(repr, empty))}: the model cannot use it")

@@ -16,6 +16,7 @@ from engine.data.dataset import as_dataset
 from engine.data.shard import Shard, read_shard
 from engine.data.shard_plan import first_row_and_total
 from engine.data.splits import Split
+from engine.data.stream import Stream, split_stream, table_stream
 from engine.encode.bins import BinSpec
 from engine.encode.encoding import Encoding
 from engine.encode.features import is_text, numbers, shorten, single_chunk
@@ -45,13 +46,11 @@ class ValidationRows:
     n_rows: int
 
 
-def split_shard(shard: Shard, seed: int, comm: Communicator) -> tuple[Shard, Shard]:
+def set_apart(stream: Stream, seed: int, comm: Communicator) -> tuple[Stream, Shard]:
     """The rows for training and those for validation, as ``Dataset.random_split`` would deal them; collective."""
-    parts = []
-    for first in (True, False):
-        table = shard.table.filter(pa.array(Split(seed, AUTO_FRACTION, first).keeps(shard.first_row, shard.table.num_rows)))
-        parts.append(Shard(table, *first_row_and_total(comm, table.num_rows, name="splitting: rows")))
-    return parts[0], parts[1]
+    kept, apart = (split_stream(stream, Split(seed, AUTO_FRACTION, first), comm) for first in (True, False))
+    table = pa.Table.from_batches(apart.batches()) if apart.n_rows_local else apart.schema.empty_table()
+    return kept, Shard(table, apart.first_row, apart.n_rows)
 
 
 def read_validation(
@@ -92,7 +91,7 @@ def encode_validation(
             raise DataError("expected rows in the validation set, got none; leave validation_set out to train without")
     weights = None
     if sample_weight is not None:
-        weights = read_weights(shard.table.column(sample_weight), name=sample_weight, first_row=shard.first_row, comm=comm)
+        weights = read_weights(table_stream(shard.table, shard.first_row, shard.n_rows), name=sample_weight, comm=comm)
     with agree(comm, "encoding the validation set"):
         codes = encode_codes(shard.table, encoding, specs, num_threads=num_threads)
     features = shard.table.select(list(encoding.sources))

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
-from engine.encode.features import is_text, numbers, shorten, single_chunk
+from engine.data.stream import Stream
+from engine.encode.features import shorten
+from engine.encode.labels import read_numbers
 from engine.errors import DataError, OptionError
 
 Floats = NDArray[np.float64]
@@ -50,20 +51,17 @@ def resolve_class_weights(checked: Any, classes: Sequence[Any], counts: Sequence
     return [given[name] for name in known]
 
 
-def read_weights(column: pa.ChunkedArray, *, name: str, first_row: int, comm: Communicator) -> Floats:
+def read_weights(rows: Stream, *, name: str, comm: Communicator) -> Floats:
     """The weights of this rank's rows, [n_rows_local]; collective.
 
     Raises :class:`DataError` for what is no finite number of 0 or more, and where no row of any rank has a positive one.
     """
+    weights = np.empty(0)
     with agree(comm, "reading weights"):
-        values = single_chunk(column)
-        if is_text(values.type) and len(values):
-            raise DataError(f"sample_weight {name!r}: expected numbers, got {values.type}")
-        weights = np.ascontiguousarray(numbers(values, name), dtype=np.float64)
-        wrong = np.flatnonzero(~((weights >= 0) & (weights <= LARGEST_WEIGHT)))
+        weights = read_numbers(rows, name, "sample_weight", most=LARGEST_WEIGHT)
+        wrong = np.flatnonzero(weights < 0)
         if len(wrong):
-            got = float(weights[wrong[0]])
-            row = first_row + int(wrong[0])
+            got, row = float(weights[wrong[0]]), rows.first_row + int(wrong[0])
             raise DataError(f"sample_weight {name!r}: expected numbers in [0, {LARGEST_WEIGHT}], got {got} in row {row}; drop such rows")
     largest = np.array([weights.max() if len(weights) else 0.0])
     comm.allreduce_max(largest, name="largest weight")

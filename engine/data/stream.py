@@ -1,0 +1,102 @@
+"""This rank's rows as record batches of bounded size, as often as they are asked for, so that nobody needs to hold the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.data.dataset import Dataset
+from engine.data.scan import Scan, scan_table
+from engine.data.schema import cast_column
+from engine.data.shard_plan import first_row_and_total
+from engine.data.splits import Split
+from engine.errors import DataError
+
+BATCH_BYTES = 16 << 20
+MOST_BATCH_ROWS = 1 << 16
+LEAST_BATCH_ROWS = 1 << 12  # of very many columns, each of which costs some calls per batch
+_SLICE = 1 << 20  # rows whose split is decided at once
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Contiguous rows of a dataset: those of rank 0 come first, then rank 1's, and so on. A rank may have none."""
+
+    schema: pa.Schema  # names and types, the same on every rank
+    n_rows_local: int
+    first_row: int  # global id of the first local row
+    n_rows: int  # of all ranks
+    scan: Scan
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows, in order, with these columns (None: all) in their types, but float32 where the source has it for float64.
+
+        Raises ``DataError`` for a file that is not what it was when the stream was opened.
+        """
+        names = self.schema.names if columns is None else columns
+        fields = [self.schema.field(name) for name in names]
+        for batch in self.scan(names, batch_rows(len(names))):
+            yield pa.record_batch([_cast(array, field) for array, field in zip(batch.columns, fields, strict=True)], names=names)
+        pa.default_memory_pool().release_unused()
+
+
+def open_stream(
+    dataset: Dataset,
+    comm: Communicator,
+    columns: list[str] | None = None,
+    *,
+    keep_bytes: int = 0,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Stream:
+    """Find out this rank's rows, their types and their ids. Collective.
+
+    Text must be parsed for this; what that gives is kept if it fits ``keep_bytes``, otherwise every pass parses it again. ``on_bytes``
+    and what is raised are as for :func:`engine.data.shard.read_shard`.
+    """
+    opened, splits = dataset.open_local(comm, columns, keep_bytes, on_bytes)
+    first_row, n_rows = first_row_and_total(comm, opened.n_rows, name="reading: rows")
+    with agree(comm, "reading"):
+        if n_rows == 0 and dataset.is_from_files:
+            raise DataError(f"expected rows in {dataset!r}, got none (a header only?)")
+    stream = Stream(opened.schema, opened.n_rows, first_row, n_rows, opened.scan)
+    for split in splits:
+        stream = split_stream(stream, split, comm)
+    return stream
+
+
+def split_stream(stream: Stream, split: Split, comm: Communicator) -> Stream:
+    """The rows that a side of a random split keeps. Collective."""
+    first, n = stream.first_row, stream.n_rows_local
+    kept = sum(int(split.keeps(first + at, min(_SLICE, n - at)).sum()) for at in range(0, n, _SLICE))
+    first_row, n_rows = first_row_and_total(comm, kept, name="reading: rows of the split")
+    return Stream(stream.schema, kept, first_row, n_rows, _scan_side(stream.scan, split, first))
+
+
+def table_stream(table: pa.Table, first_row: int = 0, n_rows: int | None = None) -> Stream:
+    """This rank's rows from a table that holds them; ``n_rows`` None: there are no others."""
+    return Stream(table.schema, table.num_rows, first_row, table.num_rows if n_rows is None else n_rows, scan_table(table))
+
+
+def batch_rows(n_columns: int) -> int:
+    """Rows of a batch of so many columns."""
+    return min(MOST_BATCH_ROWS, max(LEAST_BATCH_ROWS, BATCH_BYTES // (8 * max(1, n_columns))))
+
+
+def _scan_side(scan: Scan, split: Split, first_row: int) -> Scan:
+    def scan_side(columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        at = first_row
+        for batch in scan(columns, most_rows):
+            yield batch.filter(pa.array(split.keeps(at, batch.num_rows)))
+            at += batch.num_rows
+
+    return scan_side
+
+
+def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
+    if array.type == field.type or (pa.types.is_float32(array.type) and pa.types.is_float64(field.type)):
+        return array
+    return cast_column(pa.chunked_array([array]), field).combine_chunks()
