@@ -1,6 +1,6 @@
 """Prove the promise: the same model, byte for byte, however it is trained. ``python benchmarks/same_bytes.py`` or ``make prove``.
 
-Trains four tables on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, and with environments that send NumPy, OpenBLAS and libc down other code
+Trains ten models on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, and with environments that send NumPy, OpenBLAS and libc down other code
 paths; prints the hash of each saved model, and fails if two differ. What was run goes to ``benchmarks/results/same_bytes.json``.
 """
 
@@ -85,12 +85,42 @@ def write_tables(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     parquet.write_table(pa.table({**columns, "target": amount}), folder / "regression.parquet", row_group_size=300)
     parquet.write_table(pa.table({**columns, "target": three}), folder / "three_classes.parquet", row_group_size=300)
     parquet.write_table(pa.table({**columns, "target": three}).slice(0, 5), folder / "five_rows.parquet")
-    classifier = "boosted_trees_classifier"
+    weights = {"weight": random.lognormal(0.0, 2.5, n_rows), "events": random.poisson(np.exp(wide[:, 1]))}
+    parquet.write_table(pa.table({**columns, **weights, "target": three}), folder / "weighted.parquet", row_group_size=300)
+    classifier, regression = "boosted_trees_classifier", "boosted_trees_regression"
+    sampled = {"row_subsample": 0.7, "column_subsample": 0.6, "random_seed": 5}
+    weighted = {"path": str(folder / "weighted.parquet"), "target": "target"}
     return {
         "mushroom": {"toolkit": classifier, "path": str(ROOT / "examples" / "data" / "mushroom.csv"), "target": "label"},
         "regression": {"toolkit": "boosted_trees_regression", "path": str(folder / "regression.parquet"), "target": "target"},
         "three_classes": {"toolkit": classifier, "path": str(folder / "three_classes.parquet"), "target": "target"},
         "five_rows": {"toolkit": classifier, "path": str(folder / "five_rows.parquet"), "target": "target"},
+        "every_option": {
+            **weighted,
+            "toolkit": classifier,
+            "options": {
+                **sampled,
+                "sample_weight": "weight",
+                "class_weights": "auto",
+                "validation_set": "auto",
+                "early_stopping_rounds": 3,
+                "max_leaves": 9,
+                "categorical": "partition",
+                "monotone_constraints": {"count": 1},
+                "reg_alpha": 0.1,
+                "metric": ["auc", "log_loss"],
+            },
+        },
+        "poisson": {**weighted, "target": "events", "toolkit": regression, "options": {**sampled, "objective": "poisson"}},
+        "quantile": {
+            **weighted,
+            "target": "events",
+            "toolkit": regression,
+            "options": {**sampled, "objective": "quantile", "quantile": 0.9},
+        },
+        "forest": {**weighted, "toolkit": "random_forest_classifier", "options": {"sample_weight": "weight", "max_depth": 9}},
+        "forest_of_frequencies": {**weighted, "toolkit": "random_forest_classifier", "options": {"averaging": "probability"}},
+        "forest_of_numbers": {**weighted, "target": "weight", "toolkit": "random_forest_regression"},
     }
 
 
@@ -114,7 +144,8 @@ def train_as_rank(work: dict[str, Any]) -> None:
 
     for name, table in work["tables"].items():
         toolkit = getattr(ss, table["toolkit"])
-        model = toolkit.create(table["path"], target=table["target"], max_iterations=12, num_threads=work["threads"], verbose=False)
+        arguments = {"target": table["target"], "max_iterations": 12, "num_threads": work["threads"], "verbose": False}
+        model = toolkit.create(table["path"], **arguments, **table.get("options", {}))
         model.save(os.path.join(work["folder"], name))
 
 
