@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint test-core test-mpi test-checked prove bench clean
+.PHONY: help demo setup test lint test-core test-mpi test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -108,6 +108,10 @@ test-checked: setup
 # make prove   the same bytes on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, in changed environments
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
+
+# make torture twenty trainings killed at random moments and resumed on other numbers of ranks: the same bytes
+torture: $(VENV)/.base $(VENV)/.kernels
+	$(PYTHON) benchmarks/torture_trees.py $(TORTURE)
 
 # make bench   speed beside XGBoost and LightGBM, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for less
 bench: setup

@@ -181,6 +181,7 @@ def test_options_after_the_target_need_their_names(toolkit: str) -> None:
         "monotone_constraints": None,
         "categorical": "onehot",
         "max_bins": 256,
+        "max_categories": 65535,
         "metric": "auto",
         "early_stopping_rounds": None,
         "initial_model": None,
@@ -191,6 +192,8 @@ def test_options_after_the_target_need_their_names(toolkit: str) -> None:
         "resume_from_checkpoint": None,
         "verbose": True,
         "num_threads": None,
+        "memory_limit": None,
+        "cache_dir": None,
         "comm": None,
     }
     assert defaults == shared | ({"class_weights": None} if "classifier" in toolkit else {"objective": "auto", "quantile": None})
