@@ -220,7 +220,14 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
     fill_panels(narrow, 0, n, panel, panels, num_threads=threads)
     matrix = panels, panel, np.empty((0, n), dtype=np.uint16)
     none = np.empty(0, dtype=np.int64)
-    places = np.arange(COLUMNS) * CODES, np.full(COLUMNS, COLUMNS * CODES), np.full(COLUMNS, CODES, dtype=np.int32), none, none
+    places = (
+        np.arange(COLUMNS) * CODES,
+        np.full(COLUMNS, COLUMNS * CODES),
+        np.full(COLUMNS, CODES, dtype=np.int32),
+        none,
+        none,
+        np.empty(0, dtype=np.int32),
+    )
     packed = np.empty(2 * n, dtype=np.int64)
     gh = np.stack([random.integers(-(2**50), 2**50, n), random.integers(1, 2**50, n)], axis=1)
     g, h = gh[:, 0].astype(float), gh[:, 1].astype(float)
@@ -244,7 +251,7 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
             if not len(rows):
                 yield Case(f"pack {lane}", pack, gh.copy, n)
             pack()
-            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], *places, out, threads)
+            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], *places, len(begin), out, threads)
             yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
     leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
     leaf[order] = node

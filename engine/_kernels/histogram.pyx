@@ -7,7 +7,7 @@ stays in the first-level cache, and widens it every 32,768 rows, before it can o
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -71,27 +71,31 @@ def pack_gradients(const int64_t[:, ::1] gh, uint64_t first_row, uint64_t key, i
 def build_histograms(const uint8_t[::1] panels, const int64_t[:, ::1] panel, const uint16_t[:, ::1] wide, const uint32_t[::1] rows,
                      const int64_t[:, ::1] chunks, const int64_t[::1] words, int h_bits, const int64_t[::1] narrow_base,
                      const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes, const int64_t[::1] wide_base,
-                     const int64_t[::1] wide_stride, int64_t[:, ::1] out, int num_threads):
-    """Add up gradients by code for every node and column.
+                     const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes, int64_t[:, ::1] out,
+                     int num_threads):
+    """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 
     ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order, or of length
     0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``, ``h_bits``: of :func:`pack_gradients`. Code c of a
-    column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` must be zero. ``narrow_codes``: codes of
-    each narrow column.
+    column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything before. ``narrow_codes``,
+    ``wide_codes``: codes of each column.
     """
     cdef Py_ssize_t t, n_panels = panel.shape[0], n_wide = wide.shape[0], n_chunks = chunks.shape[0]
     cdef Py_ssize_t per_chunk = n_panels + n_wide
-    if n_chunks == 0 or per_chunk == 0:
+    if n_nodes == 0 or per_chunk == 0:
         return
-    cdef Py_ssize_t n_nodes = chunks[n_chunks - 1, 0] + 1
     cdef const uint32_t* order = NULL if rows.shape[0] == 0 else &rows[0]
     cdef Py_ssize_t local_size = SAMESUM_MAX_PANEL * SAMESUM_CODES * (2 if h_bits == 0 else 1)
     cdef int64_t* local = <int64_t*> calloc(num_threads * local_size, sizeof(int64_t))
     cdef int32_t* locks = <int32_t*> calloc(n_nodes * per_chunk, sizeof(int32_t))
-    if local == NULL or locks == NULL:
+    cdef uint8_t* begun = <uint8_t*> calloc(n_nodes * per_chunk, sizeof(uint8_t))  # whether a histogram holds sums yet
+    if local == NULL or locks == NULL or begun == NULL:
         free(local)
         free(locks)
+        free(begun)
         raise MemoryError(f"cannot hold local histograms of {num_threads} threads")
+    cdef const int64_t* no_words = NULL
+    cdef const int64_t* word = no_words if words.shape[0] == 0 else &words[0]
     cdef int64_t k, first, end
     cdef Py_ssize_t p, c
     for t in prange(n_chunks * per_chunk, nogil=True, num_threads=num_threads, schedule="dynamic"):
@@ -101,26 +105,51 @@ def build_histograms(const uint8_t[::1] panels, const int64_t[:, ::1] panel, con
         p = t % per_chunk
         if p < n_panels:
             c = panel[p, 0]
-            add_panel(&panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end, &words[0], h_bits,
+            add_panel(&panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end, word, h_bits,
                       local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k, &out[0, 0],
-                      locks + k * per_chunk + p)
+                      locks + k * per_chunk + p, begun + k * per_chunk + p)
         else:
             c = p - n_panels
             samesum_lock(locks + k * per_chunk + p)
-            add_wide(&wide[c, 0], order, first, end, &words[0], h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
+            if not begun[k * per_chunk + p]:
+                memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
+                begun[k * per_chunk + p] = True
+            add_wide(&wide[c, 0], order, first, end, word, h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
             samesum_unlock(locks + k * per_chunk + p)
+    for t in range(n_nodes * per_chunk):
+        if begun[t]:
+            continue
+        k = t // per_chunk
+        p = t % per_chunk
+        if p < n_panels:
+            c = panel[p, 0]
+            clear_panel(<int> (panel[p, 1] - c), &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k, &out[0, 0])
+        else:
+            c = p - n_panels
+            memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
     free(local)
     free(locks)
+    free(begun)
+
+
+cdef void clear_panel(int width, const int64_t* base, const int64_t* stride, const int32_t* n_codes, int64_t node,
+                      int64_t* out) noexcept nogil:
+    cdef int j
+    for j in range(width):
+        memset(out + 2 * (base[j] + node * stride[j]), 0, 2 * n_codes[j] * sizeof(int64_t))
 
 
 cdef void add_panel(const uint8_t* codes, int64_t row_stride, int width, const uint32_t* order, int64_t first, int64_t end,
                     const int64_t* words, int h_bits, int64_t* local, const int64_t* base, const int64_t* stride, const int32_t* n_codes,
-                    int64_t node, int64_t* out, int32_t* lock) noexcept nogil:
+                    int64_t node, int64_t* out, int32_t* lock, uint8_t* begun) noexcept nogil:
     cdef int64_t i, row, v, h_mask = (<int64_t> 1 << h_bits) - 1
     cdef int j, c, per_row = 2 if h_bits == 0 else 1
     cdef int64_t* slot
     if end - first <= FEW_ROWS:
         samesum_lock(lock)
+        if not begun[0]:
+            clear_panel(width, base, stride, n_codes, node, out)
+            begun[0] = True
         for i in range(first, end):
             row = order[i] if order != NULL else i
             for j in range(width):
@@ -132,14 +161,23 @@ cdef void add_panel(const uint8_t* codes, int64_t row_stride, int width, const u
     samesum_lock(lock)
     for j in range(width):
         slot = out + 2 * (base[j] + node * stride[j])
-        for c in range(n_codes[j]):
-            if h_bits == 0:
-                slot[2 * c] += local[2 * (j * SAMESUM_CODES + c)]
-                slot[2 * c + 1] += local[2 * (j * SAMESUM_CODES + c) + 1]
+        if h_bits == 0:
+            if not begun[0]:
+                memcpy(slot, local + 2 * j * SAMESUM_CODES, 2 * n_codes[j] * sizeof(int64_t))
             else:
+                for c in range(2 * n_codes[j]):
+                    slot[c] += local[2 * j * SAMESUM_CODES + c]
+        elif not begun[0]:
+            for c in range(n_codes[j]):
+                v = local[j * SAMESUM_CODES + c]
+                slot[2 * c] = v >> h_bits
+                slot[2 * c + 1] = v & h_mask
+        else:
+            for c in range(n_codes[j]):
                 v = local[j * SAMESUM_CODES + c]
                 slot[2 * c] += v >> h_bits
                 slot[2 * c + 1] += v & h_mask
+    begun[0] = True
     samesum_unlock(lock)
 
 

@@ -89,13 +89,13 @@ def build(
     starts = np.concatenate([[0], np.cumsum(table.n_codes)]).astype(np.int64)
     base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
     panel = plan_panels(n_narrow, table.narrow.shape[1])
-    out = np.zeros((n_nodes * int(starts[-1]), 2), dtype=np.int64)
+    out = np.full((n_nodes * int(starts[-1]), 2), -99)  # what was there before does not matter
     panels = make_panels(table.narrow, panel)
     panels.flags.writeable = False
     build_histograms(
         panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), frozen(words), LANES[lane][2],
-        base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:], out,
-        num_threads,
+        base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
+        np.array(table.n_codes[n_narrow:], dtype=np.int32), n_nodes, out, num_threads,
     )  # fmt: skip
     return out.reshape(n_nodes, int(starts[-1]), 2).tolist()
 

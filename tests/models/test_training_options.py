@@ -260,7 +260,7 @@ def test_going_on_with_new_categories_and_keys() -> None:
         ("boosted_trees_regression", {"monotone_constraints": {"z": 1}}, OptionError, "'z' is no feature"),
         ("boosted_trees_regression", {"monotone_constraints": {"x": 2}}, OptionError, "must be -1, 0 or 1, got 2 for feature 'x'"),
         ("boosted_trees_regression", {"sample_weight": "y"}, OptionError, "sample_weight must be neither the target nor a feature"),
-        ("boosted_trees_regression", {"sample_weight": "word"}, DataError, "sample_weight 'word': expected numbers"),
+        ("boosted_trees_regression", {"sample_weight": "word"}, DataError, "sample_weight 'word' has a missing value"),
         ("boosted_trees_regression", {"sample_weight": "amount"}, DataError, "'amount'"),
         ("boosted_trees_regression", {"callback": 3}, OptionError, "callback must be a function"),
         (
@@ -287,7 +287,7 @@ def test_what_cannot_be(toolkit: str, options: dict[str, Any], error: type[Excep
     [
         ([0.0] * 400, "sample_weight 'w' is 0 in every row"),
         ([1.0] * 399 + [-1.0], r"got -1.0 in row 399"),
-        ([1.0] * 399 + [None], r"got nan in row 399"),
+        ([1.0] * 399 + [None], r"has a missing value in row 399"),
     ],
 )
 def test_weights_that_cannot_be(column: list[Any], message: str) -> None:

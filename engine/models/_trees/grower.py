@@ -69,8 +69,10 @@ class TreeGrower:
         sample = self._in_order if rows is None else rows
         self.rows = self._order[: len(sample)]
         self.rows[:] = sample
-        begin, end, n_rows = np.zeros(1, dtype=np.int64), np.full(1, len(sample)), np.full(1, len(sample))
-        self.comm.allreduce_sum(n_rows, name="count rows")
+        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(sample))
+        n_rows = np.full(1, self.n_rows if rows is None else len(sample))
+        if rows is not None:
+            self.comm.allreduce_sum(n_rows, name="count rows of the sample")
         level = Level.leaves(begin, end, n_rows, n_words=self._n_words)
         hist = self.histograms.reduce_histograms(NO_ROWS if rows is None else self.rows, begin, end)
         self._choose_splits(level, slice(None), hist, fit.lanes)

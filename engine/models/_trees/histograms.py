@@ -34,7 +34,7 @@ class HistogramBuilder:
         self.column_start = np.ascontiguousarray(starts[first : last + 1] - starts[first])
         narrow = bins.is_wide == 0
         self._narrow, self._wide = np.flatnonzero(narrow), np.flatnonzero(~narrow)
-        self._narrow_codes = n_codes[self._narrow].astype(np.int32)
+        self._narrow_codes, self._wide_codes = n_codes[self._narrow].astype(np.int32), n_codes[self._wide].astype(np.int32)
         self._buffers: dict[str, Ints] = {}
 
     @property
@@ -60,12 +60,12 @@ class HistogramBuilder:
         chunks = cut_chunks(begin, end)
         share_start = np.concatenate([[0], np.cumsum(n_nodes * self.share_codes)])
         local = self.comm.work_array(2 * int(share_start[-1])).reshape(-1, 2)
-        local.fill(0)
         base = share_start[self._owner] + self._offset
         stride = self.share_codes[self._owner]
         build_histograms(
             self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words, self._h_bits, base[self._narrow],
-            stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], local, self.num_threads,
+            stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], self._wide_codes, n_nodes, local,
+            self.num_threads,
         )  # fmt: skip
         counts = (2 * n_nodes * self.share_codes).tolist()
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
