@@ -63,7 +63,7 @@ TRAINING: dict[str, Any] = {
     "step_size": _word(float, "How much of each tree is added to the model [0 to 1; default 0.3]."),
     "min_loss_reduction": _word(float, "Splits that gain less are taken back [0 or more; default 0]."),
     "min_child_weight": _word(float, "Sum of hessians that a leaf needs [0 or more; default 0.1]."),
-    "row_subsample": _word(float, "Share of the rows that each tree is grown on [0 to 1; default 1, of forests 0.8]."),
+    "row_subsample": _word(float, "Share of the rows that each tree is grown on [1e-6 to 1; default 1, of forests 0.8]."),
     "column_subsample": _word(float, "Share of the columns that each tree may ask [0 to 1; default 1, of forests 0.8]."),
     "reg_lambda": _word(float, "L2 regularisation of leaves [0 or more; default 1]."),
     "reg_alpha": _word(float, "L1 regularisation of leaves [0 or more; default 0]."),

@@ -50,7 +50,7 @@ LIMITS: Mapping[str, Limits] = {
     "min_child_weight": Limits(float, 0),
     "max_bins": Limits(int, 2, 65535),
     "max_categories": Limits(int, 1, 65535),
-    "row_subsample": Limits(float, 0, 1),
+    "row_subsample": Limits(float, 1e-6, 1),
     "column_subsample": Limits(float, 0, 1),
     "reg_lambda": Limits(float, 0),
     "reg_alpha": Limits(float, 0),

@@ -78,7 +78,7 @@ def create(
         step_size: Factor of each tree's contribution, 0 to 1.
         min_loss_reduction: Splits that reduce the loss by less are pruned; at least 0.
         min_child_weight: Smallest sum of hessians in a child; at least 0.
-        row_subsample: Share of the rows that each tree is grown on, drawn for each, 0 to 1.
+        row_subsample: Share of the rows that each tree is grown on, drawn for each, 0.000001 to 1.
         column_subsample: Share of the encoded columns that each tree may ask, 0 to 1; at least one column. A string feature is one
             column, with all its categories.
         reg_lambda: L2 regularisation of the leaves' values; at least 0.

@@ -234,7 +234,7 @@ def test_going_on_with_new_categories_and_keys() -> None:
 @pytest.mark.parametrize(
     ("toolkit", "options", "error", "message"),
     [
-        ("boosted_trees_classifier", {"row_subsample": 1.5}, OptionError, r"row_subsample must be a number in \[0, 1\], got 1.5"),
+        ("boosted_trees_classifier", {"row_subsample": 1.5}, OptionError, r"row_subsample must be a number in \[1e-06, 1\], got 1.5"),
         ("boosted_trees_classifier", {"max_leaves": 1}, OptionError, r"max_leaves must be an integer >= 2 or None, got 1"),
         ("boosted_trees_classifier", {"metric": "rmse"}, OptionError, "unknown metric 'rmse'"),
         ("boosted_trees_classifier", {"class_weights": "balanced"}, OptionError, "class_weights must be None, 'auto' or a dict"),

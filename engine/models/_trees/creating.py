@@ -129,6 +129,8 @@ def check_together(options: Mapping[str, Any], *, validation_set: Any, callback:
             raise OptionError("early_stopping_rounds watches the last metric, got none: pass one, or 'auto'")
     if options.get("quantile") is not None and options.get("objective") != "quantile":
         raise OptionError(f"quantile is for objective='quantile', got quantile={options['quantile']!r}: leave it out")
+    if options.get("objective") == "quantile" and options["monotone_constraints"]:
+        raise OptionError("objective='quantile' puts quantiles into the leaves, whatever their order: leave out monotone_constraints")
     if options.get("averaging") == "probability" and (options["reg_alpha"] > 0 or options["monotone_constraints"]):
         raise OptionError("averaging='probability' takes classes as they are in the leaves: leave out reg_alpha and monotone_constraints")
     weight = options["sample_weight"]

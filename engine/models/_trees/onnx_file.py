@@ -59,7 +59,8 @@ def onnx_bytes(ensemble: TreeEnsemble, encoding: Encoding, *, is_classifier: boo
             ]
         nodes += [helper.make_node("Sub", ["one", "p"], ["q"]), helper.make_node("Concat", ["q", "p"], ["probabilities"], axis=1)]
     tensors = [helper.make_tensor(name, number, value.shape, value.reshape(-1)) for name, value in constants.items()]
-    tensors.append(helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
+    if any("axes" in node.input for node in nodes):
+        tensors.append(helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
     outputs = [helper.make_tensor_value_info("margins", number, ["n", k])]
     if is_classifier:
         outputs.append(helper.make_tensor_value_info("probabilities", number, ["n", max(k, 2)]))

@@ -18,7 +18,7 @@ from engine.errors import DataError, OptionError
 
 Floats = NDArray[np.float64]
 LEAST_CLASS_WEIGHT = 1e-20
-LARGEST_WEIGHT = 1e100
+LARGEST_WEIGHT = 1e30
 
 
 def check_class_weights(value: Any) -> Any:
