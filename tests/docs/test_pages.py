@@ -1,0 +1,36 @@
+"""The examples of the pages run and print what is shown, and links lead somewhere."""
+
+import contextlib
+import io
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+WITH_EXAMPLES = [page for page in PAGES if "```python" in page.read_text()]
+
+
+def test_the_pages_have_examples():
+    assert {page.stem for page in WITH_EXAMPLES} >= {
+        f"{kind}_{task}" for kind in ("boosted_trees", "random_forest") for task in ("classifier", "regression")
+    }
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
+def test_examples_print_what_is_shown(page, tmp_path, monkeypatch):
+    """All Python blocks of a page, one after the other; what one prints is in the text block right after it."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code, shown in re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", page.read_text(), re.MULTILINE | re.DOTALL):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, names)
+        assert printed.getvalue() == shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_exist(page):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / link).exists(), link
