@@ -28,7 +28,7 @@ import numpy as np
 from _result import RESULTS, ROOT, write_result
 from _trees.data import SEED, as_target, read_table, write_table
 from _trees.engines import ENGINES, LIBRARIES, PARAMETERS, SUBJECT, Work
-from _trees.report import summarise, update_readme, write_report
+from _trees.report import read_results, result_path, summarise, update_readme, write_report
 from _trees.scenarios import SCENARIOS, Scenario, Setting
 
 TRIES = 3
@@ -56,6 +56,9 @@ def main() -> int:
             n_failed += run_scenario(SCENARIOS[name].shrink(), arguments.engines, 1, folder, at_once=os.cpu_count() or 1)
         else:
             n_failed += run_scenario(SCENARIOS[name], arguments.engines, arguments.repeats, folder)
+    for scenario, result in read_results(folder) if arguments.report else ():
+        judged = {**result, **summarise(scenario, result["runs"])}
+        result_path(folder, scenario).write_text(json.dumps(judged, indent=1) + "\n")
     print(write_report(folder).read_text())
     if folder == RESULTS:
         update_readme(ROOT / "benchmarks" / "README.md", folder)

@@ -14,6 +14,7 @@ from _trees.scenarios import SCENARIOS, Scenario, Setting
 FIGURES = {"bin": 2, "train": 2, "total": 2, "predict": 2, "log_loss": 5, "auc": 5, "peak_mb": 0}  # with their decimals
 NAMES = {"bin": "bin s", "train": "train s", "total": "total s", "predict": "predict s", "auc": "AUC", "peak_mb": "peak MB"}
 AUC_TOLERANCE = 0.0005
+LOST_AUC = 0.02  # a peer that is this far behind the best has not learnt what the others have, and its time says nothing
 NO_SPEED_UP = 0.9  # a second thread that leaves more than this of the time is noted
 BEGIN, END = "<!-- made by trees.py: begin -->\n", "<!-- made by trees.py: end -->\n"
 Medians = dict[str, dict[str, dict[str, float]]]
@@ -33,7 +34,7 @@ def summarise(scenario: Scenario, runs: list[dict[str, Any]]) -> dict[str, Any]:
     verdicts = [verdict for setting in settings for verdict in judge(scenario, setting, settings, medians)]
     failures = dict.fromkeys(f"{run['engine']}, {run['setting']}: {run['failed']}" for run in runs if "failed" in run)
     hangs = [f"{run['engine']}, {run['setting']}: a run hung and was tried again" for run in runs if run.get("hung")]
-    return {"medians": medians, "verdicts": verdicts, "notes": [*note_threads(scenario, medians), *failures, *hangs]}
+    return {"medians": medians, "verdicts": verdicts, "notes": [*note_threads(scenario, medians), *note_quality(medians), *failures, *hangs]}
 
 
 def judge(scenario: Scenario, setting: Setting, settings: list[Setting], medians: Medians) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def judge(scenario: Scenario, setting: Setting, settings: list[Setting], medians
         (engine if label == setting.label else f"{engine}, {label}", figures)
         for label in alike
         for engine, figures in medians[label].items()
-        if not engine.startswith(SUBJECT)
+        if not engine.startswith(SUBJECT) and has_learnt(figures, medians[label])
     ]
     verdicts = []
     for figure, target in scenario.targets.items():
@@ -62,6 +63,21 @@ def judge(scenario: Scenario, setting: Setting, settings: list[Setting], medians
         found = {"own": own["auc"], "best": best, "peer": peer, "difference": difference}
         verdicts.append({"setting": setting.label, "figure": "auc", **found, "target": target, "reached": difference >= target})
     return verdicts
+
+
+def has_learnt(figures: dict[str, float], engines: dict[str, dict[str, float]]) -> bool:
+    """Whether a model is nearly as good as the best in its setting."""
+    return figures["auc"] > max(others["auc"] for others in engines.values()) - LOST_AUC
+
+
+def note_quality(medians: Medians) -> list[str]:
+    """Peers whose time does not count, because their models are no good."""
+    return [
+        f"{engine}, {setting}: AUC {figures['auc']:.3f}, so its time is not compared"
+        for setting, engines in medians.items()
+        for engine, figures in engines.items()
+        if not has_learnt(figures, engines)
+    ]
 
 
 def note_threads(scenario: Scenario, medians: Medians) -> list[str]:
