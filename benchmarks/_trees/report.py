@@ -34,7 +34,11 @@ def summarise(scenario: Scenario, runs: list[dict[str, Any]]) -> dict[str, Any]:
     verdicts = [verdict for setting in settings for verdict in judge(scenario, setting, settings, medians)]
     failures = dict.fromkeys(f"{run['engine']}, {run['setting']}: {run['failed']}" for run in runs if "failed" in run)
     hangs = [f"{run['engine']}, {run['setting']}: a run hung and was tried again" for run in runs if run.get("hung")]
-    return {"medians": medians, "verdicts": verdicts, "notes": [*note_threads(scenario, medians), *note_quality(medians), *failures, *hangs]}
+    return {
+        "medians": medians,
+        "verdicts": verdicts,
+        "notes": [*note_threads(scenario, medians), *note_quality(medians), *failures, *hangs],
+    }
 
 
 def judge(scenario: Scenario, setting: Setting, settings: list[Setting], medians: Medians) -> list[dict[str, Any]]:

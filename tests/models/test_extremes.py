@@ -27,22 +27,23 @@ def numbers(seed: int, n: int = N, k: int = 5) -> dict[str, np.ndarray]:
 def test_log_normal_weights_split_as_well_as_double_precision_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights over ten orders of magnitude, in narrow lanes wherever these say that they are exact enough."""
     monkeypatch.setattr(lanes, "FEW_ROWS", 0)
-    rng = np.random.default_rng(1)
     n = 8000
-    x = numbers(1, n)
-    weights = rng.lognormal(0.0, 2.5, n)
-    y = x["x0"] * x["x1"] + x["x2"] + 0.3 * rng.normal(size=n)
     train, test = slice(0, n // 2), slice(n // 2, n)
-    table = pa.table({**x, "w": weights, "y": y})
-    model = create("boosted_trees_regression", table[train], sample_weight="w", max_iterations=40, max_depth=5, min_child_weight=1.0)
-    matrix = np.column_stack(list(x.values()))
-    booster = xgboost.train(
-        {"max_depth": 5, "eta": 0.3, "min_child_weight": 1.0, "lambda": 1.0, "base_score": 0.5, "nthread": 1},
-        xgboost.DMatrix(matrix[train], y[train], weight=weights[train]), 40,
-    )  # fmt: skip
-    ours, theirs = model.predict(table[test]).to_numpy(), booster.predict(xgboost.DMatrix(matrix[test]))
-    losses = [np.average((predicted - y[test]) ** 2, weights=weights[test]) for predicted in (ours, theirs)]
-    assert losses[0] < 1.1 * losses[1]
+    losses = np.zeros(2)
+    for seed in (1, 2, 3):
+        rng = np.random.default_rng(seed)
+        x = {f"x{j}": rng.normal(size=n) for j in range(5)}
+        weights = rng.lognormal(0.0, 2.5, n)
+        y = x["x0"] * x["x1"] + x["x2"] + 0.3 * rng.normal(size=n)
+        table, matrix = pa.table({**x, "w": weights, "y": y}), np.column_stack(list(x.values()))
+        model = create("boosted_trees_regression", table[train], sample_weight="w", max_iterations=40, max_depth=5, min_child_weight=1.0)
+        booster = xgboost.train(
+            {"max_depth": 5, "eta": 0.3, "min_child_weight": 1.0, "lambda": 1.0, "base_score": 0.5, "nthread": 1},
+            xgboost.DMatrix(matrix[train], y[train], weight=weights[train]), 40,
+        )  # fmt: skip
+        for k, predicted in enumerate((model.predict(table[test]).to_numpy(), booster.predict(xgboost.DMatrix(matrix[test])))):
+            losses[k] += np.average((predicted - y[test]) ** 2, weights=weights[test])
+    assert losses[0] < losses[1]
 
 
 def test_huge_counts() -> None:
@@ -72,7 +73,7 @@ def test_classes_that_no_column_tells_apart() -> None:
 def test_one_row_and_ranks_without_any() -> None:
     table = pa.table({"x": [1.5], "y": [3.0]})
     for toolkit in ("boosted_trees_regression", "random_forest_regression"):
-        with pytest.warns(UserWarning):
+        with pytest.warns(UserWarning, match="constant|same"):
             model = check_same_on_any_ranks(toolkit, table, row_subsample=1.0, validation=table)
         assert model.get("num_validation_examples") == 1
         assert model.predict(table).to_pylist()[0] == pytest.approx(3.0, abs=2.5)
@@ -82,11 +83,9 @@ def test_validation_rows_on_one_rank_only() -> None:
     table = pa.table({**numbers(4), "y": np.arange(N) % 3})
 
     def run(comm: Any) -> Any:
-        own = table if comm.rank == 1 else table[:0]
-        few = table[:7] if comm.rank == 0 else table[:0]
-        return create(
-            "boosted_trees_classifier", Dataset(own, sharded=True), comm=comm, features=["x0", "x1"], validation_set=Dataset(few, sharded=True)
-        ).progress.column("Validation-log_loss").to_pylist()  # fmt: skip
+        own, few = (Dataset(rows if comm.rank == rank else rows[:0], sharded=True) for rank, rows in ((1, table), (0, table[:7])))
+        model = create("boosted_trees_classifier", own, comm=comm, features=["x0", "x1"], validation_set=few)
+        return model.progress.column("Validation-log_loss").to_pylist()
 
     alone = create("boosted_trees_classifier", table, features=["x0", "x1"], validation_set=table[:7]).progress
     assert run_ranks(3, run) == [alone.column("Validation-log_loss").to_pylist()] * 3
@@ -110,18 +109,15 @@ def test_few_and_many_bins(max_bins: int) -> None:
     x = numbers(7, 3000, 3)
     y = np.where(x["x0"] > 0, 1.0, -1.0) + 0.001 * x["x1"]
     model = check_same_on_any_ranks("boosted_trees_regression", pa.table({**x, "y": y}), max_bins=max_bins, max_iterations=20)
-    assert model.get("training_rmse") < 0.05
+    assert model.get("training_rmse") < (0.5 if max_bins == 2 else 0.01)
 
 
 def test_trees_of_depth_30() -> None:
-    n = 4000
-    x = np.arange(n, dtype=np.float64)
-    y = (np.floor(x / 2) % 2) * 2.0 - 1.0  # a new split every other row
-    model = check_same_on_any_ranks(
-        "boosted_trees_regression", pa.table({"x": x, "y": y}), max_depth=30, max_bins=4096, max_iterations=3, min_child_weight=0.0
-    )
-    assert model.get("training_rmse") < 0.8
-    assert max(tree.count("\n") for tree in model.dump_to_text()) > 1000
+    x = np.arange(4000, dtype=np.float64)
+    table = pa.table({"x": x, "y": 1.05 ** (x / 10)})  # every split takes the largest values off
+    model = check_same_on_any_ranks("boosted_trees_regression", table, max_depth=30, max_bins=4096, max_iterations=3, min_child_weight=0.0)
+    depth = max(len(line) - len(line.lstrip()) for line in model.dump_to_text()[0].splitlines())  # a blank a level
+    assert 15 < depth <= 30
 
 
 def test_ten_thousand_columns() -> None:

@@ -19,8 +19,9 @@ GRADIENT_BITS, HESSIAN_BITS, HESSIAN_LANE = 15, 16, 32
 CONSTANT_GRADIENT_BITS, CONSTANT_HESSIAN_LANE = 30, 17
 # Fewer rows than this take two words: the time does not matter, and the splits are those of double precision.
 FEW_ROWS = 65_536
-# The mean of |gradient| in a packed lane is at least this many units; smaller ones drown in rounding.
-MEAN_UNITS = 32
+# The mean of |gradient| in a packed lane is at least this many units; smaller ones drown in rounding: log-normal weights
+# of sigma 2.5, whose mean is some 100 units, cost 13 to 33 % of held-out squared error in packed lanes.
+MEAN_UNITS = 512
 
 
 @dataclass(frozen=True)
