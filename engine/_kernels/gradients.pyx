@@ -40,10 +40,6 @@ cdef extern from "losses.h" nogil:
                                  const double* largest, const double* total, const double* weights, double scale, block_stats* s)
     void samesum_means(int64_t n, const double* scores, double* out)
 
-cdef extern from "tree_kernels.h" nogil:
-    void SAMESUM_PREFETCH(const void* address)
-    enum: SAMESUM_FAR_AHEAD
-
 # Places in `stats`: limbs of the sums of g, h, |g| and loss, rows predicted right. Places in `largest`: max |g|, max h.
 N_STATS = 9
 N_LARGEST = 2

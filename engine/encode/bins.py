@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -315,7 +315,7 @@ def in_memory(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
 def encode_bins(rows: Stream, encoding: Encoding, specs: list[BinSpec], *, num_threads: int, allocate: Allocate = in_memory) -> BinMatrix:
     """This rank's rows as codes, in one pass over them; of their values no more than a batch is held."""
     n = rows.n_rows_local
-    is_wide, position = place_columns(specs)
+    is_wide, position = place_columns([spec.n_codes for spec in specs])
     narrow, wide = allocate("narrow bins", (int((~is_wide).sum()), n), np.uint8), allocate("wide bins", (int(is_wide.sum()), n), np.uint16)
     panel = plan_panels(len(narrow), n)
     panels = align_panels(allocate("panels of bins", (panel_bytes(panel, n),), np.uint8))
@@ -340,9 +340,9 @@ def encode_bins(rows: Stream, encoding: Encoding, specs: list[BinSpec], *, num_t
     )
 
 
-def place_columns(specs: list[BinSpec]) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Which columns are wide, and each one's place among its kind."""
-    is_wide = np.array([spec.n_codes > NARROW_CODES for spec in specs], dtype=bool)
+def place_columns(n_codes: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Which columns are wide, and each one's place among its kind, by their numbers of codes."""
+    is_wide = np.array([n > NARROW_CODES for n in n_codes], dtype=bool)
     return is_wide, np.where(is_wide, np.cumsum(is_wide), np.cumsum(~is_wide)).astype(np.int32) - np.int32(1)
 
 
@@ -370,11 +370,16 @@ def index_thresholds(thresholds: Floats, dtype: np.dtype[Any]) -> tuple[Any, ...
 
     A float32 is at or above a threshold if and only if it is at or above the smallest float32 that is, so float32 is compared as it is.
     """
-    edges = thresholds
+    edges: NDArray[Any] = thresholds
     if dtype == np.float32:
-        with np.errstate(over="ignore"):
-            nearest = thresholds.astype(np.float32)
-            edges = np.where(nearest < thresholds, np.nextafter(nearest, np.float32(np.inf)), nearest)
+        edges = round_up(thresholds)
     starts = np.empty(min(max(64, 1 << (8 * len(edges)).bit_length()), MOST_BUCKETS), dtype=np.uint16)
     low, scale, most = index_edges(edges, starts)
     return np.concatenate([edges, np.full(most, np.nan, dtype=dtype)]), starts, low, scale, most
+
+
+def round_up(values: Floats) -> NDArray[np.float32]:
+    """The least float32 at or above each value: a float32 is below the one if and only if it is below the other."""
+    with np.errstate(over="ignore"):
+        near = values.astype(np.float32)
+        return np.where(near < values, np.nextafter(near, np.float32(np.inf)), near)

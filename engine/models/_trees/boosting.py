@@ -20,7 +20,7 @@ from engine.collectives.threads import resolve_threads, useful_threads
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
 from engine.memory import Memory
-from engine.models._metrics.tracked import GREATER_IS_BETTER
+from engine.models._metrics.tracked import is_better
 from engine.models._trees.checkpoints import check_checkpoint, fingerprint_data, saved_trees
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.forest import average_leaves, scores_of_means
@@ -232,8 +232,12 @@ class Training:
         if self.options.get("early_stopping_rounds") is None:
             return len(self.progress)
         metric = self.options["metric"][-1]
-        values = np.array([row[f"Validation-{metric}"] for row in self.progress])
-        return int(np.argmax(values if metric in GREATER_IS_BETTER else -values)) + 1
+        values = [row[f"Validation-{metric}"] for row in self.progress]
+        best = 0
+        for number, value in enumerate(values):
+            if is_better(metric, value, values[best]):
+                best = number
+        return best + 1
 
     def ensemble(self) -> TreeEnsemble:
         """The model's trees, with those that training went on from."""

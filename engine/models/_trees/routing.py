@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine._kernels.binning import bin_values
 from engine._kernels.routing import add_tree_values
-from engine.encode.bins import NARROW_CODES, BinMatrix, BinSpec, index_thresholds
+from engine.encode.bins import BinMatrix, BinSpec, index_thresholds, place_columns
 from engine.encode.encoding import Encoding
 from engine.models._trees.ensemble import LEAF, NUMERIC, SUBSET, TreeEnsemble
 from engine.models._trees.grown import GrownTree
@@ -39,8 +39,7 @@ class RowCodes:
 def encode_codes(table: pa.Table, encoding: Encoding, specs: Sequence[BinSpec], *, num_threads: int) -> RowCodes:
     """Other rows by the bins of training: a code more in every column stands for missing numbers and for categories not seen there."""
     n_codes = np.array([(spec.n_categories or len(spec.thresholds) + 1) + 1 for spec in specs], dtype=np.int64)
-    is_wide = n_codes > NARROW_CODES
-    position = np.where(is_wide, np.cumsum(is_wide), np.cumsum(~is_wide)).astype(np.int32) - np.int32(1)
+    is_wide, position = place_columns(n_codes.tolist())
     narrow = np.empty((int((~is_wide).sum()), table.num_rows), dtype=np.uint8)
     wide = np.empty((int(is_wide.sum()), table.num_rows), dtype=np.uint16)
     for j, values in enumerate(encoding.values(table)):

@@ -125,7 +125,7 @@ def encode_rows(
 
 def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int) -> dict[str, int]:
     """What the large arrays of training take on a rank with ``n_rows``, by name."""
-    n_wide = int(place_columns(specs)[0].sum())
+    n_wide = int(place_columns([spec.n_codes for spec in specs])[0].sum())
     n_narrow = len(specs) - n_wide
     n_nodes = min(2 ** (max_depth - 1), max(1, n_rows))
     return {

@@ -15,10 +15,10 @@ from engine.data.stream import Stream
 from engine.encode.features import shorten
 from engine.encode.labels import read_numbers
 from engine.errors import DataError, OptionError
+from engine.models._trees.objectives import LARGEST_WEIGHT
 
 Floats = NDArray[np.float64]
 LEAST_CLASS_WEIGHT = 1e-20
-LARGEST_WEIGHT = 1e30
 
 
 def check_class_weights(value: Any) -> Any:

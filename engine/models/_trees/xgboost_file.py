@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.encode.bins import round_up
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
 from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
@@ -78,13 +79,6 @@ def round_thresholds(ensemble: TreeEnsemble, encoding: Encoding) -> NDArray[np.f
                 "take an offset off the column and train again"
             )
     return round_up(ensemble.threshold)
-
-
-def round_up(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The least float32 at or above each value."""
-    with np.errstate(over="ignore"):
-        near = values.astype(np.float32)
-        return np.where(near < values, np.nextafter(near, np.float32(np.inf)), near)
 
 
 def tree_document(ensemble: TreeEnsemble, thresholds: NDArray[np.float32], tree: int, *, n_columns: int) -> dict[str, Any]:
