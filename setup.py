@@ -25,6 +25,7 @@ COMPILE_FLAGS = [
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-mprefer-vector-width=512",
     "-fno-strict-aliasing",  # residuals are doubles in the room that their integers take next
     "-Wno-unused-function",
     "-Wno-discarded-qualifiers",

@@ -218,7 +218,7 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
     panel = plan_panels(COLUMNS, n)
     panels = align_panels(np.empty(panel_bytes(panel, n), dtype=np.uint8))
     fill_panels(narrow, 0, n, panel, panels, num_threads=threads)
-    matrix = panels, panel, np.empty((0, n), dtype=np.uint16)
+    matrix = narrow, panels, panel, np.empty((0, n), dtype=np.uint16)
     none = np.empty(0, dtype=np.int64)
     places = (
         np.arange(COLUMNS) * CODES,

@@ -11,7 +11,7 @@
 
 /* Vector code for newer processors beside the baseline's: chosen when the library is loaded, the same operations, so the same bits. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define SAMESUM_CLONES __attribute__((target_clones("avx2", "default")))
+#define SAMESUM_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define SAMESUM_CLONES
 #endif

@@ -16,6 +16,8 @@ cdef extern from "tree_kernels.h" nogil:
     enum: SAMESUM_MAX_PANEL
     void samesum_add_panel(const uint8_t* codes, int64_t stride, int width, const uint32_t* rows, int64_t begin, int64_t end,
                            const int64_t* words, int64_t* hist, int per_row)
+    void samesum_add_ordered(const uint8_t* columns, int64_t length, int width, int64_t begin, int64_t end, const int64_t* words,
+                             int64_t* hist, int per_row)
     void samesum_pack_words(const int64_t* gh, int width, int64_t begin, int64_t end, uint64_t first_row, uint64_t key, int g_shift,
                             int h_shift, int h_bits, int64_t* words)
     void samesum_pack_pairs(const int64_t* gh, int width, int64_t begin, int64_t end, int g_shift, int h_shift, int64_t* words)
@@ -68,14 +70,14 @@ def pack_gradients(const int64_t[:, ::1] gh, uint64_t first_row, uint64_t key, i
             samesum_pack_words(&gh[0, 0], width, t * CHUNK, min(n, (t + 1) * CHUNK), first_row, key, g_shift, h_shift, h_bits, &words[0])
 
 
-def build_histograms(const uint8_t[::1] panels, const int64_t[:, ::1] panel, const uint16_t[:, ::1] wide, const uint32_t[::1] rows,
-                     const int64_t[:, ::1] chunks, const int64_t[::1] words, int h_bits, const int64_t[::1] narrow_base,
+def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, const int64_t[:, ::1] panel, const uint16_t[:, ::1] wide,
+                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] words, int h_bits, const int64_t[::1] narrow_base,
                      const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes, const int64_t[::1] wide_base,
                      const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes, int64_t[:, ::1] out,
                      int num_threads):
     """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 
-    ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order, or of length
+    ``narrow``, ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order, or of length
     0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``, ``h_bits``: of :func:`pack_gradients`. Code c of a
     column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything before. ``narrow_codes``,
     ``wide_codes``: codes of each column.
@@ -105,7 +107,7 @@ def build_histograms(const uint8_t[::1] panels, const int64_t[:, ::1] panel, con
         p = t % per_chunk
         if p < n_panels:
             c = panel[p, 0]
-            add_panel(&panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end, word, h_bits,
+            add_panel(&narrow[c, 0], narrow.shape[1], &panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end, word, h_bits,
                       local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k, &out[0, 0],
                       locks + k * per_chunk + p, begun + k * per_chunk + p)
         else:
@@ -139,9 +141,9 @@ cdef void clear_panel(int width, const int64_t* base, const int64_t* stride, con
         memset(out + 2 * (base[j] + node * stride[j]), 0, 2 * n_codes[j] * sizeof(int64_t))
 
 
-cdef void add_panel(const uint8_t* codes, int64_t row_stride, int width, const uint32_t* order, int64_t first, int64_t end,
-                    const int64_t* words, int h_bits, int64_t* local, const int64_t* base, const int64_t* stride, const int32_t* n_codes,
-                    int64_t node, int64_t* out, int32_t* lock, uint8_t* begun) noexcept nogil:
+cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes, int64_t row_stride, int width, const uint32_t* order,
+                    int64_t first, int64_t end, const int64_t* words, int h_bits, int64_t* local, const int64_t* base, const int64_t* stride,
+                    const int32_t* n_codes, int64_t node, int64_t* out, int32_t* lock, uint8_t* begun) noexcept nogil:
     cdef int64_t i, row, v, h_mask = (<int64_t> 1 << h_bits) - 1
     cdef int j, c, per_row = 2 if h_bits == 0 else 1
     cdef int64_t* slot
@@ -157,7 +159,10 @@ cdef void add_panel(const uint8_t* codes, int64_t row_stride, int width, const u
         samesum_unlock(lock)
         return
     memset(local, 0, width * SAMESUM_CODES * sizeof(int64_t) * per_row)
-    samesum_add_panel(codes, row_stride, width, order, first, end, words, local, per_row)
+    if order == NULL:
+        samesum_add_ordered(columns, n_rows, width, first, end, words, local, per_row)
+    else:
+        samesum_add_panel(codes, row_stride, width, order, first, end, words, local, per_row)
     samesum_lock(lock)
     for j in range(width):
         slot = out + 2 * (base[j] + node * stride[j])

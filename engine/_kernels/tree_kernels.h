@@ -8,23 +8,29 @@
 #include "elementary.h"
 
 #define SAMESUM_CODES 256     /* codes of a narrow column, and the stride of its local histogram */
-#define SAMESUM_MAX_GROUP 14  /* columns of a group; their packed local histograms fill 28 KiB */
+#define SAMESUM_MAX_GROUP 10  /* columns of a group; their packed local histograms fill 20 KiB, beside which codes and words find room */
 #define SAMESUM_MAX_PANEL 64  /* columns of a panel; a row's codes in it fill a cache line at most */
-#define SAMESUM_BLOCK_ROWS 1024  /* rows that one group after the other adds up; a fourth of it where rows lie far apart */
-#define SAMESUM_AHEAD 16      /* rows between a prefetch and its use, where a row is some 14 additions */
+#define SAMESUM_BLOCK_BYTES 32768  /* of gathered codes, which one group after the other adds up */
+#define SAMESUM_BLOCK_ROWS 1024  /* rows that are gathered at most */
+#define SAMESUM_AHEAD 32      /* rows between a prefetch and its use where rows are gathered */
 #define SAMESUM_FAR_AHEAD 48  /* the same for loops of a few additions a row */
 
 #ifdef __GNUC__
 #define SAMESUM_INLINE static inline __attribute__((always_inline))
 #define SAMESUM_PREFETCH(p) __builtin_prefetch(p)
+#define SAMESUM_PREFETCH_FAR(p) __builtin_prefetch(p, 0, 2)
+#define SAMESUM_UNROLL _Pragma("GCC unroll 16")
 #else
 #define SAMESUM_INLINE static inline
 #define SAMESUM_PREFETCH(p) ((void)0)
+#define SAMESUM_PREFETCH_FAR(p) ((void)0)
+#define SAMESUM_UNROLL
 #endif
 
 /* hist[j][c[j]] += word, or the two words of pairs, for `width` columns of one row. */
 SAMESUM_INLINE void samesum_add_row(const uint8_t *c, const int64_t *word, int64_t *hist, const int per_row, const int width) {
     const int64_t g = word[0], h = word[per_row - 1];
+    SAMESUM_UNROLL
     for (int j = 0; j < width; j++) {
         int64_t *slot = hist + per_row * (j * SAMESUM_CODES + c[j]);
         slot[0] += g;
@@ -32,47 +38,103 @@ SAMESUM_INLINE void samesum_add_row(const uint8_t *c, const int64_t *word, int64
     }
 }
 
-/* A block of rows, whose words lie one after the other; rows == NULL stands for rows 0 to n - 1 of `codes`. */
-SAMESUM_INLINE void samesum_add_block(const uint8_t *codes, int64_t stride, const uint32_t *rows, int64_t n, const int64_t *words,
-                                      int64_t *hist, const int per_row, const int width) {
-    for (int64_t i = 0; i < n; i++) samesum_add_row(codes + (rows ? (int64_t)rows[i] : i) * stride, words + per_row * i, hist, per_row, width);
+/* A block of rows, whose codes and words lie one after the other. */
+SAMESUM_INLINE void samesum_add_block(const uint8_t *codes, int64_t stride, int64_t n, const int64_t *words, int64_t *hist,
+                                      const int per_row, const int width) {
+    for (int64_t i = 0; i < n; i++) samesum_add_row(codes + i * stride, words + per_row * i, hist, per_row, width);
 }
 
-/* The same for the first columns of a panel: fetches codes and words from afar, and keeps the words for the next ones. `n_ahead`: rows
-   that may be asked for. */
-SAMESUM_INLINE void samesum_add_far_block(const uint8_t *codes, int64_t stride, const uint32_t *rows, int64_t n, int64_t n_ahead,
-                                          const int64_t *words, int64_t *kept, int64_t *hist, const int per_row, const int width) {
+/* The same, while `n_next` rows of the next block, which lie far apart, are asked for. */
+SAMESUM_INLINE void samesum_add_block_ahead(const uint8_t *codes, int64_t stride, int64_t n, const int64_t *words, int64_t *hist,
+                                            const uint8_t *far_codes, const int64_t *far_words, const uint32_t *next, int64_t n_next,
+                                            const int per_row, const int width) {
+    int64_t i = 0;
+    for (; i < n_next; i++) {
+        SAMESUM_PREFETCH_FAR(far_codes + next[i] * stride);
+        SAMESUM_PREFETCH_FAR(far_words + (int64_t)next[i] * per_row);
+        samesum_add_row(codes + i * stride, words + per_row * i, hist, per_row, width);
+    }
+    samesum_add_block(codes + i * stride, stride, n - i, words + per_row * i, hist, per_row, width);
+}
+
+/* Columns of rows in order, each column's codes side by side, eight rows at a time. */
+SAMESUM_INLINE void samesum_add_columns(const uint8_t *columns, int64_t length, int64_t n, const int64_t *words, int64_t *hist,
+                                        const int per_row, const int width) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        SAMESUM_UNROLL
+        for (int j = 0; j < width; j++) {
+            uint64_t eight;
+            memcpy(&eight, columns + j * length + i, 8);
+            SAMESUM_UNROLL
+            for (int k = 0; k < 8; k++, eight >>= 8) {
+                int64_t *slot = hist + per_row * (j * SAMESUM_CODES + (uint8_t)eight);
+                slot[0] += words[per_row * (i + k)];
+                if (per_row == 2) slot[1] += words[2 * (i + k) + 1];
+            }
+        }
+    }
+    for (; i < n; i++)
+        for (int j = 0; j < width; j++) samesum_add_row(columns + j * length + i, words + per_row * i, hist + per_row * j * SAMESUM_CODES, per_row, 1);
+}
+
+/* Bring the codes and words of n rows that lie far apart next to each other. */
+SAMESUM_INLINE void samesum_gather_rows(const uint8_t *codes, const uint32_t *rows, int64_t n, const int64_t *words, uint8_t *near_codes,
+                                        int64_t *near_words, const int per_row, const int stride) {
     for (int64_t i = 0; i < n; i++) {
-        const int64_t row = rows[i], next = rows[i + SAMESUM_AHEAD < n_ahead ? i + SAMESUM_AHEAD : n_ahead - 1];
+        const int64_t row = rows[i], next = rows[i + SAMESUM_AHEAD < n ? i + SAMESUM_AHEAD : n - 1];
         SAMESUM_PREFETCH(codes + next * stride);
         SAMESUM_PREFETCH(words + next * per_row);
-        kept[per_row * i] = words[per_row * row];
-        if (per_row == 2) kept[2 * i + 1] = words[2 * row + 1];
-        samesum_add_row(codes + row * stride, kept + per_row * i, hist, per_row, width);
+        near_words[per_row * i] = words[row * per_row];
+        if (per_row == 2) near_words[2 * i + 1] = words[2 * row + 1];
+        memcpy(near_codes + i * stride, codes + row * stride, stride);
     }
 }
 
-#define SAMESUM_WIDTHS(F) \
-    F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14)
+#define SAMESUM_COLUMN_WIDTHS(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#define SAMESUM_WIDTHS(F) SAMESUM_COLUMN_WIDTHS(F) F(8) F(9) F(10)
+#define SAMESUM_STRIDES(F) F(1) F(2) F(4) F(8) F(16) F(32) F(64)
+#define SAMESUM_COLUMN_GROUP 7
 
-/* Add a chunk of rows to the local histograms of a panel of `width` columns, a group of them after the other for a block of rows at a
-   time: a row's codes lie in one cache line, and a group's histograms in the first-level cache. */
-SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int64_t stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
+/* Add all rows from `begin` to `end` in order to the local histograms of `width` columns, `length` codes each. */
+SAMESUM_INLINE void samesum_add_ordered_words(const uint8_t *columns, int64_t length, int width, int64_t begin, int64_t end,
+                                              const int64_t *words, int64_t *hist, const int per_row) {
+    const int most = SAMESUM_COLUMN_GROUP, n_groups = (width + most - 1) / most;
+    for (int g = 0; g < n_groups; g++) {
+        const int column = width * g / n_groups;
+        int64_t *local = hist + per_row * SAMESUM_CODES * column;
+        const uint8_t *codes = columns + column * length + begin;
+        switch (width * (g + 1) / n_groups - column) {
+#define SAMESUM_CASE(W) case W: samesum_add_columns(codes, length, end - begin, words + per_row * begin, local, per_row, W); break;
+            SAMESUM_COLUMN_WIDTHS(SAMESUM_CASE)
+#undef SAMESUM_CASE
+        }
+    }
+}
+
+/* Add a chunk of rows to the local histograms of a panel of `width` columns: a block of rows is gathered, and one group of columns after
+   the other adds it up, whose histograms stay in the first-level cache, while memory brings the next block. */
+SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
                                             const int64_t *words, int64_t *hist, const int per_row) {
-    int64_t kept[SAMESUM_BLOCK_ROWS * 2];
-    const int n_groups = (width + SAMESUM_MAX_GROUP - 1) / SAMESUM_MAX_GROUP;
-    const int64_t block = rows && rows[end - 1] - rows[begin] > 8 * (end - begin) ? SAMESUM_BLOCK_ROWS / 4 : SAMESUM_BLOCK_ROWS;
+    uint8_t near_codes[SAMESUM_BLOCK_BYTES] __attribute__((aligned(64)));
+    int64_t near_words[SAMESUM_BLOCK_ROWS * 2];
+    const int most = SAMESUM_MAX_GROUP / per_row, n_groups = (width + most - 1) / most;
+    const int64_t room = SAMESUM_BLOCK_BYTES / stride, block = room < SAMESUM_BLOCK_ROWS ? room : SAMESUM_BLOCK_ROWS;
     for (int64_t first = begin; first < end; first += block) {
-        const int64_t n = end - first < block ? end - first : block;
+        const int64_t n = end - first < block ? end - first : block, n_next = end - first - n < n ? end - first - n : n;
+        switch (stride) {
+#define SAMESUM_CASE(S) case S: samesum_gather_rows(codes, rows + first, n, words, near_codes, near_words, per_row, S); break;
+            SAMESUM_STRIDES(SAMESUM_CASE)
+#undef SAMESUM_CASE
+        }
         for (int g = 0; g < n_groups; g++) {
-            const int column = width * g / n_groups, group = width * (g + 1) / n_groups - column;
+            const int column = width * g / n_groups;
             int64_t *local = hist + per_row * SAMESUM_CODES * column;
-            switch (group) {
+            switch (width * (g + 1) / n_groups - column) {
 #define SAMESUM_CASE(W) \
     case W: \
-        if (!rows) samesum_add_block(codes + first * stride + column, stride, NULL, n, words + per_row * first, local, per_row, W); \
-        else if (g == 0) samesum_add_far_block(codes, stride, rows + first, n, end - first, words, kept, local, per_row, W); \
-        else samesum_add_block(codes + column, stride, rows + first, n, kept, local, per_row, W); \
+        if (g == 0) samesum_add_block_ahead(near_codes, stride, n, near_words, local, codes, words, rows + first + n, n_next, per_row, W); \
+        else samesum_add_block(near_codes + column, stride, n, near_words, local, per_row, W); \
         break;
                 SAMESUM_WIDTHS(SAMESUM_CASE)
 #undef SAMESUM_CASE
@@ -83,8 +145,14 @@ SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int64_t stride
 
 static inline void samesum_add_panel(const uint8_t *codes, int64_t stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
                                      const int64_t *words, int64_t *hist, int per_row) {
-    if (per_row == 1) samesum_add_panel_words(codes, stride, width, rows, begin, end, words, hist, 1);
-    else samesum_add_panel_words(codes, stride, width, rows, begin, end, words, hist, 2);
+    if (per_row == 1) samesum_add_panel_words(codes, (int)stride, width, rows, begin, end, words, hist, 1);
+    else samesum_add_panel_words(codes, (int)stride, width, rows, begin, end, words, hist, 2);
+}
+
+static inline void samesum_add_ordered(const uint8_t *columns, int64_t length, int width, int64_t begin, int64_t end, const int64_t *words,
+                                       int64_t *hist, int per_row) {
+    if (per_row == 1) samesum_add_ordered_words(columns, length, width, begin, end, words, hist, 1);
+    else samesum_add_ordered_words(columns, length, width, begin, end, words, hist, 2);
 }
 
 /* A threshold in [0, 2^shift) that walks evenly over consecutive rows: multiples of an irrational number (Weyl's sequence). */

@@ -93,8 +93,8 @@ def build(
     panels = make_panels(table.narrow, panel)
     panels.flags.writeable = False
     build_histograms(
-        panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), frozen(words), LANES[lane][2],
-        base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
+        frozen(table.narrow), panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), frozen(words),
+        LANES[lane][2], base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
         np.array(table.n_codes[n_narrow:], dtype=np.int32), n_nodes, out, num_threads,
     )  # fmt: skip
     return out.reshape(n_nodes, int(starts[-1]), 2).tolist()

@@ -63,9 +63,9 @@ class HistogramBuilder:
         base = share_start[self._owner] + self._offset
         stride = self.share_codes[self._owner]
         build_histograms(
-            self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words, self._h_bits, base[self._narrow],
-            stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], self._wide_codes, n_nodes, local,
-            self.num_threads,
+            self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words, self._h_bits,
+            base[self._narrow], stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], self._wide_codes, n_nodes,
+            local, self.num_threads,
         )  # fmt: skip
         counts = (2 * n_nodes * self.share_codes).tolist()
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
