@@ -275,7 +275,7 @@ def split_cases(
     """What follows the histograms of a level."""
     n = len(order)
     begin, end = bounds[:-1].copy(), bounds[1:].copy()
-    rows, scratch, n_yes = order.copy(), np.empty_like(order), np.zeros(NODES, dtype=np.int64)
+    rows, n_yes = order.copy(), np.zeros(NODES, dtype=np.int64)
     position = random.integers(0, COLUMNS, NODES).astype(np.int32)
     chunks = histogram.cut_chunks(begin, end)
     questions = np.full(NODES, -1, dtype=partition.QUESTION)
@@ -285,8 +285,7 @@ def split_cases(
     no_wide = np.empty((0, n), dtype=np.uint16)
 
     def split() -> None:
-        rows[:] = order
-        partition.partition_rows(rows, scratch, chunks, narrow, no_wide, questions, no_subsets, n_yes, threads)
+        partition.partition_rows(order, rows, chunks, narrow, no_wide, questions, no_subsets, n_yes, threads)
 
     def mask() -> None:
         for k in range(NODES):

@@ -2,15 +2,14 @@
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove
 
 import numpy as np
 
 cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
     enum: SAMESUM_FAR_AHEAD
-    int64_t samesum_split_narrow(const uint8_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end,
-                                 const uint8_t* answers)
+    int64_t samesum_answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, const uint8_t* answers, uint64_t* said)
+    void samesum_place_rows(const uint32_t* rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t* said, uint32_t* yes, uint32_t* no)
 
 # What a node asks its rows: the column's ``position`` among the narrow or the wide ones (-1: nothing), and which codes answer yes:
 # ``low`` to ``high``, ``missing`` (-1: none), and those in row ``subset`` of the sets (-1: none), one bit a code.
@@ -29,29 +28,41 @@ ctypedef fused leaf_t:
     uint32_t
 
 
-def partition_rows(uint32_t[::1] rows, uint32_t[::1] scratch, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow,
+def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow,
                    const uint16_t[:, ::1] wide, const Question[::1] questions, const uint64_t[:, ::1] subsets, int64_t[::1] n_yes,
                    int num_threads):
-    """Reorder ``rows`` within every node by its question (:data:`QUESTION`).
+    """Put the ``rows`` of every node, those that answer its question (:data:`QUESTION`) with yes first, at the same places of ``out``.
 
-    ``chunks``: [n_chunks, 3] node, begin, end, ascending. ``narrow``, ``wide``: codes by column. ``subsets``: [n_sets, n_words].
-    ``n_yes``: [n_nodes], set.
+    ``rows``: of length 0 for all rows in order. ``chunks``: [n_chunks, 3] node, begin, end, ascending. ``narrow``, ``wide``: codes by
+    column. ``subsets``: [n_sets, n_words]. ``n_yes``: [n_nodes], set.
     """
     cdef Py_ssize_t t, n_chunks = chunks.shape[0]
+    n_yes[:] = 0
     if n_chunks == 0:
         return
+    cdef int64_t[::1] word = first_words(chunks)
+    cdef uint64_t[::1] said = np.empty(word[n_chunks], dtype=np.uint64)
     cdef int64_t[::1] counts = np.empty(n_chunks, dtype=np.int64)
+    cdef const uint32_t* order = NULL
+    if rows.shape[0]:
+        order = &rows[0]
+    cdef const uint32_t* part
     cdef Question q
-    cdef const uint64_t* subset
+    cdef int64_t begin, n
     for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        begin = chunks[t, 1]
+        n = chunks[t, 2] - begin
+        part = NULL if order == NULL else order + begin
         q = questions[chunks[t, 0]]
-        subset = NULL if q.subset < 0 else &subsets[q.subset, 0]
         if q.is_wide:
-            counts[t] = split_wide(&wide[q.position, 0], &rows[0], &scratch[0], chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1])
+            counts[t] = answer_wide(&wide[q.position, 0], part, begin, n, q, subsets, &said[word[t]])
         else:
-            counts[t] = split_narrow(&narrow[q.position, 0], &rows[0], &scratch[0], chunks[t, 1], chunks[t, 2], q, subset,
-                                     subsets.shape[1])
-    join_chunks(rows, scratch, chunks, counts, n_yes)
+            counts[t] = answer_narrow(&narrow[q.position, 0 if part != NULL else begin], part, n, q, subsets, &said[word[t]])
+    cdef int64_t[:, ::1] place = place_chunks(chunks, counts, n_yes)
+    for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        begin = chunks[t, 1]
+        samesum_place_rows(NULL if order == NULL else order + begin, <uint32_t> begin, chunks[t, 2] - begin, counts[t],
+                           &said[word[t]], &out[0] + place[t, 0], &out[0] + place[t, 1])
 
 
 def assign_leaves(const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide,
@@ -61,21 +72,23 @@ def assign_leaves(const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const 
 
     ``leaf``: [n], set at ``rows``; other arguments as of :func:`partition_rows`.
     """
-    cdef Py_ssize_t t, i
+    cdef Py_ssize_t t
     cdef Question q
     cdef const uint64_t* subset
+    cdef const uint32_t* order = NULL
+    if rows.shape[0]:
+        order = &rows[0]
     cdef leaf_t first
     for t in prange(chunks.shape[0], nogil=True, num_threads=num_threads, schedule="dynamic"):
         q = questions[chunks[t, 0]]
         subset = NULL if q.subset < 0 else &subsets[q.subset, 0]
         first = <leaf_t> number[chunks[t, 0]]
         if q.position < 0:
-            for i in range(chunks[t, 1], chunks[t, 2]):
-                leaf[rows[i]] = first
+            number_alike(order, chunks[t, 1], chunks[t, 2], first, &leaf[0])
         elif q.is_wide:
-            number_wide(&wide[q.position, 0], &rows[0], chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
+            number_wide(&wide[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
         else:
-            number_narrow(&narrow[q.position, 0], &rows[0], chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
+            number_narrow(&narrow[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
 
 
 cdef inline bint says_yes(int32_t code, Question q, const uint64_t* subset, Py_ssize_t n_words) noexcept nogil:
@@ -90,64 +103,84 @@ cdef inline void fill_answers(Question q, const uint64_t* subset, Py_ssize_t n_w
         answers[code] = says_yes(code, q, subset, n_words)
 
 
-cdef int64_t split_narrow(const uint8_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, Question q,
-                          const uint64_t* subset, Py_ssize_t n_words) noexcept nogil:
+cdef int64_t answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, Question q, const uint64_t[:, ::1] subsets,
+                           uint64_t* said) noexcept nogil:
     cdef uint8_t[256] answers
-    fill_answers(q, subset, n_words, answers)
-    return samesum_split_narrow(codes, rows, scratch, begin, end, answers)
+    fill_answers(q, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
+    return samesum_answer_narrow(codes, rows, n, answers, said)
 
 
-cdef int64_t split_wide(const uint16_t* codes, uint32_t* rows, uint32_t* scratch, int64_t begin, int64_t end, Question q,
-                        const uint64_t* subset, Py_ssize_t n_words) noexcept nogil:
-    cdef int64_t i, yes = begin, no = begin
-    cdef uint32_t row
-    cdef bint answer
+cdef int64_t answer_wide(const uint16_t* codes, const uint32_t* rows, int64_t begin, int64_t n, Question q, const uint64_t[:, ::1] subsets,
+                         uint64_t* said) noexcept nogil:
+    cdef const uint64_t* subset = NULL if q.subset < 0 else &subsets[q.subset, 0]
+    cdef int64_t i, n_yes = 0
+    cdef uint64_t answer
+    for i in range(n):
+        if i % 64 == 0:
+            said[i // 64] = 0
+        if rows != NULL:
+            SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, n - 1)])
+        answer = says_yes(codes[begin + i if rows == NULL else rows[i]], q, subset, subsets.shape[1])
+        said[i // 64] |= answer << (i % 64)
+        n_yes += answer
+    return n_yes
+
+
+cdef inline int64_t row_at(const uint32_t* rows, int64_t i) noexcept nogil:
+    return i if rows == NULL else rows[i]
+
+
+cdef void number_alike(const uint32_t* rows, int64_t begin, int64_t end, leaf_t number, leaf_t* leaf) noexcept nogil:
+    cdef int64_t i
     for i in range(begin, end):
-        row = rows[i]
-        SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, end - 1)])
-        answer = says_yes(codes[row], q, subset, n_words)
-        rows[yes] = row
-        scratch[no] = row
-        yes += answer
-        no += 1 - answer
-    return yes - begin
+        leaf[row_at(rows, i)] = number
 
 
 cdef void number_narrow(const uint8_t* codes, const uint32_t* rows, int64_t begin, int64_t end, Question q, const uint64_t* subset,
                         Py_ssize_t n_words, leaf_t first, leaf_t* leaf) noexcept nogil:
     cdef uint8_t[256] answers
-    cdef int64_t i
+    cdef int64_t i, row
     fill_answers(q, subset, n_words, answers)
     for i in range(begin, end):
-        SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, end - 1)])
-        leaf[rows[i]] = first + 1 - answers[codes[rows[i]]]
+        SAMESUM_PREFETCH(codes + row_at(rows, min(i + SAMESUM_FAR_AHEAD, end - 1)))
+        row = row_at(rows, i)
+        leaf[row] = first + 1 - answers[codes[row]]
 
 
 cdef void number_wide(const uint16_t* codes, const uint32_t* rows, int64_t begin, int64_t end, Question q, const uint64_t* subset,
                       Py_ssize_t n_words, leaf_t first, leaf_t* leaf) noexcept nogil:
-    cdef int64_t i
+    cdef int64_t i, row
     for i in range(begin, end):
-        SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, end - 1)])
-        leaf[rows[i]] = <leaf_t> (first + 1 - says_yes(codes[rows[i]], q, subset, n_words))
+        SAMESUM_PREFETCH(codes + row_at(rows, min(i + SAMESUM_FAR_AHEAD, end - 1)))
+        row = row_at(rows, i)
+        leaf[row] = <leaf_t> (first + 1 - says_yes(codes[row], q, subset, n_words))
 
 
-cdef join_chunks(uint32_t[::1] rows, uint32_t[::1] scratch, const int64_t[:, ::1] chunks, const int64_t[::1] counts, int64_t[::1] n_yes):
-    """Put the chunks' yes rows together, then their no rows."""
+cdef int64_t[::1] first_words(const int64_t[:, ::1] chunks):
+    """Where the answers of each chunk begin, in words of 64, and where the last ones end."""
+    cdef Py_ssize_t t
+    cdef int64_t[::1] word = np.zeros(chunks.shape[0] + 1, dtype=np.int64)
+    for t in range(chunks.shape[0]):
+        word[t + 1] = word[t] + (chunks[t, 2] - chunks[t, 1] + 63) // 64
+    return word
+
+
+cdef int64_t[:, ::1] place_chunks(const int64_t[:, ::1] chunks, const int64_t[::1] counts, int64_t[::1] n_yes):
+    """Where each chunk's yes rows and no rows go, [n_chunks, 2]; sets ``n_yes`` of the nodes."""
     cdef Py_ssize_t t = 0, first, n_chunks = chunks.shape[0]
-    cdef int64_t at, count
-    n_yes[:] = 0
+    cdef int64_t yes, no
+    cdef int64_t[:, ::1] place = np.empty((n_chunks, 2), dtype=np.int64)
     while t < n_chunks:
         first = t
-        at = chunks[t, 1]
+        yes = chunks[t, 1]
         while t < n_chunks and chunks[t, 0] == chunks[first, 0]:
-            if at != chunks[t, 1]:
-                memmove(&rows[at], &rows[chunks[t, 1]], counts[t] * sizeof(uint32_t))
-            at += counts[t]
+            place[t, 0] = yes
+            yes += counts[t]
             t += 1
-        n_yes[chunks[first, 0]] = at - chunks[first, 1]
+        n_yes[chunks[first, 0]] = yes - chunks[first, 1]
+        no = yes
         for t in range(first, t):
-            count = chunks[t, 2] - chunks[t, 1] - counts[t]
-            if count:
-                memcpy(&rows[at], &scratch[chunks[t, 1]], count * sizeof(uint32_t))
-            at += count
+            place[t, 1] = no
+            no += chunks[t, 2] - chunks[t, 1] - counts[t]
         t += 1
+    return place

@@ -7,6 +7,11 @@
 
 #include "elementary.h"
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define SAMESUM_AVX512
+#endif
+
 #define SAMESUM_CODES 256     /* codes of a narrow column, and the stride of its local histogram */
 #define SAMESUM_MAX_GROUP 10  /* columns of a group; their packed local histograms fill 20 KiB, beside which codes and words find room */
 #define SAMESUM_MAX_PANEL 64  /* columns of a panel; a row's codes in it fill a cache line at most */
@@ -202,31 +207,86 @@ static inline void samesum_pack_pairs(const int64_t *restrict gh, int width, int
 SAMESUM_SUM_LEAVES(samesum_sum_leaves_16, uint16_t)
 SAMESUM_SUM_LEAVES(samesum_sum_leaves_32, uint32_t)
 
-/* Move a chunk's rows that say yes to its front and the others to `scratch`, both in order and without branches; returns how many say yes.
-   A row says yes if answers[code]. Narrow codes only. */
-static inline int64_t samesum_split_narrow(const uint8_t *restrict codes, uint32_t *rows, uint32_t *restrict scratch, int64_t begin, int64_t end,
-                                           const uint8_t *restrict answers) {
-    uint32_t *yes = rows + begin, *no = scratch + begin;
-    const int64_t far_end = end - SAMESUM_FAR_AHEAD;
-    int64_t i = begin;
-    for (; i < far_end; i++) {
-        const uint32_t row = rows[i];
-        SAMESUM_PREFETCH(codes + rows[i + SAMESUM_FAR_AHEAD]);
-        const uint8_t answer = answers[codes[row]];
-        *yes = row;
-        *no = row;
+/* One bit a row: whether answers[code] is 1, else 0; sixty-four rows a word. Returns how many say yes. rows == NULL stands for rows 0 to
+   n - 1 of `codes`. */
+SAMESUM_INLINE int64_t samesum_answer_words(const uint8_t *restrict codes, const uint32_t *restrict rows, int64_t n,
+                                            const uint8_t *restrict answers, uint64_t *restrict said) {
+    int64_t n_yes = 0, i = 0;
+    uint64_t word = 0;
+    for (; i + 16 <= n; i += 16) {
+        const int64_t next = i + SAMESUM_FAR_AHEAD + 16 <= n ? i + SAMESUM_FAR_AHEAD : i;
+        uint32_t sixteen = 0;
+        SAMESUM_UNROLL
+        for (int k = 0; k < 16; k++) {
+            if (rows) SAMESUM_PREFETCH(codes + rows[next + k]);
+            sixteen |= (uint32_t)answers[codes[rows ? (int64_t)rows[i + k] : i + k]] << k;
+        }
+        word |= (uint64_t)sixteen << (i % 64);
+        n_yes += __builtin_popcount(sixteen);
+        if (i % 64 == 48) {
+            said[i / 64] = word;
+            word = 0;
+        }
+    }
+    for (; i < n; i++) {
+        const uint64_t answer = answers[codes[rows ? (int64_t)rows[i] : i]];
+        word |= answer << (i % 64);
+        n_yes += answer;
+    }
+    if (n % 64) said[n / 64] = word;
+    return n_yes;
+}
+
+static inline int64_t samesum_answer_narrow(const uint8_t *codes, const uint32_t *rows, int64_t n, const uint8_t *answers, uint64_t *said) {
+    return rows ? samesum_answer_words(codes, rows, n, answers, said) : samesum_answer_words(codes, NULL, n, answers, said);
+}
+
+/* Write rows that said yes to `yes` and the others to `no`, both in order; rows == NULL stands for `first` and those after it. */
+static inline void samesum_place_some(const uint32_t *restrict rows, uint32_t first, int64_t begin, int64_t n, const uint64_t *restrict said,
+                                      uint32_t *restrict yes, uint32_t *restrict no) {
+    for (int64_t i = begin; i < n; i++) {
+        const uint64_t answer = said[i / 64] >> (i % 64) & 1;
+        *(answer ? yes : no) = rows ? rows[i] : first + (uint32_t)i;
         yes += answer;
         no += 1 - answer;
     }
-    for (; i < end; i++) {
-        const uint32_t row = rows[i];
-        const uint8_t answer = answers[codes[row]];
-        *yes = row;
-        *no = row;
-        yes += answer;
-        no += 1 - answer;
+}
+
+#ifdef SAMESUM_AVX512
+/* The same, sixteen rows at a time; `n_yes` of all n say yes. */
+__attribute__((target("avx512f,popcnt"))) static void samesum_place_sixteens(const uint32_t *restrict rows, uint32_t first, int64_t n,
+                                                                             int64_t n_yes, const uint64_t *restrict said,
+                                                                             uint32_t *restrict yes, uint32_t *restrict no) {
+    const uint32_t *yes_end = yes + n_yes, *no_end = no + (n - n_yes);
+    const __m512i steps = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512i sixteen = rows ? _mm512_loadu_si512(rows + i) : _mm512_add_epi32(steps, _mm512_set1_epi32((int)(first + (uint32_t)i)));
+        const uint32_t answer = (uint32_t)(said[i / 64] >> (i % 64)) & 0xffff, count = (uint32_t)__builtin_popcount(answer);
+        const __m512i taken = _mm512_maskz_compress_epi32((__mmask16)answer, sixteen);
+        const __m512i left = _mm512_maskz_compress_epi32((__mmask16)~answer, sixteen);
+        /* the next rows write over what is too much of a whole vector, which must not reach what is another thread's */
+        if (yes_end - yes >= 16) _mm512_storeu_si512(yes, taken);
+        else _mm512_mask_storeu_epi32(yes, (__mmask16)((1u << count) - 1), taken);
+        if (no_end - no >= 16) _mm512_storeu_si512(no, left);
+        else _mm512_mask_storeu_epi32(no, (__mmask16)((1u << (16 - count)) - 1), left);
+        yes += count;
+        no += 16 - count;
     }
-    return yes - (rows + begin);
+    samesum_place_some(rows, first, i, n, said, yes, no);
+}
+#endif
+
+static inline void samesum_place_rows(const uint32_t *rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t *said, uint32_t *yes,
+                                      uint32_t *no) {
+    (void)n_yes;
+#ifdef SAMESUM_AVX512
+    if (__builtin_cpu_supports("avx512f")) {
+        samesum_place_sixteens(rows, first, n, n_yes, said, yes, no);
+        return;
+    }
+#endif
+    samesum_place_some(rows, first, 0, n, said, yes, no);
 }
 
 /* small[j] = built[j] and large[j] = parent[j] - built[j]: the histograms of two siblings. */

@@ -33,13 +33,18 @@ def ask(questions):
 
 
 def partition(rows, bounds, narrow, wide, questions, num_threads=1):
-    """Rows after partitioning and the yes rows of each node."""
-    rows = np.array(rows, dtype=np.uint32)
+    """Rows after partitioning and the yes rows of each node; what is in no node stays."""
+    rows = frozen(rows, np.uint32)
     begin, end = frozen(bounds[:-1], np.int64), frozen(bounds[1:], np.int64)
     n_yes = np.zeros(len(begin), dtype=np.int64)
     chunks = frozen(cut_chunks(begin, end), np.int64)
-    partition_rows(rows, np.empty_like(rows), chunks, narrow, wide, ask(questions), SUBSETS, n_yes, num_threads)
-    return rows.tolist(), n_yes.tolist()
+    out = rows.copy()
+    partition_rows(rows, out, chunks, narrow, wide, ask(questions), SUBSETS, n_yes, num_threads)
+    if rows.tolist() == list(range(bounds[-1])):  # all rows in order need not be named
+        again, n_again = np.empty_like(out), np.full_like(n_yes, -1)
+        partition_rows(rows[:0], again, chunks, narrow, wide, ask(questions), SUBSETS, n_again, num_threads)
+        assert (again.tolist(), n_again.tolist()) == (out.tolist(), n_yes.tolist())
+    return out.tolist(), n_yes.tolist()
 
 
 def says_yes(row, narrow, wide, question):
@@ -121,6 +126,23 @@ def test_chunks_of_a_large_node_are_joined_in_order(num_threads: int) -> None:
         answers = narrow[0][rows[a:b]] <= 1
         assert out[a:b] == [*rows[a:b][answers].tolist(), *rows[a:b][~answers].tolist()]
         assert count == answers.sum()
+
+
+@pytest.mark.parametrize("is_wide", [0, 1])
+@pytest.mark.parametrize("n_rows", [0, 1, 63, 64, 65, 2 * CHUNK_ROWS + 77])
+def test_all_rows_in_order(n_rows: int, is_wide: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    narrow, wide = frozen(rng.integers(0, 5, (2, n_rows)), np.uint8), frozen(rng.integers(0, 5, (2, n_rows)), np.uint16)
+    codes = (wide if is_wide else narrow)[1]
+    out, n_yes = partition(range(n_rows), [0, n_rows], narrow, wide, [(is_wide, 1, 1, 2, 4)], 2)
+    answers = np.isin(codes, [1, 2, 4])
+    assert out == [*np.flatnonzero(answers).tolist(), *np.flatnonzero(~answers).tolist()]
+    assert n_yes == [answers.sum()]
+    for dtype in (np.uint16, np.uint32):
+        leaf = np.zeros(n_rows, dtype=dtype)
+        chunks = cut_chunks(frozen([0], np.int64), frozen([n_rows], np.int64))
+        assign_leaves(np.empty(0, np.uint32), chunks, narrow, wide, ask([(is_wide, 1, 1, 2, 4)]), SUBSETS, np.array([3]), leaf, 2)
+        assert leaf.tolist() == np.where(answers, 3, 4).tolist()
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [(0, 255, 4), (300, 300, 0)])

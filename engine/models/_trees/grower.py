@@ -49,9 +49,8 @@ class TreeGrower:
         self._own_monotone = NO_DIRECTIONS if options.monotone is None else np.ascontiguousarray(options.monotone[own])
         self._all_columns = np.ones(len(bins.specs), dtype=np.uint8)
         self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
-        self._in_order = np.arange(bins.n_rows_local, dtype=np.uint32)
-        self._order = np.empty(bins.n_rows_local, dtype=np.uint32)
-        self._scratch = np.empty(bins.n_rows_local, dtype=np.uint32)
+        # rows by node: a level's splits read one of these and write the other, where leaves of the level before last stay
+        self._orders = np.empty((2, bins.n_rows_local), dtype=np.uint32)
         self._leaf = np.empty(2 * bins.n_rows_local, dtype=np.uint16)
         self.leaf: Leaves = self._leaf[: bins.n_rows_local]
 
@@ -66,15 +65,14 @@ class TreeGrower:
         self._columns = self._all_columns if columns is None else columns
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.histograms.begin_tree(fit, self.first_row)
-        sample = self._in_order if rows is None else rows
-        self.rows = self._order[: len(sample)]
-        self.rows[:] = sample
-        begin, end = np.zeros(1, dtype=np.int64), np.full(1, len(sample))
-        n_rows = np.full(1, self.n_rows if rows is None else len(sample))
+        self._sample = NO_ROWS if rows is None else rows
+        self._n_rows_local = self.bins.n_rows_local if rows is None else len(rows)
+        begin, end = np.zeros(1, dtype=np.int64), np.full(1, self._n_rows_local)
+        n_rows = np.full(1, self.n_rows if rows is None else len(rows))
         if rows is not None:
             self.comm.allreduce_sum(n_rows, name="count rows of the sample")
         level = Level.leaves(begin, end, n_rows, n_words=self._n_words)
-        hist = self.histograms.reduce_histograms(NO_ROWS if rows is None else self.rows, begin, end)
+        hist = self.histograms.reduce_histograms(self._sample, begin, end)
         self._choose_splits(level, slice(None), hist, fit.lanes)
         kept: Ints | None = hist.copy()
         levels = [level]
@@ -88,6 +86,10 @@ class TreeGrower:
         self._number_leaves(levels)
         self._reduce_sums(levels, gradients)
         return finish_tree(levels, self.bins.specs, gradients, self.options)
+
+    def _rows_at(self, depth: int) -> NDArray[np.uint32]:
+        """This rank's rows in the order of the nodes at ``depth``, leaves above left out; of length 0 for all rows in order."""
+        return self._sample if depth == 0 else self._orders[depth % 2, : self._n_rows_local]
 
     def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
         """Add the last tree's leaves to this rank's ``scores`` [n_rows_local], at the rows that it was grown on."""
@@ -103,7 +105,8 @@ class TreeGrower:
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
         split = np.flatnonzero(parents.column >= 0)
-        children = self._split_rows(parents, split)
+        children = self._split_rows(parents, split, depth)
+        rows = self._rows_at(depth)
         small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
         fits = len(split) <= per_batch
@@ -112,7 +115,7 @@ class TreeGrower:
             pairs = slice(first, min(first + per_batch, len(split)))
             nodes = slice(2 * first, 2 * pairs.stop)
             build = np.arange(nodes.start, nodes.stop) if kept is None else small[pairs]
-            hist = self.histograms.reduce_histograms(self.rows, children.begin[build], children.end[build])
+            hist = self.histograms.reduce_histograms(rows, children.begin[build], children.end[build])
             if kept is not None:
                 hist = self._expand_siblings(kept, split[pairs], hist, build - nodes.start, name="odd" if depth % 2 else "even")
             elif fits:
@@ -120,13 +123,13 @@ class TreeGrower:
             self._choose_splits(children, nodes, hist, lanes)
         return children, hist if fits else None
 
-    def _split_rows(self, parents: Level, split: Ints) -> Level:
-        """Partition this rank's rows; children come in pairs, yes before no. Collective: counts the rows of all ranks."""
+    def _split_rows(self, parents: Level, split: Ints, depth: int) -> Level:
+        """Partition this rank's rows into nodes at ``depth``; children come in pairs, yes before no. Collective: counts all ranks' rows."""
         begin, end = parents.begin[split], parents.end[split]
         n_yes = np.zeros(len(split), dtype=np.int64)
         partition_rows(
-            self.rows, self._scratch, cut_chunks(begin, end), self.bins.narrow, self.bins.wide, self._questions(parents, split),
-            parents.subset[split], n_yes, self.num_threads,
+            self._rows_at(depth - 1), self._rows_at(depth), cut_chunks(begin, end), self.bins.narrow, self.bins.wide,
+            self._questions(parents, split), parents.subset[split], n_yes, self.num_threads,
         )  # fmt: skip
         middle = begin + n_yes
         self.comm.allreduce_sum(n_yes, name="count rows of children")
@@ -157,33 +160,26 @@ class TreeGrower:
 
     def _number_leaves(self, levels: list[Level]) -> None:
         """Number the leaf of every row, level by level; children of the greatest depth, which are leaves, become a last level."""
-        parts = [(level, np.flatnonzero(level.column < 0)) for level in levels]
-        n_early = sum(len(nodes) for _, nodes in parts)
+        ends = [np.flatnonzero(level.column < 0) for level in levels]
         last, split = levels[-1], np.flatnonzero(levels[-1].column >= 0)
+        n_leaves = sum(map(len, ends)) + 2 * len(split)
+        self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
+        if self._n_rows_local < len(self.leaf):
+            self.leaf.fill(n_leaves)
+        first = 0
+        for depth, (level, nodes) in enumerate(zip(levels, ends, strict=True)):
+            self._number(depth, level, nodes, np.full(len(nodes), -1, dtype=QUESTION), first + np.arange(len(nodes)))
+            first += len(nodes)
         if len(split):
+            self._number(len(levels) - 1, last, split, self._questions(last, split), first + 2 * np.arange(len(split)))
             none = np.zeros(2 * len(split), dtype=np.int64)
             levels.append(self._bounded(Level.leaves(none, none, none, n_words=self._n_words), last, split))
-        n_leaves = n_early + 2 * len(split)
-        self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
-        if len(self.rows) < len(self.leaf):
-            self.leaf.fill(n_leaves)
-        begin, end = (
-            np.concatenate([getattr(level, name)[nodes] for level, nodes in [*parts, (last, split)]]) for name in ("begin", "end")
-        )
-        questions = np.full(n_early + len(split), -1, dtype=QUESTION)
-        questions[n_early:] = self._questions(last, split)
-        number = np.concatenate([np.arange(n_early), n_early + 2 * np.arange(len(split))])
-        assign_leaves(
-            self.rows,
-            cut_chunks(begin, end),
-            self.bins.narrow,
-            self.bins.wide,
-            questions,
-            last.subset[split],
-            number,
-            self.leaf,
-            self.num_threads,
-        )
+
+    def _number(self, depth: int, level: Level, nodes: Ints, questions: NDArray[np.void], number: Ints) -> None:
+        """Number the rows of ``nodes``: as ``number``, or one more if they say no."""
+        chunks = cut_chunks(level.begin[nodes], level.end[nodes])
+        rows, subset = self._rows_at(depth), level.subset[nodes]
+        assign_leaves(rows, chunks, self.bins.narrow, self.bins.wide, questions, subset, number, self.leaf, self.num_threads)
 
     def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> None:
         """Full sums of all nodes: those of leaves from their rows, those of others from their children; collective."""
