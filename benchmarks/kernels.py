@@ -247,11 +247,15 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
         chunks = histogram.cut_chunks(begin, end)
         out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
         for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
-            pack = partial(histogram.pack_gradients, gh, 0, 7, *shifts, packed, threads)
+            words = histogram.Words(gh, 0, 7, *shifts, packed[: n * (1 if shifts[2] else 2)])
+
+            def pack(*numbers: int, room: NDArray[np.int64] = packed) -> None:
+                histogram.Words(gh, 0, 7, *numbers, room[: n * (1 if numbers[2] else 2)]).pack(threads)
+
             if not len(rows):
-                yield Case(f"pack {lane}", pack, gh.copy, n)
-            pack()
-            build = partial(histogram.build_histograms, *matrix, rows, chunks, packed, shifts[2], *places, len(begin), out, threads)
+                yield Case(f"pack {lane}", partial(pack, *shifts), gh.copy, n)
+            words.pack(threads)
+            build = partial(histogram.build_histograms, *matrix, rows, chunks, words, *places, len(begin), out, threads)
             yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
     leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
     leaf[order] = node

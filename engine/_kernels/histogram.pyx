@@ -52,33 +52,56 @@ def cut_chunks(const int64_t[::1] begin, const int64_t[::1] end):
     return out
 
 
-def pack_gradients(const int64_t[:, ::1] gh, uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits, int64_t[::1] words,
-                   int num_threads):
-    """The words that :func:`build_histograms` adds up, of every row.
+cdef class Words:
+    """Gradients as the words that :func:`build_histograms` adds up: made by :meth:`pack`, or while all rows in order are added up.
 
     ``gh``: [n, 2] gradient and hessian, or [n, 1] where every hessian is 1. ``h_bits``: 0 for pairs, where ``words`` [2 n] gets both,
     shifted right by ``g_shift`` and ``h_shift``; else ``words`` [n] gets ``(g >> g_shift) << h_bits) + (h >> h_shift)``, rounded up or
     down by a threshold that walks evenly over row ids (``first_row`` and ``key``), so that sums of many rows keep no bias; a positive
     hessian stays positive.
     """
-    cdef Py_ssize_t t, n = gh.shape[0], n_blocks = (n + CHUNK - 1) // CHUNK
-    cdef int width = <int> gh.shape[1]
-    for t in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
-        if h_bits == 0:
-            samesum_pack_pairs(&gh[0, 0], width, t * CHUNK, min(n, (t + 1) * CHUNK), g_shift, h_shift, &words[0])
+
+    cdef const int64_t[:, ::1] gh
+    cdef readonly int64_t[::1] words
+    cdef uint64_t first_row, key
+    cdef int width, g_shift, h_shift, h_bits
+    cdef bint is_packed
+
+    def __init__(self, const int64_t[:, ::1] gh, uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits,
+                 int64_t[::1] words):
+        if words.shape[0] != gh.shape[0] * (2 if h_bits == 0 else 1):
+            raise ValueError(f"expected room for the words of {gh.shape[0]} rows, got {words.shape[0]}")
+        self.gh, self.words = gh, words
+        self.first_row, self.key = first_row, key
+        self.width, self.g_shift, self.h_shift, self.h_bits = <int> gh.shape[1], g_shift, h_shift, h_bits
+        self.is_packed = False
+
+    def pack(self, int num_threads):
+        """Make the words of all rows, if they are not made yet."""
+        if self.is_packed:
+            return
+        cdef Py_ssize_t t, n = self.gh.shape[0], n_blocks = (n + CHUNK - 1) // CHUNK
+        for t in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
+            self.pack_rows(t * CHUNK, min(n, (t + 1) * CHUNK))
+        self.is_packed = True
+
+    cdef void pack_rows(self, int64_t begin, int64_t end) noexcept nogil:
+        if self.h_bits == 0:
+            samesum_pack_pairs(&self.gh[0, 0], self.width, begin, end, self.g_shift, self.h_shift, &self.words[0])
         else:
-            samesum_pack_words(&gh[0, 0], width, t * CHUNK, min(n, (t + 1) * CHUNK), first_row, key, g_shift, h_shift, h_bits, &words[0])
+            samesum_pack_words(&self.gh[0, 0], self.width, begin, end, self.first_row, self.key, self.g_shift, self.h_shift, self.h_bits,
+                               &self.words[0])
 
 
 def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, const int64_t[:, ::1] panel, const uint16_t[:, ::1] wide,
-                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] words, int h_bits, const int64_t[::1] narrow_base,
+                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, Words words, const int64_t[::1] narrow_base,
                      const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes, const int64_t[::1] wide_base,
                      const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes, int64_t[:, ::1] out,
                      int num_threads):
     """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 
     ``narrow``, ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order, or of length
-    0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``, ``h_bits``: of :func:`pack_gradients`. Code c of a
+    0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``: packed, unless ``rows`` are all in order. Code c of a
     column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything before. ``narrow_codes``,
     ``wide_codes``: codes of each column.
     """
@@ -86,6 +109,9 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, co
     cdef Py_ssize_t per_chunk = n_panels + n_wide
     if n_nodes == 0 or per_chunk == 0:
         return
+    if not words.is_packed and rows.shape[0]:
+        raise ValueError("expected packed words, or all rows in order")
+    cdef int h_bits = words.h_bits
     cdef const uint32_t* order = NULL if rows.shape[0] == 0 else &rows[0]
     cdef Py_ssize_t local_size = SAMESUM_MAX_PANEL * SAMESUM_CODES * (2 if h_bits == 0 else 1)
     cdef int64_t* local = <int64_t*> calloc(num_threads * local_size, sizeof(int64_t))
@@ -97,27 +123,35 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, co
         free(begun)
         raise MemoryError(f"cannot hold local histograms of {num_threads} threads")
     cdef const int64_t* no_words = NULL
-    cdef const int64_t* word = no_words if words.shape[0] == 0 else &words[0]
+    cdef const int64_t* word = no_words if words.words.shape[0] == 0 else &words.words[0]
+    cdef bint pack = not words.is_packed
+    # words that are packed on the way are added up by who packed them; else a thread takes one panel or wide column of a chunk
+    cdef Py_ssize_t per_task = per_chunk if pack else 1, n_tasks = n_chunks * per_chunk // per_task
     cdef int64_t k, first, end
-    cdef Py_ssize_t p, c
-    for t in prange(n_chunks * per_chunk, nogil=True, num_threads=num_threads, schedule="dynamic"):
-        k = chunks[t // per_chunk, 0]
-        first = chunks[t // per_chunk, 1]
-        end = chunks[t // per_chunk, 2]
-        p = t % per_chunk
-        if p < n_panels:
-            c = panel[p, 0]
-            add_panel(&narrow[c, 0], narrow.shape[1], &panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end, word, h_bits,
-                      local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k, &out[0, 0],
-                      locks + k * per_chunk + p, begun + k * per_chunk + p)
-        else:
-            c = p - n_panels
-            samesum_lock(locks + k * per_chunk + p)
-            if not begun[k * per_chunk + p]:
-                memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
-                begun[k * per_chunk + p] = True
-            add_wide(&wide[c, 0], order, first, end, word, h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
-            samesum_unlock(locks + k * per_chunk + p)
+    cdef Py_ssize_t p, c, chunk, at
+    for t in prange(n_tasks, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        chunk = t * per_task // per_chunk
+        k = chunks[chunk, 0]
+        first = chunks[chunk, 1]
+        end = chunks[chunk, 2]
+        if pack:
+            words.pack_rows(first, end)
+        for at in range(t * per_task, (t + 1) * per_task):
+            p = at % per_chunk
+            if p < n_panels:
+                c = panel[p, 0]
+                add_panel(&narrow[c, 0], narrow.shape[1], &panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end,
+                          word, h_bits, local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k,
+                          &out[0, 0], locks + k * per_chunk + p, begun + k * per_chunk + p)
+            else:
+                c = p - n_panels
+                samesum_lock(locks + k * per_chunk + p)
+                if not begun[k * per_chunk + p]:
+                    memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
+                    begun[k * per_chunk + p] = True
+                add_wide(&wide[c, 0], order, first, end, word, h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
+                samesum_unlock(locks + k * per_chunk + p)
+    words.is_packed = True
     for t in range(n_nodes * per_chunk):
         if begun[t]:
             continue

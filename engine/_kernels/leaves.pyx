@@ -5,8 +5,10 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 cdef extern from "tree_kernels.h" nogil:
-    void samesum_sum_leaves_16(const int64_t* gh, int width, const uint16_t* leaf, int64_t begin, int64_t end, int64_t* sums)
-    void samesum_sum_leaves_32(const int64_t* gh, int width, const uint32_t* leaf, int64_t begin, int64_t end, int64_t* sums)
+    void samesum_sum_leaves_16(const int64_t* gh, int width, const uint16_t* leaf, int64_t begin, int64_t end, int64_t n_leaves,
+                               int64_t* sums)
+    void samesum_sum_leaves_32(const int64_t* gh, int width, const uint32_t* leaf, int64_t begin, int64_t end, int64_t n_leaves,
+                               int64_t* sums)
 
 ctypedef fused leaf_t:
     uint16_t
@@ -30,9 +32,11 @@ def sum_leaves(const int64_t[:, ::1] gh, const leaf_t[::1] leaf, int64_t[:, ::1]
         raise MemoryError(f"cannot hold the sums of {sums.shape[0]} leaves for {n_threads} threads")
     for t in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="static"):
         if leaf_t is uint16_t:
-            samesum_sum_leaves_16(&gh[0, 0], width, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), parts + threadid() * (n_words + 4))
+            samesum_sum_leaves_16(&gh[0, 0], width, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), sums.shape[0],
+                                  parts + threadid() * (n_words + 4))
         else:
-            samesum_sum_leaves_32(&gh[0, 0], width, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), parts + threadid() * (n_words + 4))
+            samesum_sum_leaves_32(&gh[0, 0], width, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), sums.shape[0],
+                                  parts + threadid() * (n_words + 4))
     for t in range(n_threads):
         for j in range(n_words):
             sums[j // 4, j % 4] += parts[t * (n_words + 4) + j]

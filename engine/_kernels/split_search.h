@@ -212,7 +212,8 @@ SAMESUM_INLINE int64_t samesum_any(const int64_t *block) {
 }
 
 /* Candidates of a histogram of n codes, pairs of g and h: yes is every code up to one (`cumulate`), or one code alone. Blocks of empty
-   codes are left out: a candidate there would tie with the one before, or have an empty side. So would those after the last code. */
+   codes are left out: a candidate there would tie with the one before. So would those after the last code. The first block has nothing
+   before it, and its first code may stand for missing values alone. */
 SAMESUM_INLINE void samesum_list_codes_as(const int64_t *restrict hist, int64_t n, const int cumulate, samesum_candidates *k) {
     int64_t g = 0, h = 0, n_blocks = 0;
     int64_t *restrict g_out = k->g, *restrict h_out = k->h;
@@ -224,7 +225,7 @@ SAMESUM_INLINE void samesum_list_codes_as(const int64_t *restrict hist, int64_t 
             memset(tail, 0, sizeof tail);
             block = memcpy(tail, block, 2 * (size_t)(n - first) * sizeof(int64_t));
         }
-        if (!samesum_any(block)) continue;
+        if (first > 0 && !samesum_any(block)) continue;
         k->first_code[n_blocks++] = first;
         for (int c = 0; c < SAMESUM_BLOCK; c++) {
             g += block[2 * c];

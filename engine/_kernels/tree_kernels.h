@@ -165,8 +165,8 @@ static inline void samesum_add_ordered(const uint8_t *columns, int64_t length, i
 
 /* words[i] = (g >> g_shift) << h_bits plus h >> h_shift, both rounded at the walk's threshold; a positive h stays positive. Width 1 stands
    for hessians that are all 1. */
-static inline void samesum_pack_words(const int64_t *restrict gh, int width, int64_t begin, int64_t end, uint64_t first_row, uint64_t key,
-                                      int g_shift, int h_shift, int h_bits, int64_t *restrict words) {
+SAMESUM_CLONES static void samesum_pack_words(const int64_t *restrict gh, int width, int64_t begin, int64_t end, uint64_t first_row,
+                                              uint64_t key, int g_shift, int h_shift, int h_bits, int64_t *restrict words) {
     if (width == 1) {
         for (int64_t i = begin; i < end; i++)
             words[i] = (int64_t)((uint64_t)((gh[i] + SAMESUM_WALK(i, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits) + 1;
@@ -185,8 +185,8 @@ SAMESUM_INLINE int64_t samesum_shift_rounded(int64_t value, int shift) {
 }
 
 /* The same with two words a row, each rounded to nearest. */
-static inline void samesum_pack_pairs(const int64_t *restrict gh, int width, int64_t begin, int64_t end, int g_shift, int h_shift,
-                                      int64_t *restrict words) {
+SAMESUM_CLONES static void samesum_pack_pairs(const int64_t *restrict gh, int width, int64_t begin, int64_t end, int g_shift, int h_shift,
+                                              int64_t *restrict words) {
     for (int64_t i = begin; i < end; i++) {
         const int64_t h = width == 1 ? 1 : gh[2 * i + 1], rounded = samesum_shift_rounded(h, h_shift);
         words[2 * i] = samesum_shift_rounded(gh[width * i], g_shift);
@@ -194,10 +194,40 @@ static inline void samesum_pack_pairs(const int64_t *restrict gh, int width, int
     }
 }
 
-/* sums[leaf[i]] += limbs of g and h, four words a leaf; width 1 stands for hessians that are all 1. */
+#define SAMESUM_FEW_LEAVES 256
+#define SAMESUM_SUM_ROWS 4096 /* sums of 2^12 integers of 50 bits fit in 64 */
+
+/* sums[leaf[i]] += limbs of g and h, four words a leaf; width 1 stands for hessians that are all 1. Few leaves are added up as whole integers
+   first, even and odd rows apart, so that additions seldom wait for the one before. */
 #define SAMESUM_SUM_LEAVES(NAME, LEAF) \
-    static inline void NAME(const int64_t *restrict gh, int width, const LEAF *restrict leaf, int64_t begin, int64_t end, \
+    SAMESUM_INLINE void NAME##_few(const int64_t *restrict gh, const LEAF *restrict leaf, int64_t n, int64_t n_leaves, int64_t *restrict sums, \
+                                   const int width) { \
+        int64_t part[2][SAMESUM_FEW_LEAVES + 1][2]; \
+        memset(part[0], 0, (n_leaves + 1) * 16); \
+        memset(part[1], 0, (n_leaves + 1) * 16); \
+        for (int64_t i = 0; i < n; i++) { \
+            int64_t *own = part[i & 1][leaf[i]]; \
+            own[0] += gh[width * i]; \
+            own[1] += width == 1 ? 1 : gh[2 * i + 1]; \
+        } \
+        for (int64_t k = 0; k < n_leaves; k++) { \
+            for (int j = 0; j < 2; j++) { \
+                const int64_t sum = part[0][k][j] + part[1][k][j]; \
+                sums[4 * k + 2 * j] += sum >> 26; \
+                sums[4 * k + 2 * j + 1] += sum & 0x3ffffff; \
+            } \
+        } \
+    } \
+    static inline void NAME(const int64_t *restrict gh, int width, const LEAF *restrict leaf, int64_t begin, int64_t end, int64_t n_leaves, \
                             int64_t *restrict sums) { \
+        if (n_leaves <= SAMESUM_FEW_LEAVES) { \
+            for (int64_t i = begin; i < end; i += SAMESUM_SUM_ROWS) { \
+                const int64_t n = end - i < SAMESUM_SUM_ROWS ? end - i : SAMESUM_SUM_ROWS; \
+                if (width == 1) NAME##_few(gh + i, leaf + i, n, n_leaves, sums, 1); \
+                else NAME##_few(gh + 2 * i, leaf + i, n, n_leaves, sums, 2); \
+            } \
+            return; \
+        } \
         for (int64_t i = begin; i < end; i++) { \
             const int64_t g = gh[width * i], h = width == 1 ? 1 : gh[2 * i + 1]; \
             int64_t *s = sums + 4 * (int64_t)leaf[i]; \

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from engine._kernels.histogram import CHUNK_ROWS, build_histograms, cut_chunks, pack_gradients
+from engine._kernels.histogram import CHUNK_ROWS, Words, build_histograms, cut_chunks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -62,10 +62,16 @@ def frozen(array: NDArray) -> NDArray:
     return array
 
 
-def pack(gh: NDArray[np.int64], lane: str, *, first_row: int = 0, key: int = 5, num_threads: int = 1) -> NDArray[np.int64]:
+def make_words(gh: NDArray[np.int64], lane: str, *, first_row: int = 0, key: int = 5) -> Words:
+    """The words of all rows, not packed yet."""
+    room = np.full(len(gh) * (1 if LANES[lane][2] else 2), -7, dtype=np.int64)
+    return Words(frozen(gh), first_row, key, *LANES[lane], room)
+
+
+def pack(gh: NDArray[np.int64], lane: str, *, num_threads: int = 1, **numbers: int) -> Words:
     """The words of all rows."""
-    words = np.full(len(gh) * (1 if LANES[lane][2] else 2), -7, dtype=np.int64)
-    pack_gradients(frozen(gh), first_row, key, *LANES[lane], words, num_threads)
+    words = make_words(gh, lane, **numbers)
+    words.pack(num_threads)
     return words
 
 
@@ -74,17 +80,15 @@ def chunks_of(bounds: list[int]) -> NDArray[np.int64]:
     return cut_chunks(frozen(np.array(bounds[:-1], dtype=np.int64)), frozen(np.array(bounds[1:], dtype=np.int64)))
 
 
-def unpack(packed: NDArray[np.int64], lane: str) -> list[tuple[int, int]]:
+def unpack(words: Words, lane: str) -> list[tuple[int, int]]:
     """The (g, h) of every word."""
-    h_bits = LANES[lane][2]
+    h_bits, packed = LANES[lane][2], np.array(words.words)
     if h_bits == 0:
         return [tuple(pair) for pair in packed.reshape(-1, 2).tolist()]
     return [(word >> h_bits, word & ((1 << h_bits) - 1)) for word in packed.tolist()]
 
 
-def build(
-    table: Table, words: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], num_threads: int = 1
-) -> list[list[list[int]]]:
+def build(table: Table, words: Words, rows: NDArray[np.uint32], bounds: list[int], num_threads: int = 1) -> list[list[list[int]]]:
     n_nodes, n_narrow = len(bounds) - 1, len(table.narrow)
     starts = np.concatenate([[0], np.cumsum(table.n_codes)]).astype(np.int64)
     base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
@@ -93,8 +97,8 @@ def build(
     panels = make_panels(table.narrow, panel)
     panels.flags.writeable = False
     build_histograms(
-        frozen(table.narrow), panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), frozen(words),
-        LANES[lane][2], base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
+        frozen(table.narrow), panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), words,
+        base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
         np.array(table.n_codes[n_narrow:], dtype=np.int32), n_nodes, out, num_threads,
     )  # fmt: skip
     return out.reshape(n_nodes, int(starts[-1]), 2).tolist()
@@ -103,7 +107,7 @@ def build(
 def histograms(
     table: Table, gh: NDArray[np.int64], lane: str, rows: NDArray[np.uint32], bounds: list[int], *, first_row: int = 0, num_threads: int = 1
 ) -> list[list[list[int]]]:
-    return build(table, pack(gh, lane, first_row=first_row, num_threads=num_threads), lane, rows, bounds, num_threads)
+    return build(table, pack(gh, lane, first_row=first_row, num_threads=num_threads), rows, bounds, num_threads)
 
 
 def test_histogram_by_hand() -> None:
@@ -115,6 +119,24 @@ def test_histogram_by_hand() -> None:
     assert hist[0][2 + 300] == [14, 4]
     assert hist[1][2 + 2] == [-7, 2]
     assert hist[0][2 + 2] == [0, 0]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("lane", LANES)
+def test_words_are_packed_on_the_way_where_all_rows_come_in_order(lane: str, num_threads: int) -> None:
+    n_rows = 2 * CHUNK_ROWS + 13
+    table = Table.random(4, n_rows, [256, *[9] * 80], [300, 400])
+    gh = random_gradients(5, n_rows, constant=lane == "constant")
+    beforehand, on_the_way = pack(gh, lane, first_row=3), make_words(gh, lane, first_row=3)
+    in_order = np.empty(0, dtype=np.uint32)
+    with pytest.raises(ValueError, match="expected packed words, or all rows in order"):
+        build(table, on_the_way, np.arange(n_rows, dtype=np.uint32), [0, n_rows])
+    expected = build(table, beforehand, np.arange(n_rows, dtype=np.uint32), [0, n_rows])
+    assert build(table, beforehand, in_order, [0, n_rows], num_threads) == expected
+    assert build(table, on_the_way, in_order, [0, n_rows], num_threads) == expected
+    assert np.array_equal(beforehand.words, on_the_way.words)
+    with pytest.raises(ValueError, match="expected room for the words of"):
+        Words(gh, 0, 0, *LANES[lane], np.empty(n_rows + 1, dtype=np.int64))
 
 
 def test_chunks_cut_every_node_alone() -> None:
@@ -143,8 +165,8 @@ def test_histograms_are_the_naive_twins(lane: str, seed: int, n_rows: int, wide:
         assert (h > 0) == (full_h > 0)
     nodes = [rows[a:b].tolist() for a, b in itertools.pairwise(bounds)]
     expected = table.naive(words, nodes)
-    assert build(table, packed, lane, rows, bounds, 1) == expected
-    assert build(table, packed, lane, rows, bounds, 2) == expected
+    assert build(table, packed, rows, bounds, 1) == expected
+    assert build(table, packed, rows, bounds, 2) == expected
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -224,7 +246,7 @@ def test_rounding_keeps_no_bias(constant: bool) -> None:
 
 def test_trees_round_differently() -> None:
     gh = random_gradients(1, 1000)
-    first, second = (pack(gh, "packed", key=key) for key in (1, 2))
+    first, second = (np.array(pack(gh, "packed", key=key).words) for key in (1, 2))
     assert (first != second).mean() > 0.3
 
 

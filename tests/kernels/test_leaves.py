@@ -20,8 +20,8 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    n_rows=st.integers(0, 200),
-    n_leaves=st.integers(1, 9),
+    n_rows=st.one_of(st.integers(0, 200), st.integers(4090, 4100)),
+    n_leaves=st.sampled_from([1, 2, 9, 256, 257]),
     constant=st.booleans(),
     dtype=st.sampled_from([np.uint16, np.uint32]),
     num_threads=st.sampled_from([1, 2, 5]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._kernels.histogram import build_histograms, cut_chunks, pack_gradients
+from engine._kernels.histogram import Words, build_histograms, cut_chunks
 from engine.collectives.communicator import Communicator
 from engine.encode.bins import BinMatrix
 from engine.models._trees.lanes import Fit
@@ -43,12 +43,10 @@ class HistogramBuilder:
         return 16 * int(self.share_codes.sum())
 
     def begin_tree(self, fit: Fit, first_row: int) -> None:
-        """Pack the gradients of all rows into the lanes of a new tree. ``first_row``: global id of this rank's first row."""
-        self._h_bits = fit.lanes.h_bits
-        self._words = self.buffer("words", self.bins.n_rows_local * (1 if self._h_bits else 2))
-        pack_gradients(
-            fit.gradients.values, first_row, fit.key, fit.lanes.g_shift, fit.lanes.h_shift, self._h_bits, self._words, self.num_threads
-        )
+        """Take the gradients of a new tree, to be packed into its lanes. ``first_row``: global id of this rank's first row."""
+        lanes, gradients = fit.lanes, fit.gradients
+        room = self.buffer("words", self.bins.n_rows_local * (1 if lanes.h_bits else 2))
+        self._words = Words(gradients.values, first_row, fit.key, lanes.g_shift, lanes.h_shift, lanes.h_bits, room)
 
     def reduce_histograms(self, rows: NDArray[np.uint32], begin: Ints, end: Ints) -> Ints:
         """Histograms of nodes over all ranks' rows, of this rank's columns: [n_nodes, n_codes owned, 2]; collective.
@@ -56,6 +54,8 @@ class HistogramBuilder:
         A view of a buffer that the next call overwrites. Node k holds ``rows[begin[k]:end[k]]`` on this rank; empty ``rows`` stand for
         all rows in order.
         """
+        if len(rows):
+            self._words.pack(self.num_threads)
         n_nodes = len(begin)
         chunks = cut_chunks(begin, end)
         share_start = np.concatenate([[0], np.cumsum(n_nodes * self.share_codes)])
@@ -63,7 +63,7 @@ class HistogramBuilder:
         base = share_start[self._owner] + self._offset
         stride = self.share_codes[self._owner]
         build_histograms(
-            self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words, self._h_bits,
+            self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words,
             base[self._narrow], stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], self._wide_codes, n_nodes,
             local, self.num_threads,
         )  # fmt: skip
