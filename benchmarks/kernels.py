@@ -125,11 +125,13 @@ def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterato
     pairs, single = np.empty((n, 2), dtype=np.int64), np.empty((n, 1), dtype=np.int64)
     stats, largest = np.zeros(gradients.N_STATS, dtype=np.int64), np.zeros(gradients.N_LARGEST, dtype=np.int64)
 
+    no_leaves = np.empty(0, dtype=np.uint16), np.empty(0)
+
     def logistic() -> object:
         p = 1 / (1 + np.exp(-scores))
         return p - y, p * (1 - p), -np.log(np.where(y == 1, p, 1 - p)).sum()
 
-    yield Case("logistic", lambda: gradients.compute_logistic(scores, y, pairs, stats, largest, threads), logistic, n)
+    yield Case("logistic", lambda: gradients.compute_logistic(scores, *no_leaves, y, single, stats, largest, threads), logistic, n)
     many, y3 = random.normal(size=(CLASSES, n)), random.integers(0, CLASSES, n).astype(np.int32)
     row_max, row_sum = np.empty(n), np.empty(n)
 
@@ -247,10 +249,10 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
         chunks = histogram.cut_chunks(begin, end)
         out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
         for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
-            words = histogram.Words(gh, 0, 7, *shifts, packed[: n * (1 if shifts[2] else 2)])
+            words = histogram.Words(gh, leaves.STORED, 0, 7, *shifts, packed[: n * (1 if shifts[2] else 2)])
 
             def pack(*numbers: int, room: NDArray[np.int64] = packed) -> None:
-                histogram.Words(gh, 0, 7, *numbers, room[: n * (1 if numbers[2] else 2)]).pack(threads)
+                histogram.Words(gh, leaves.STORED, 0, 7, *numbers, room[: n * (1 if numbers[2] else 2)]).pack(threads)
 
             if not len(rows):
                 yield Case(f"pack {lane}", partial(pack, *shifts), gh.copy, n)
@@ -268,7 +270,7 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
     def add() -> None:
         np.add(scores, values[leaf], out=scores)
 
-    yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaf, sums, threads), sum_by_leaf, n)
+    yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaves.STORED, leaf, sums, threads), sum_by_leaf, n)
     yield Case("leaf values", lambda: leaves.add_leaf_values(leaf, values, scores, threads), add, n)
     yield from split_cases(random, narrow, order, bounds, threads)
 

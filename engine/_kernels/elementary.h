@@ -32,6 +32,16 @@ static inline double samesum_from_bits(int64_t bits) {
     return x;
 }
 
+/* Round to an integer |x| <= 2^51. */
+static inline int64_t samesum_round(double x) {
+    return samesum_bits(x + SAMESUM_ROUND_MAGIC) - 0x4338000000000000LL;
+}
+
+/* The double of an integer |value| < 2^51, exactly. */
+static inline double samesum_small_to_double(int64_t value) {
+    return samesum_from_bits((int64_t)((uint64_t)value + 0x4338000000000000ULL)) - SAMESUM_ROUND_MAGIC;
+}
+
 /* e^x; 0 below -708 and infinity above 709, NaN for NaN. Taylor's polynomial of degree 13 on |r| <= ln(2)/2. */
 static inline double samesum_exp(double x) {
     double c = x < -708.0 ? -708.0 : x;

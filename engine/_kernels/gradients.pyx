@@ -5,7 +5,7 @@ Row sums go to ``stats`` as limbs (``high * 2**26 + low``), so that they are exa
 
 from cython.parallel cimport prange
 from libc.math cimport ldexp
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 import numpy as np
@@ -17,7 +17,7 @@ cdef extern from "losses.h" nogil:
     enum: SAMESUM_BLOCK
     ctypedef struct block_stats "samesum_block_stats":
         int64_t g, h, abs_g, loss, right, max_g, max_h
-    void samesum_logistic(int64_t n, const double* scores, const int32_t* y, int64_t* gh, block_stats* s)
+    void samesum_logistic(int64_t n, const double* scores, const int32_t* y, int64_t* g, block_stats* s)
     void samesum_softmax_normalize(int64_t n, int64_t n_classes, int64_t stride, const double* scores, const int32_t* y,
                                    double* largest, double* total, block_stats* s)
     void samesum_softmax(int64_t n, const double* scores, const int32_t* y, int32_t k, const double* largest, const double* total,
@@ -39,6 +39,10 @@ cdef extern from "losses.h" nogil:
     void samesum_softmax_metrics(int64_t n, int64_t n_classes, int64_t stride, const double* scores, const int32_t* y,
                                  const double* largest, const double* total, const double* weights, double scale, block_stats* s)
     void samesum_means(int64_t n, const double* scores, double* out)
+
+ctypedef fused leaf_t:
+    uint16_t
+    uint32_t
 
 # Places in `stats`: limbs of the sums of g, h, |g| and loss, rows predicted right. Places in `largest`: max |g|, max h.
 N_STATS = 9
@@ -70,20 +74,30 @@ cdef block_stats* new_blocks(Py_ssize_t n, Py_ssize_t* n_blocks) except NULL:
     return blocks
 
 
-def compute_logistic(const double[::1] scores, const int32_t[::1] y, int64_t[:, ::1] out, int64_t[::1] stats, int64_t[::1] largest,
-                     int num_threads):
-    """Logistic loss of margins ``scores`` for classes 0 and 1.
+def compute_logistic(double[::1] scores, const leaf_t[::1] leaf, const double[::1] values, const int32_t[::1] y, int64_t[:, ::1] out,
+                     int64_t[::1] stats, int64_t[::1] largest, int num_threads):
+    """Add ``values[leaf[i]]`` to every row's margin in ``scores``, unless ``leaf`` is empty, and then the logistic loss of classes 0 and 1.
 
-    ``out``: [n, 2], g = p - y in units of 2**-50 and h = p (1 - p) >= 1 in units of 2**-52. ``stats`` [9], ``largest`` [2]: added to; the
-    loss is -ln of the probability of y, clipped to [1e-9, 1 - 1e-9], in units of 2**-45.
+    ``out``: [n, 1], g = p - y in units of 2**-50, which stands for h = p (1 - p) >= 1 in units of 2**-52 too. ``stats`` [9], ``largest``
+    [2]: added to; the loss is -ln of the probability of y, clipped to [1e-9, 1 - 1e-9], in units of 2**-45.
     """
-    cdef Py_ssize_t b, n = scores.shape[0], n_blocks
+    cdef Py_ssize_t b, at, size, n = scores.shape[0], n_blocks
     cdef block_stats* blocks = new_blocks(n, &n_blocks)
+    cdef bint adds = leaf.shape[0] > 0
     for b in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
-        samesum_logistic(min(SAMESUM_BLOCK, n - b * SAMESUM_BLOCK), &scores[b * SAMESUM_BLOCK], &y[b * SAMESUM_BLOCK],
-                         &out[b * SAMESUM_BLOCK, 0], &blocks[b])
+        at = b * SAMESUM_BLOCK
+        size = min(SAMESUM_BLOCK, n - at)
+        if adds:
+            add_values(&leaf[at], &values[0], &scores[at], size)
+        samesum_logistic(size, &scores[at], &y[at], &out[at, 0], &blocks[b])
     collect(blocks, n_blocks, stats, largest)
     free(blocks)
+
+
+cdef inline void add_values(const leaf_t* leaf, const double* values, double* scores, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        scores[i] += values[leaf[i]]
 
 
 def normalize_softmax(const double[:, ::1] scores, const int32_t[::1] y, double[::1] row_max, double[::1] row_sum, int64_t[::1] stats,

@@ -11,6 +11,8 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from engine._kernels.leaves cimport check_gradients
+
 cdef extern from "tree_kernels.h" nogil:
     enum: SAMESUM_CODES
     enum: SAMESUM_MAX_PANEL
@@ -18,9 +20,9 @@ cdef extern from "tree_kernels.h" nogil:
                            const int64_t* words, int64_t* hist, int per_row)
     void samesum_add_ordered(const uint8_t* columns, int64_t length, int width, int64_t begin, int64_t end, const int64_t* words,
                              int64_t* hist, int per_row)
-    void samesum_pack_words(const int64_t* gh, int width, int64_t begin, int64_t end, uint64_t first_row, uint64_t key, int g_shift,
+    void samesum_pack_words(const int64_t* gh, int hessian, int64_t begin, int64_t end, uint64_t first_row, uint64_t key, int g_shift,
                             int h_shift, int h_bits, int64_t* words)
-    void samesum_pack_pairs(const int64_t* gh, int width, int64_t begin, int64_t end, int g_shift, int h_shift, int64_t* words)
+    void samesum_pack_pairs(const int64_t* gh, int hessian, int64_t begin, int64_t end, int g_shift, int h_shift, int64_t* words)
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
 
@@ -55,7 +57,9 @@ def cut_chunks(const int64_t[::1] begin, const int64_t[::1] end):
 cdef class Words:
     """Gradients as the words that :func:`build_histograms` adds up: made by :meth:`pack`, or while all rows in order are added up.
 
-    ``gh``: [n, 2] gradient and hessian, or [n, 1] where every hessian is 1. ``h_bits``: 0 for pairs, where ``words`` [2 n] gets both,
+    ``gh``: gradients, and hessians as ``hessian`` says: ``STORED``, [n, 2] pairs; ``CONSTANT``, [n, 1] where every hessian is 1;
+    ``OF_GRADIENT``, [n, 1] gradients p - y of the logistic loss in units of 2**-50, whose hessians are p (1 - p) in units of 2**-52, at
+    least 1. ``h_bits``: 0 for pairs, where ``words`` [2 n] gets both,
     shifted right by ``g_shift`` and ``h_shift``; else ``words`` [n] gets ``(g >> g_shift) << h_bits) + (h >> h_shift)``, rounded up or
     down by a threshold that walks evenly over row ids (``first_row`` and ``key``), so that sums of many rows keep no bias; a positive
     hessian stays positive.
@@ -64,16 +68,17 @@ cdef class Words:
     cdef const int64_t[:, ::1] gh
     cdef readonly int64_t[::1] words
     cdef uint64_t first_row, key
-    cdef int width, g_shift, h_shift, h_bits
+    cdef int hessian, g_shift, h_shift, h_bits
     cdef bint is_packed
 
-    def __init__(self, const int64_t[:, ::1] gh, uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits,
+    def __init__(self, const int64_t[:, ::1] gh, int hessian, uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits,
                  int64_t[::1] words):
+        check_gradients(gh, hessian)
         if words.shape[0] != gh.shape[0] * (2 if h_bits == 0 else 1):
             raise ValueError(f"expected room for the words of {gh.shape[0]} rows, got {words.shape[0]}")
         self.gh, self.words = gh, words
         self.first_row, self.key = first_row, key
-        self.width, self.g_shift, self.h_shift, self.h_bits = <int> gh.shape[1], g_shift, h_shift, h_bits
+        self.hessian, self.g_shift, self.h_shift, self.h_bits = hessian, g_shift, h_shift, h_bits
         self.is_packed = False
 
     def pack(self, int num_threads):
@@ -87,9 +92,9 @@ cdef class Words:
 
     cdef void pack_rows(self, int64_t begin, int64_t end) noexcept nogil:
         if self.h_bits == 0:
-            samesum_pack_pairs(&self.gh[0, 0], self.width, begin, end, self.g_shift, self.h_shift, &self.words[0])
+            samesum_pack_pairs(&self.gh[0, 0], self.hessian, begin, end, self.g_shift, self.h_shift, &self.words[0])
         else:
-            samesum_pack_words(&self.gh[0, 0], self.width, begin, end, self.first_row, self.key, self.g_shift, self.h_shift, self.h_bits,
+            samesum_pack_words(&self.gh[0, 0], self.hessian, begin, end, self.first_row, self.key, self.g_shift, self.h_shift, self.h_bits,
                                &self.words[0])
 
 

@@ -5,9 +5,13 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 cdef extern from "tree_kernels.h" nogil:
-    void samesum_sum_leaves_16(const int64_t* gh, int width, const uint16_t* leaf, int64_t begin, int64_t end, int64_t n_leaves,
+    enum: SAMESUM_STORED
+    enum: SAMESUM_CONSTANT
+    enum: SAMESUM_OF_GRADIENT
+    int64_t samesum_logistic_hessian(int64_t g)
+    void samesum_sum_leaves_16(const int64_t* gh, int hessian, const uint16_t* leaf, int64_t begin, int64_t end, int64_t n_leaves,
                                int64_t* sums)
-    void samesum_sum_leaves_32(const int64_t* gh, int width, const uint32_t* leaf, int64_t begin, int64_t end, int64_t n_leaves,
+    void samesum_sum_leaves_32(const int64_t* gh, int hessian, const uint32_t* leaf, int64_t begin, int64_t end, int64_t n_leaves,
                                int64_t* sums)
 
 ctypedef fused leaf_t:
@@ -17,14 +21,29 @@ ctypedef fused leaf_t:
 cdef enum:
     BLOCK = 32768
 
+# Where the hessians of rows are: beside their gradients, 1 everywhere, or a function of the gradients.
+STORED, CONSTANT, OF_GRADIENT = SAMESUM_STORED, SAMESUM_CONSTANT, SAMESUM_OF_GRADIENT
 
-def sum_leaves(const int64_t[:, ::1] gh, const leaf_t[::1] leaf, int64_t[:, ::1] sums, int num_threads):
+
+cpdef check_gradients(const int64_t[:, ::1] gh, int hessian):
+    """Refuse gradients that do not have the columns that ``hessian`` says."""
+    cdef int width = 2 if hessian == SAMESUM_STORED else 1
+    if hessian not in (SAMESUM_STORED, SAMESUM_CONSTANT, SAMESUM_OF_GRADIENT) or gh.shape[1] != width:
+        raise ValueError(f"expected gradients with {width} columns for hessian {hessian}, got {gh.shape[1]}")
+
+
+def logistic_hessian(int64_t g) -> int:
+    """The hessian of one row of the logistic loss, in units of 2**-52, that a gradient in units of 2**-50 stands for."""
+    return samesum_logistic_hessian(g)
+
+
+def sum_leaves(const int64_t[:, ::1] gh, int hessian, const leaf_t[::1] leaf, int64_t[:, ::1] sums, int num_threads):
     """Add to ``sums`` [n_leaves, 4] the limbs of g and h of each leaf's rows; ``leaf`` [n] numbers every row's.
 
-    ``gh``: [n, 2] gradient and hessian, or [n, 1] where every hessian is 1. Rows of leaf ``n_leaves`` are in none.
+    ``gh``, ``hessian``: as of :class:`engine._kernels.histogram.Words`. Rows of leaf ``n_leaves`` are in none.
     """
     cdef Py_ssize_t t, j, n = leaf.shape[0], n_blocks = (n + BLOCK - 1) // BLOCK, n_words = 4 * sums.shape[0]
-    cdef int width = <int> gh.shape[1]
+    check_gradients(gh, hessian)
     # every thread clears and adds up sums of its own: as many threads as there is more to read than that
     cdef int n_threads = <int> max(1, min(num_threads, n // max(1, n_words)))
     cdef int64_t* parts = <int64_t*> calloc(n_threads * (n_words + 4), sizeof(int64_t))
@@ -32,10 +51,10 @@ def sum_leaves(const int64_t[:, ::1] gh, const leaf_t[::1] leaf, int64_t[:, ::1]
         raise MemoryError(f"cannot hold the sums of {sums.shape[0]} leaves for {n_threads} threads")
     for t in prange(n_blocks, nogil=True, num_threads=n_threads, schedule="static"):
         if leaf_t is uint16_t:
-            samesum_sum_leaves_16(&gh[0, 0], width, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), sums.shape[0],
+            samesum_sum_leaves_16(&gh[0, 0], hessian, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), sums.shape[0],
                                   parts + threadid() * (n_words + 4))
         else:
-            samesum_sum_leaves_32(&gh[0, 0], width, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), sums.shape[0],
+            samesum_sum_leaves_32(&gh[0, 0], hessian, &leaf[0], t * BLOCK, min(n, (t + 1) * BLOCK), sums.shape[0],
                                   parts + threadid() * (n_words + 4))
     for t in range(n_threads):
         for j in range(n_words):

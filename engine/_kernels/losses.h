@@ -2,18 +2,13 @@
 #ifndef SAMESUM_LOSSES_H
 #define SAMESUM_LOSSES_H
 
-#include "elementary.h"
+#include "hessian.h"
 
 #define SAMESUM_BLOCK 4096 /* rows: sums of 2^12 integers of 50 bits fit in 64 */
 #define SAMESUM_ONE 1125899906842624.0 /* 2^50 */
 #define SAMESUM_SMALLEST_H 2.2204460492503131e-16 /* 2^-52: hessians of saturated probabilities */
 #define SAMESUM_LARGEST_SCORE 500.0 /* means are e^score of scores clipped to this, so that they and their sums are finite */
 #define SAMESUM_SMALLEST_P 1e-9 /* losses are clipped as if no probability were smaller */
-
-/* Round to an integer |x| <= 2^51. */
-static inline int64_t samesum_round(double x) {
-    return samesum_bits(x + SAMESUM_ROUND_MAGIC) - 0x4338000000000000LL;
-}
 
 /* Sums over a block: g, h, |g|, loss as integers, then rows predicted right; max |g|, max h. */
 typedef struct {
@@ -45,22 +40,31 @@ SAMESUM_CLONES static void samesum_sum_pairs(int64_t n, const int64_t *restrict 
     s->g = g; s->h = h; s->abs_g = abs_g; s->max_g = max_g; s->max_h = max_h;
 }
 
-/* Logistic loss: p = 1 / (1 + e^-score), g = p - y in units of 2^-50, h = p (1 - p) in units of 2^-52; loss in units of 2^-45. */
-SAMESUM_CLONES static void samesum_logistic(int64_t n, const double *restrict scores, const int32_t *restrict y, int64_t *restrict gh,
+/* Sum up the gradients of a block, and the hessians that they stand for. */
+SAMESUM_CLONES static void samesum_sum_logistic(int64_t n, const int64_t *restrict gradients, samesum_block_stats *restrict s) {
+    int64_t g = 0, h = 0, abs_g = 0, max_g = 0, max_h = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t a = gradients[i], b = samesum_logistic_hessian(a), c = a < 0 ? -a : a;
+        g += a;
+        h += b;
+        abs_g += c;
+        max_g = c > max_g ? c : max_g;
+        max_h = b > max_h ? b : max_h;
+    }
+    s->g = g; s->h = h; s->abs_g = abs_g; s->max_g = max_g; s->max_h = max_h;
+}
+
+/* Logistic loss: p = 1 / (1 + e^-score), g = p - y in units of 2^-50; loss in units of 2^-45. */
+SAMESUM_CLONES static void samesum_logistic(int64_t n, const double *restrict scores, const int32_t *restrict y, int64_t *restrict g,
                                             samesum_block_stats *restrict s) {
     double p[SAMESUM_BLOCK];
     int64_t loss = 0, right = 0;
     for (int64_t i = 0; i < n; i++) p[i] = samesum_sigmoid(scores[i]);
-    for (int64_t i = 0; i < n; i++) {
-        const double q = p[i];
-        const int64_t h = samesum_round(q * (1.0 - q) * (4.0 * SAMESUM_ONE));
-        gh[2 * i] = samesum_round((q - (double)y[i]) * SAMESUM_ONE);
-        gh[2 * i + 1] = h < 1 ? 1 : h;
-    }
+    for (int64_t i = 0; i < n; i++) g[i] = samesum_round((p[i] - (double)y[i]) * SAMESUM_ONE);
     for (int64_t i = 0; i < n; i++) p[i] = samesum_clip(y[i] ? p[i] : 1.0 - p[i]);
     for (int64_t i = 0; i < n; i++) loss += samesum_round(-samesum_log_normal(p[i]) * (SAMESUM_ONE / 32.0));
     for (int64_t i = 0; i < n; i++) right += (scores[i] >= 0.0) == (y[i] != 0);
-    samesum_sum_pairs(n, gh, s);
+    samesum_sum_logistic(n, g, s);
     s->loss = loss;
     s->right = right;
 }

@@ -59,11 +59,6 @@ SAMESUM_INLINE double samesum_to_double(int64_t value) {
     return (high - (0x1p84 + 0x1p63 + 0x1p52)) + low;
 }
 
-/* The same for |value| < 2^51, exactly: beside 1.5 2^52. */
-SAMESUM_INLINE double samesum_small_to_double(int64_t value) {
-    return samesum_from_bits((int64_t)((uint64_t)value + 0x4338000000000000ULL)) - 0x1.8p52;
-}
-
 /* |g| less alpha, 0 below it: gradients under an L1 penalty (soft threshold), whose sign is put back where it matters. */
 SAMESUM_INLINE double samesum_shrink(double g, double alpha) {
     const double rest = fabs(g) - alpha;

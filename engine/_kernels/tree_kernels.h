@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "elementary.h"
+#include "hessian.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -160,23 +160,31 @@ static inline void samesum_add_ordered(const uint8_t *columns, int64_t length, i
     else samesum_add_ordered_words(columns, length, width, begin, end, words, hist, 2);
 }
 
+#define SAMESUM_HESSIANS(F) F(SAMESUM_STORED) F(SAMESUM_CONSTANT) F(SAMESUM_OF_GRADIENT)
+
 /* A threshold in [0, 2^shift) that walks evenly over consecutive rows: multiples of an irrational number (Weyl's sequence). */
 #define SAMESUM_WALK(row, multiplier, shift) ((int64_t)((first_row + key + (uint64_t)(row)) * (multiplier) >> 1 >> (63 - (shift))))
 
-/* words[i] = (g >> g_shift) << h_bits plus h >> h_shift, both rounded at the walk's threshold; a positive h stays positive. Width 1 stands
-   for hessians that are all 1. */
-SAMESUM_CLONES static void samesum_pack_words(const int64_t *restrict gh, int width, int64_t begin, int64_t end, uint64_t first_row,
-                                              uint64_t key, int g_shift, int h_shift, int h_bits, int64_t *restrict words) {
-    if (width == 1) {
-        for (int64_t i = begin; i < end; i++)
-            words[i] = (int64_t)((uint64_t)((gh[i] + SAMESUM_WALK(i, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits) + 1;
-        return;
-    }
+/* words[i] = (g >> g_shift) << h_bits plus h >> h_shift, both rounded at the walk's threshold; a positive h stays positive. */
+SAMESUM_INLINE void samesum_pack_words_of(const int64_t *restrict gh, int64_t begin, int64_t end, uint64_t first_row, uint64_t key, int g_shift,
+                                          int h_shift, int h_bits, int64_t *restrict words, const int hessian) {
     for (int64_t i = begin; i < end; i++) {
-        const int64_t g = gh[2 * i], h = gh[2 * i + 1];
-        const int64_t rounded = (h + SAMESUM_WALK(i, 0xd1342543de82ef95ULL, h_shift)) >> h_shift;
-        words[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(i, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits)
-                   + (rounded + (rounded == 0 && h > 0));
+        const int64_t g = samesum_gradient(gh, i, hessian), h = samesum_hessian(gh, i, hessian);
+        int64_t rounded = 1;
+        if (hessian != SAMESUM_CONSTANT) {
+            rounded = (h + SAMESUM_WALK(i, 0xd1342543de82ef95ULL, h_shift)) >> h_shift;
+            rounded += rounded == 0 && h > 0;
+        }
+        words[i] = (int64_t)((uint64_t)((g + SAMESUM_WALK(i, 0x9e3779b97f4a7c15ULL, g_shift)) >> g_shift) << h_bits) + rounded;
+    }
+}
+
+SAMESUM_CLONES static void samesum_pack_words(const int64_t *restrict gh, int hessian, int64_t begin, int64_t end, uint64_t first_row,
+                                              uint64_t key, int g_shift, int h_shift, int h_bits, int64_t *restrict words) {
+    switch (hessian) {
+#define SAMESUM_CASE(H) case H: samesum_pack_words_of(gh, begin, end, first_row, key, g_shift, h_shift, h_bits, words, H); break;
+        SAMESUM_HESSIANS(SAMESUM_CASE)
+#undef SAMESUM_CASE
     }
 }
 
@@ -185,30 +193,45 @@ SAMESUM_INLINE int64_t samesum_shift_rounded(int64_t value, int shift) {
 }
 
 /* The same with two words a row, each rounded to nearest. */
-SAMESUM_CLONES static void samesum_pack_pairs(const int64_t *restrict gh, int width, int64_t begin, int64_t end, int g_shift, int h_shift,
-                                              int64_t *restrict words) {
+SAMESUM_INLINE void samesum_pack_pairs_of(const int64_t *restrict gh, int64_t begin, int64_t end, int g_shift, int h_shift,
+                                          int64_t *restrict words, const int hessian) {
     for (int64_t i = begin; i < end; i++) {
-        const int64_t h = width == 1 ? 1 : gh[2 * i + 1], rounded = samesum_shift_rounded(h, h_shift);
-        words[2 * i] = samesum_shift_rounded(gh[width * i], g_shift);
+        const int64_t h = samesum_hessian(gh, i, hessian), rounded = samesum_shift_rounded(h, h_shift);
+        words[2 * i] = samesum_shift_rounded(samesum_gradient(gh, i, hessian), g_shift);
         words[2 * i + 1] = rounded + (rounded == 0 && h > 0);
+    }
+}
+
+SAMESUM_CLONES static void samesum_pack_pairs(const int64_t *restrict gh, int hessian, int64_t begin, int64_t end, int g_shift, int h_shift,
+                                              int64_t *restrict words) {
+    switch (hessian) {
+#define SAMESUM_CASE(H) case H: samesum_pack_pairs_of(gh, begin, end, g_shift, h_shift, words, H); break;
+        SAMESUM_HESSIANS(SAMESUM_CASE)
+#undef SAMESUM_CASE
     }
 }
 
 #define SAMESUM_FEW_LEAVES 256
 #define SAMESUM_SUM_ROWS 4096 /* sums of 2^12 integers of 50 bits fit in 64 */
 
-/* sums[leaf[i]] += limbs of g and h, four words a leaf; width 1 stands for hessians that are all 1. Few leaves are added up as whole integers
-   first, even and odd rows apart, so that additions seldom wait for the one before. */
+/* The hessians of a block of gradients, in vector code. */
+SAMESUM_CLONES static void samesum_fill_hessians(const int64_t *restrict g, int64_t n, int64_t *restrict h) {
+    for (int64_t i = 0; i < n; i++) h[i] = samesum_logistic_hessian(g[i]);
+}
+
+/* sums[leaf[i]] += limbs of g and h, four words a leaf. Few leaves are added up as whole integers first, even and odd rows apart, so that
+   additions seldom wait for the one before. */
 #define SAMESUM_SUM_LEAVES(NAME, LEAF) \
     SAMESUM_INLINE void NAME##_few(const int64_t *restrict gh, const LEAF *restrict leaf, int64_t n, int64_t n_leaves, int64_t *restrict sums, \
-                                   const int width) { \
-        int64_t part[2][SAMESUM_FEW_LEAVES + 1][2]; \
+                                   const int hessian) { \
+        int64_t part[2][SAMESUM_FEW_LEAVES + 1][2], h[SAMESUM_SUM_ROWS]; \
         memset(part[0], 0, (n_leaves + 1) * 16); \
         memset(part[1], 0, (n_leaves + 1) * 16); \
+        if (hessian == SAMESUM_OF_GRADIENT) samesum_fill_hessians(gh, n, h); \
         for (int64_t i = 0; i < n; i++) { \
             int64_t *own = part[i & 1][leaf[i]]; \
-            own[0] += gh[width * i]; \
-            own[1] += width == 1 ? 1 : gh[2 * i + 1]; \
+            own[0] += samesum_gradient(gh, i, hessian); \
+            own[1] += hessian == SAMESUM_OF_GRADIENT ? h[i] : samesum_hessian(gh, i, hessian); \
         } \
         for (int64_t k = 0; k < n_leaves; k++) { \
             for (int j = 0; j < 2; j++) { \
@@ -218,21 +241,26 @@ SAMESUM_CLONES static void samesum_pack_pairs(const int64_t *restrict gh, int wi
             } \
         } \
     } \
-    static inline void NAME(const int64_t *restrict gh, int width, const LEAF *restrict leaf, int64_t begin, int64_t end, int64_t n_leaves, \
-                            int64_t *restrict sums) { \
+    SAMESUM_INLINE void NAME##_of(const int64_t *restrict gh, const LEAF *restrict leaf, int64_t begin, int64_t end, int64_t n_leaves, \
+                                  int64_t *restrict sums, const int hessian) { \
         if (n_leaves <= SAMESUM_FEW_LEAVES) { \
             for (int64_t i = begin; i < end; i += SAMESUM_SUM_ROWS) { \
                 const int64_t n = end - i < SAMESUM_SUM_ROWS ? end - i : SAMESUM_SUM_ROWS; \
-                if (width == 1) NAME##_few(gh + i, leaf + i, n, n_leaves, sums, 1); \
-                else NAME##_few(gh + 2 * i, leaf + i, n, n_leaves, sums, 2); \
+                NAME##_few(gh + (hessian == SAMESUM_STORED ? 2 * i : i), leaf + i, n, n_leaves, sums, hessian); \
             } \
             return; \
         } \
         for (int64_t i = begin; i < end; i++) { \
-            const int64_t g = gh[width * i], h = width == 1 ? 1 : gh[2 * i + 1]; \
+            const int64_t g = samesum_gradient(gh, i, hessian), h = samesum_hessian(gh, i, hessian); \
             int64_t *s = sums + 4 * (int64_t)leaf[i]; \
             s[0] += g >> 26; s[1] += g & 0x3ffffff; s[2] += h >> 26; s[3] += h & 0x3ffffff; \
         } \
+    } \
+    static inline void NAME(const int64_t *restrict gh, int hessian, const LEAF *restrict leaf, int64_t begin, int64_t end, int64_t n_leaves, \
+                            int64_t *restrict sums) { \
+        if (hessian == SAMESUM_STORED) NAME##_of(gh, leaf, begin, end, n_leaves, sums, SAMESUM_STORED); \
+        else if (hessian == SAMESUM_CONSTANT) NAME##_of(gh, leaf, begin, end, n_leaves, sums, SAMESUM_CONSTANT); \
+        else NAME##_of(gh, leaf, begin, end, n_leaves, sums, SAMESUM_OF_GRADIENT); \
     }
 SAMESUM_SUM_LEAVES(samesum_sum_leaves_16, uint16_t)
 SAMESUM_SUM_LEAVES(samesum_sum_leaves_32, uint32_t)

@@ -25,6 +25,7 @@ from engine._kernels.gradients import (
     weigh_softmax,
     weigh_squared,
 )
+from engine._kernels.leaves import logistic_hessian
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from engine.collectives.exact import exponent_above, limbs_to_int
 
 ONE = 2**50
+NO_LEAVES = np.empty(0, dtype=np.uint16), np.empty(0)
 
 
 class Sums:
@@ -57,9 +59,10 @@ def frozen(values: object, dtype: type = np.float64) -> NDArray:
 
 
 def logistic(scores: object, y: object, num_threads: int = 1) -> tuple[list[list[int]], dict[str, int]]:
-    out, sums = np.empty((len(scores), 2), dtype=np.int64), Sums()
-    compute_logistic(frozen(scores), frozen(y, np.int32), out, sums.stats, sums.largest, num_threads)
-    return out.tolist(), sums.read()
+    """Gradients with the hessians that they stand for, and sums."""
+    out, sums = np.empty((len(scores), 1), dtype=np.int64), Sums()
+    compute_logistic(np.array(scores, dtype=float), *NO_LEAVES, frozen(y, np.int32), out, sums.stats, sums.largest, num_threads)
+    return [[g, logistic_hessian(g)] for g in out[:, 0].tolist()], sums.read()
 
 
 def softmax(scores: NDArray, y: object, num_threads: int = 1) -> tuple[list[list[list[int]]], list[dict[str, int]], dict[str, int]]:
@@ -100,6 +103,28 @@ def test_logistic_by_hand() -> None:
     assert sums["loss"] == 2 * round(math.log(2) * 2**45)
     assert sums["right"] == 1  # a margin of 0 says class 1
     assert logistic([], [])[1] == dict.fromkeys(("g", "h", "abs_g", "loss", "right", "max_g", "max_h"), 0)
+
+
+@given(st.integers(-ONE, ONE))
+def test_a_logistic_gradient_stands_for_its_hessian(g: int) -> None:
+    p = abs(g) / ONE
+    assert logistic_hessian(g) == logistic_hessian(-g) == max(1, round(p * (1.0 - p) * 2**52))
+    assert (logistic_hessian(0), logistic_hessian(ONE), logistic_hessian(ONE // 2)) == (1, 1, ONE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_leaves_are_added_before_the_loss(dtype: type, num_threads: int) -> None:
+    rng = np.random.default_rng(3)
+    n = 2 * 4096 + 5
+    scores, y, values = rng.normal(size=n), rng.integers(0, 2, n).astype(np.int32), frozen(rng.normal(size=6))
+    leaf = frozen(rng.integers(0, 6, n), dtype)
+    expected, sums = scores + values[leaf], Sums()
+    out = np.empty((n, 1), dtype=np.int64)
+    compute_logistic(scores, leaf, values, y, out, sums.stats, sums.largest, num_threads)
+    assert np.array_equal(scores, expected)
+    pairs, read = logistic(expected, y)
+    assert (out[:, 0].tolist(), sums.read()) == ([pair[0] for pair in pairs], read)
 
 
 def test_a_saturated_hessian_is_positive_and_its_loss_finite() -> None:
@@ -223,11 +248,11 @@ def test_blocks_threads_and_lengths_change_no_bit(num_threads: int) -> None:
 
 def test_all_gradients_at_their_largest_do_not_overflow() -> None:
     n = 300_000
-    out, sums = np.empty((n, 2), dtype=np.int64), Sums()
-    compute_logistic(np.full(n, 1000.0), np.zeros(n, dtype=np.int32), out, sums.stats, sums.largest, 2)
+    out, sums = np.empty((n, 1), dtype=np.int64), Sums()
+    compute_logistic(np.full(n, 1000.0), *NO_LEAVES, np.zeros(n, dtype=np.int32), out, sums.stats, sums.largest, 2)
     read = sums.read()
     assert (read["g"], read["abs_g"], read["h"], read["max_g"]) == (n * ONE, n * ONE, n, ONE)
-    compute_logistic(np.zeros(n), np.zeros(n, dtype=np.int32), out, sums.stats, sums.largest, 2)
+    compute_logistic(np.zeros(n), *NO_LEAVES, np.zeros(n, dtype=np.int32), out, sums.stats, sums.largest, 2)
     assert sums.read()["h"] == n + n * ONE
 
 

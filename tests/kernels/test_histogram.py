@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from engine._kernels.histogram import CHUNK_ROWS, Words, build_histograms, cut_chunks
+from engine._kernels.leaves import CONSTANT, OF_GRADIENT, STORED, logistic_hessian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,7 +18,15 @@ from tests.encode.test_panels import make_panels
 from tests.oracles import naive_histogram
 
 ONE = 2**50
-LANES = {"pairs": (0, 0, 0), "shifted pairs": (7, 9, 0), "packed": (36, 35, 32), "constant": (21, 0, 17)}
+HESSIAN = {"constant": CONSTANT, "logistic": OF_GRADIENT, "logistic pairs": OF_GRADIENT}  # of lanes; stored in others
+LANES = {
+    "pairs": (0, 0, 0),
+    "shifted pairs": (7, 9, 0),
+    "packed": (36, 35, 32),
+    "constant": (21, 0, 17),
+    "logistic": (35, 34, 32),
+    "logistic pairs": (7, 9, 0),
+}
 
 
 @dataclass
@@ -65,7 +74,7 @@ def frozen(array: NDArray) -> NDArray:
 def make_words(gh: NDArray[np.int64], lane: str, *, first_row: int = 0, key: int = 5) -> Words:
     """The words of all rows, not packed yet."""
     room = np.full(len(gh) * (1 if LANES[lane][2] else 2), -7, dtype=np.int64)
-    return Words(frozen(gh), first_row, key, *LANES[lane], room)
+    return Words(frozen(gh), HESSIAN.get(lane, STORED), first_row, key, *LANES[lane], room)
 
 
 def pack(gh: NDArray[np.int64], lane: str, *, num_threads: int = 1, **numbers: int) -> Words:
@@ -126,7 +135,7 @@ def test_histogram_by_hand() -> None:
 def test_words_are_packed_on_the_way_where_all_rows_come_in_order(lane: str, num_threads: int) -> None:
     n_rows = 2 * CHUNK_ROWS + 13
     table = Table.random(4, n_rows, [256, *[9] * 80], [300, 400])
-    gh = random_gradients(5, n_rows, constant=lane == "constant")
+    gh = random_gradients(5, n_rows, constant=lane in HESSIAN)
     beforehand, on_the_way = pack(gh, lane, first_row=3), make_words(gh, lane, first_row=3)
     in_order = np.empty(0, dtype=np.uint32)
     with pytest.raises(ValueError, match="expected packed words, or all rows in order"):
@@ -136,7 +145,9 @@ def test_words_are_packed_on_the_way_where_all_rows_come_in_order(lane: str, num
     assert build(table, on_the_way, in_order, [0, n_rows], num_threads) == expected
     assert np.array_equal(beforehand.words, on_the_way.words)
     with pytest.raises(ValueError, match="expected room for the words of"):
-        Words(gh, 0, 0, *LANES[lane], np.empty(n_rows + 1, dtype=np.int64))
+        Words(gh, HESSIAN.get(lane, STORED), 0, 0, *LANES[lane], np.empty(n_rows + 1, dtype=np.int64))
+    with pytest.raises(ValueError, match="expected gradients with"):
+        Words(gh, STORED if lane in HESSIAN else CONSTANT, 0, 0, *LANES[lane], np.empty(2 * n_rows, dtype=np.int64))
 
 
 def test_chunks_cut_every_node_alone() -> None:
@@ -152,14 +163,15 @@ def test_chunks_cut_every_node_alone() -> None:
 def test_histograms_are_the_naive_twins(lane: str, seed: int, n_rows: int, wide: bool, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)
     table = Table.random(seed, n_rows, [256, *rng.integers(1, 6, rng.integers(0, 18))], [257, 400][: 2 * wide])
-    gh = random_gradients(seed, n_rows, constant=lane == "constant")
+    gh = random_gradients(seed, n_rows, constant=lane in HESSIAN)
     rows = rng.permutation(n_rows).astype(np.uint32)
     bounds = [0, *sorted(min(cut, n_rows) for cut in cuts), n_rows]
     packed = pack(gh, lane)
     words = unpack(packed, lane)
     g_shift, h_shift, _ = LANES[lane]
     for row, (g, h) in enumerate(words):
-        full_g, full_h = int(gh[row, 0]), 1 if lane == "constant" else int(gh[row, 1])
+        full_g = int(gh[row, 0])
+        full_h = 1 if lane == "constant" else logistic_hessian(full_g) if lane in HESSIAN else int(gh[row, 1])
         assert g in (full_g >> g_shift, -(-full_g >> g_shift))
         assert h in (full_h >> h_shift, -(-full_h >> h_shift))
         assert (h > 0) == (full_h > 0)
@@ -173,7 +185,7 @@ def test_histograms_are_the_naive_twins(lane: str, seed: int, n_rows: int, wide:
 def test_large_nodes_use_local_histograms_and_give_the_same_sums(lane: str) -> None:
     n_rows = 2 * CHUNK_ROWS + 5000
     table = Table.random(1, n_rows, [256, 3, 1, 200, *[17] * 16], [1000])
-    gh = random_gradients(2, n_rows, constant=lane == "constant")
+    gh = random_gradients(2, n_rows, constant=lane in HESSIAN)
     rows = np.random.default_rng(3).permutation(n_rows).astype(np.uint32)
     bounds = [0, 400, CHUNK_ROWS + 1000, CHUNK_ROWS + 1000, n_rows]
     hist = histograms(table, gh, lane, rows, bounds)
@@ -193,11 +205,11 @@ def test_no_lane_overflows_where_all_gradients_are_largest(lane: str) -> None:
     table = Table(np.zeros((2, n_rows), dtype=np.uint8), np.zeros((1, n_rows), dtype=np.uint16), [1, 256, 300])
     g_shift, h_shift, _ = LANES[lane]
     for sign in (1, -1):
-        gh = np.full((n_rows, 1 if lane == "constant" else 2), ONE)
+        gh = np.full((n_rows, 1 if lane in HESSIAN else 2), ONE)
         gh[:, 0] *= sign
         everything = np.empty(0, dtype=np.uint32)
         hist = histograms(table, gh, lane, everything, [0, n_rows])
-        expected = [n_rows * (sign * ONE >> g_shift), n_rows if lane == "constant" else n_rows * (ONE >> h_shift)]
+        expected = [n_rows * (sign * ONE >> g_shift), n_rows if lane in HESSIAN else n_rows * (ONE >> h_shift)]
         for place in (0, 1, 257):
             assert hist[0][place] == expected
         just_below = gh - sign
@@ -214,7 +226,7 @@ def test_any_placement_of_the_rows_gives_the_same_sums(lane: str, seed: int, cut
     n_rows, first_row = 90, 12345
     rng = np.random.default_rng(seed)
     table = Table.random(seed, n_rows, [256, 9, 2], [400])
-    gh = random_gradients(seed, n_rows, constant=lane == "constant")
+    gh = random_gradients(seed, n_rows, constant=lane in HESSIAN)
     whole = histograms(table, gh, lane, np.empty(0, dtype=np.uint32), [0, n_rows], first_row=first_row)
     parts = []
     for part in (slice(0, cut), slice(cut, n_rows)):
@@ -253,11 +265,11 @@ def test_trees_round_differently() -> None:
 @pytest.mark.parametrize("lane", LANES)
 def test_no_rows_and_no_columns(lane: str) -> None:
     rows = np.empty(0, dtype=np.uint32)
-    gh = np.empty((0, 1 if lane == "constant" else 2), dtype=np.int64)
+    gh = np.empty((0, 1 if lane in HESSIAN else 2), dtype=np.int64)
     empty = Table.random(0, 0, [3, 256], [300])
     assert np.array(histograms(empty, gh, lane, rows, [0, 0, 0])).tolist() == np.zeros((2, 559, 2)).tolist()
     bare = Table.random(0, 3, [], [])
-    gh = random_gradients(1, 3, constant=lane == "constant")
+    gh = random_gradients(1, 3, constant=lane in HESSIAN)
     assert histograms(bare, gh, lane, np.arange(3, dtype=np.uint32), [0, 1, 3], num_threads=2) == [[], []]
     assert cut_chunks(np.array([0]), np.array([0])).shape == (0, 3)
 

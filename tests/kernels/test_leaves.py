@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine._kernels.leaves import add_leaf_values, sum_leaves
+from engine._kernels.leaves import CONSTANT, OF_GRADIENT, STORED, add_leaf_values, logistic_hessian, sum_leaves
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,21 +22,22 @@ def frozen(array: np.ndarray) -> np.ndarray:
     seed=st.integers(0, 2**32 - 1),
     n_rows=st.one_of(st.integers(0, 200), st.integers(4090, 4100)),
     n_leaves=st.sampled_from([1, 2, 9, 256, 257]),
-    constant=st.booleans(),
+    hessian=st.sampled_from([STORED, CONSTANT, OF_GRADIENT]),
     dtype=st.sampled_from([np.uint16, np.uint32]),
     num_threads=st.sampled_from([1, 2, 5]),
 )
-def test_sums_are_the_naive_twins(seed: int, n_rows: int, n_leaves: int, constant: bool, dtype: type, num_threads: int) -> None:
+def test_sums_are_the_naive_twins(seed: int, n_rows: int, n_leaves: int, hessian: int, dtype: type, num_threads: int) -> None:
     """Rows numbered ``n_leaves`` are in no leaf."""
     rng = np.random.default_rng(seed)
-    gh = rng.integers(-ONE, ONE + 1, (n_rows, 1 if constant else 2))
+    gh = rng.integers(-ONE, ONE + 1, (n_rows, 2 if hessian == STORED else 1))
     leaf = rng.integers(0, n_leaves + 1, n_rows)
     sums = np.zeros((n_leaves, 4), dtype=np.int64)
-    sum_leaves(frozen(gh), frozen(leaf.astype(dtype)), sums, num_threads)
+    sum_leaves(frozen(gh), hessian, frozen(leaf.astype(dtype)), sums, num_threads)
     for k in range(n_leaves):
         rows = gh[leaf == k].tolist()
         assert limbs_to_int(*sums[k, :2].tolist()) == sum(row[0] for row in rows)
-        assert limbs_to_int(*sums[k, 2:].tolist()) == (len(rows) if constant else sum(row[1] for row in rows))
+        hessians = [row[1] if hessian == STORED else 1 if hessian == CONSTANT else logistic_hessian(row[0]) for row in rows]
+        assert limbs_to_int(*sums[k, 2:].tolist()) == sum(hessians)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -46,7 +47,7 @@ def test_sums_of_many_largest_gradients(sign: int, num_threads: int) -> None:
     gh = np.full((n_rows, 2), ONE)
     gh[:, 0] *= sign
     sums = np.zeros((2, 4), dtype=np.int64)
-    sum_leaves(frozen(gh), frozen(np.ones(n_rows, dtype=np.uint16)), sums, num_threads)
+    sum_leaves(frozen(gh), STORED, frozen(np.ones(n_rows, dtype=np.uint16)), sums, num_threads)
     assert sums[0].tolist() == [0, 0, 0, 0]
     assert (limbs_to_int(*sums[1, :2].tolist()), limbs_to_int(*sums[1, 2:].tolist())) == (sign * n_rows * ONE, n_rows * ONE)
 

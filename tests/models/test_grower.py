@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine._kernels.leaves import CONSTANT, STORED
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -199,7 +200,7 @@ def grow(
     one = TreeGrower(bins, limits, first_row=first_row, n_rows=n_rows, num_threads=num_threads, comm=comm)
     tree = one.grow(gradients, key=77)
     scores = np.zeros(table.num_rows)
-    one.add_leaf_values(tree, scores)
+    one.leaf_values(tree).add_to(scores, 1)
     return tree, scores, [*specs]
 
 
@@ -210,7 +211,7 @@ def make_gradients(g: NDArray[np.int64], h: NDArray[np.int64] | None, part: slic
     return Gradients(
         values=np.ascontiguousarray(values[part]), g_exponent=0, h_exponent=0,
         sums=np.array([sum_g >> 26, sum_g & 0x3FFFFFF, sum_h >> 26, sum_h & 0x3FFFFFF]), abs_g=sum(map(abs, g.tolist())),
-        max_g=int(np.abs(g).max()), max_h=1 if h is None else int(h.max()),
+        max_g=int(np.abs(g).max()), max_h=1 if h is None else int(h.max()), hessian=CONSTANT if h is None else STORED,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine._kernels.leaves import CONSTANT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def make_gradients(table: pa.Table, part: slice, seed: int = 0) -> Gradients:
     total = int(g.sum())
     return Gradients(
         values=np.ascontiguousarray(g[part, None]), g_exponent=0, h_exponent=0, sums=np.array([total >> 26, total & 0x3FFFFFF, 0, N]),
-        abs_g=int(np.abs(g).sum()), max_g=int(np.abs(g).max()), max_h=1,
+        abs_g=int(np.abs(g).sum()), max_g=int(np.abs(g).max()), max_h=1, hessian=CONSTANT,
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def grow(
     own = None if rows is None else (rows[(rows >= first) & (rows < end)] - first).astype(np.uint32)
     tree = one.grow(make_gradients(table, slice(first, end)), key=5, rows=own, columns=columns)
     scores = np.zeros(end - first)
-    one.add_leaf_values(tree, scores)
+    one.leaf_values(tree).add_to(scores, 1)
     return tree, scores, encoding
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from engine._kernels.leaves import CONSTANT, STORED
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def gradients(*, max_g: int, mean_g: int, n_rows: int, max_h: int = 1, mean_h: i
         abs_g=mean_g * n_rows,
         max_g=max_g,
         max_h=max_h,
+        hessian=CONSTANT if constant else STORED,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine._kernels.gradients import fill_means
+from engine._kernels.leaves import OF_GRADIENT, logistic_hessian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -40,7 +41,11 @@ def objective(loss: str, y: Any, weights: Any = None, *, comm: Any = None, n_row
 def as_floats(found: Gradients) -> NDArray[np.float64]:
     """[n, 2] gradients and hessians."""
     g = found.values[:, 0] * found.g_unit
-    return np.stack([g, np.ones(len(g)) if found.constant_hessian else found.values[:, 1] * found.h_unit], axis=1)
+    if found.hessian == OF_GRADIENT:
+        h = np.array([logistic_hessian(value) for value in found.values[:, 0].tolist()])
+    else:
+        h = np.ones(len(g)) if found.constant_hessian else found.values[:, 1]
+    return np.stack([g, h * found.h_unit], axis=1)
 
 
 def leaves(values: list[float]) -> GrownTree:

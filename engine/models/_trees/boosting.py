@@ -25,7 +25,7 @@ from engine.models._trees.checkpoints import check_checkpoint, fingerprint_data,
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.forest import average_leaves, scores_of_means
 from engine.models._trees.grower import TreeGrower
-from engine.models._trees.grown import GrownTree, GrowthOptions, assemble
+from engine.models._trees.grown import GrownTree, GrowthOptions, LeafValues, assemble
 from engine.models._trees.initial_model import InitialModel, join_ensembles
 from engine.models._trees.model import TIME_COLUMN
 from engine.models._trees.objectives import Objective, make_objective
@@ -199,6 +199,7 @@ class Training:
             if setting.initial is not None:
                 self.validation_scores = setting.initial.scores(validation.table, num_threads=threads)
         self.trees: list[GrownTree] = []
+        self._added: LeafValues | None = None  # what the last tree adds to the scores of its output
         self.progress: list[dict[str, Any]] = []
         self.began = time.perf_counter()
 
@@ -262,7 +263,11 @@ class Training:
         elif not self.is_forest:
             tree = self.fitted.refit_leaves(tree, self.grower.leaf_rows, self.scores, options["step_size"])
         self.trees.append(tree)
-        self.grower.add_leaf_values(tree, self.scores[output])
+        leaves = self.grower.leaf_values(tree)
+        if self.is_forest or self.tracked.n_outputs > 1:
+            leaves.add_to(self.scores[output], self.grower.num_threads)
+        else:
+            self._added = leaves  # while the scores are evaluated, which reads them anyway
         if sample is not None:
             left_out = np.ones(rows.bins.n_rows_local, dtype=bool)
             left_out[sample] = False
@@ -285,7 +290,8 @@ class Training:
 
     def _evaluate(self, iteration: int) -> dict[str, float]:
         """The tracked metrics of the scores, in the order of the table; collective."""
-        training = self.tracked.evaluate(self._shown(self.scores, iteration))
+        training = self.tracked.evaluate(self._shown(self.scores, iteration), self._added)
+        self._added = None
         validation = {}
         if self.validation is not None and self.options["metric"]:
             validation = self.validator.evaluate(self._shown(self.validation_scores, iteration))

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._kernels.histogram import cut_chunks
-from engine._kernels.leaves import add_leaf_values, sum_leaves
+from engine._kernels.leaves import sum_leaves
 from engine._kernels.partition import QUESTION, assign_leaves, partition_rows
 from engine._kernels.splits import CATEGORY, NUMBER, PARTITION, expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
 from engine.models._trees.ensemble import LEAF
-from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, Level, choose_best_first, finish_tree
+from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, LeafValues, Level, choose_best_first, finish_tree
 from engine.models._trees.histograms import NO_ROWS, HistogramBuilder, Ints
 from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 
@@ -91,9 +91,9 @@ class TreeGrower:
         """This rank's rows in the order of the nodes at ``depth``, leaves above left out; of length 0 for all rows in order."""
         return self._sample if depth == 0 else self._orders[depth % 2, : self._n_rows_local]
 
-    def add_leaf_values(self, tree: GrownTree, scores: NDArray[np.float64]) -> None:
-        """Add the last tree's leaves to this rank's ``scores`` [n_rows_local], at the rows that it was grown on."""
-        add_leaf_values(self.leaf, np.append(tree.value[tree.leaf_node], 0.0), scores, self.num_threads)
+    def leaf_values(self, tree: GrownTree) -> LeafValues:
+        """What the last tree adds to this rank's rows, 0 at those that it was not grown on; until the next tree is grown."""
+        return LeafValues(self.leaf, np.append(tree.value[tree.leaf_node], 0.0))
 
     def leaf_rows(self, tree: GrownTree) -> tuple[NDArray[np.uint32], Ints, Ints]:
         """This rank's rows in the leaves of the last tree, leaf after leaf, and where each leaf's begin and end among them."""
@@ -185,7 +185,7 @@ class TreeGrower:
         """Full sums of all nodes: those of leaves from their rows, those of others from their children; collective."""
         leaves = [level.column < 0 for level in levels]
         sums = np.zeros((sum(int(leaf.sum()) for leaf in leaves), 4), dtype=np.int64)
-        sum_leaves(gradients.values, self.leaf, sums, self.num_threads)
+        sum_leaves(gradients.values, gradients.hessian, self.leaf, sums, self.num_threads)
         self.comm.allreduce_sum(sums, name="sum leaves")
         normalize_limbs(sums)
         children = sums[:0]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine._kernels.leaves import add_leaf_values
 from engine.collectives.exact import limbs_to_floats
 from engine.encode.bins import BinSpec
 from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, Link, TreeEnsemble
@@ -80,6 +81,17 @@ class GrownTree:
     set_start: Ints
     set_bits: NDArray[np.uint64]
     leaf_node: Ints
+
+
+class LeafValues(NamedTuple):
+    """What a tree adds to rows: the number of each row's leaf, and every leaf's value."""
+
+    leaf: NDArray[np.uint16] | NDArray[np.uint32]
+    values: Floats
+
+    def add_to(self, scores: Floats, num_threads: int) -> None:
+        """Add to the rows' ``scores`` [n_rows_local]."""
+        add_leaf_values(self.leaf, self.values, scores, num_threads)
 
 
 def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradients, options: GrowthOptions) -> GrownTree:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine._kernels.leaves import CONSTANT, STORED
 from engine.collectives.exact import FIXED_POINT_BITS
 
 # A packed histogram takes 2**15 rows: gradients of 15 bits and a sign in the upper half, hessians of 16 bits in the lower one.
@@ -28,18 +29,19 @@ MEAN_UNITS = 512
 class Gradients:
     """Gradients and hessians of this rank's rows as integers, with what all ranks' rows sum up to."""
 
-    values: NDArray[np.int64]  # [n_rows_local, 2], or [n_rows_local, 1] where every hessian is 1
+    values: NDArray[np.int64]  # [n_rows_local, 2] gradients and hessians, or [n_rows_local, 1] gradients alone
     g_exponent: int  # a gradient is worth 2**(g_exponent - 50)
     h_exponent: int  # a hessian is worth 2**(h_exponent - 50), or 1 where it is constant
     sums: NDArray[np.int64]  # [4] limbs of g and h over all ranks
     abs_g: int  # sum of |g| over all ranks
     max_g: int  # largest |g| of all ranks
     max_h: int
+    hessian: int = STORED  # where hessians are: STORED, CONSTANT, or OF_GRADIENT, which the kernels compute from the gradients
 
     @property
     def constant_hessian(self) -> bool:
         """Whether every hessian is 1."""
-        return self.values.shape[1] == 1
+        return self.hessian == CONSTANT
 
     @property
     def g_unit(self) -> float:

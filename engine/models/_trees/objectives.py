@@ -34,6 +34,7 @@ from engine._kernels.gradients import (
     weigh_softmax,
     weigh_squared,
 )
+from engine._kernels.leaves import CONSTANT, OF_GRADIENT, STORED
 from engine._kernels.prediction import fill_probabilities
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
@@ -44,13 +45,14 @@ from engine.models._metrics.regression import compute_regression_metrics
 from engine.models._metrics.tracked import check_metrics
 from engine.models._metrics.weights import Weights, reduce_weights
 from engine.models._trees.ensemble import LEAF, Link
-from engine.models._trees.grown import GrownTree
+from engine.models._trees.grown import GrownTree, LeafValues
 from engine.models._trees.lanes import Gradients
 from engine.models._trees.quantiles import residual_quantiles
 
 LOSS_EXPONENT = 5  # clipped logistic losses are below 2**5
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e30
 SMALLEST_MEAN = 1e-9  # where all counts are 0
+NOTHING = LeafValues(np.empty(0, dtype=np.uint16), np.empty(0))
 # The rows of a tree's leaves on this rank, the leaves in order: row numbers, and where each leaf's begin and end among them.
 LeafRows = Callable[[GrownTree], tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]]
 SMALLEST_FACTOR = 1e-3  # of means in one step: where all counts of a leaf are 0 and nothing regularises
@@ -63,8 +65,8 @@ class Objective(Protocol):
     base_score: float
     link: Link  # 'margin': predictions are made of scores as they are; 'log': they are e**score
 
-    def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
-        """The tracked metrics, in the order asked, at ``scores`` over all ranks; collective.
+    def evaluate(self, scores: NDArray[np.float64], added: LeafValues | None = None) -> dict[str, float]:
+        """The tracked metrics, in the order asked, at ``scores`` over all ranks; collective. ``added`` is added to scores of one output.
 
         :meth:`gradients` then speaks of these scores. Raises :class:`DataError` where auc has no value: without rows of both kinds.
         """
@@ -92,7 +94,7 @@ class _RowSums:
         self.comm.allreduce_sum(self.stats, name="sum gradients")
         self.comm.allreduce_max(self.largest, name="largest gradient")
 
-    def gradients(self, values: NDArray[np.int64], *, g_exponent: int, h_exponent: int) -> Gradients:
+    def gradients(self, values: NDArray[np.int64], *, g_exponent: int, h_exponent: int, hessian: int = STORED) -> Gradients:
         """The reduced sums beside this rank's ``values``."""
         return Gradients(
             values=values,
@@ -102,6 +104,7 @@ class _RowSums:
             abs_g=limbs_to_int(int(self.stats[4]), int(self.stats[5])),
             max_g=int(self.largest[0]),
             max_h=int(self.largest[1]),
+            hessian=hessian,
         )
 
     def class_metrics(self, n_rows: int, weights: Weights | None) -> dict[str, float]:
@@ -141,10 +144,20 @@ class _Loss:
         """``tree``: its leaves are already the best."""
         return tree
 
+    def _take(self, scores: NDArray[np.float64], added: LeafValues | None) -> None:
+        self._scores = scores
+        if added is not None:
+            added.add_to(scores[0], self.num_threads)
+
     @cached_property
     def _values(self) -> NDArray[np.int64]:
-        """Room for gradients; rows that are only evaluated need none."""
+        """Room for gradients and hessians; rows that are only evaluated need none."""
         return np.empty((len(self.y), 2), dtype=np.int64)
+
+    @cached_property
+    def _column(self) -> NDArray[np.int64]:
+        """Room for gradients without hessians."""
+        return np.empty((len(self.y), 1), dtype=np.int64)
 
     @cached_property
     def _whole_weights(self) -> NDArray[np.int64] | None:
@@ -166,20 +179,20 @@ class SquaredError(_Loss):
     name = "squared_error"
     base_score = 0.5
 
-    def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
+    def evaluate(self, scores: NDArray[np.float64], added: LeafValues | None = None) -> dict[str, float]:
         """The tracked ones of max_error and rmse; collective."""
-        self._scores = scores
+        self._take(scores, added)
         if self.weights is not None:
             return compute_regression_metrics(
                 self.comm, scores[0], self.y, self.metrics, self.n_rows, weights=self.weights, num_threads=self.num_threads
             )
-        largest = np.array([compute_residuals(scores[0], self.y, self._residuals, self.num_threads)])
+        largest = np.array([compute_residuals(scores[0], self.y, self._column, self.num_threads)])
         self.comm.allreduce_max(largest, name="largest residual")
         exponent = exponent_above(float(largest[0]))
         sums = _RowSums(self.comm)
-        quantise_residuals(self._residuals, exponent, sums.stats, sums.largest, self.num_threads)
+        quantise_residuals(self._column, exponent, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
-        self._gradients = sums.gradients(self._residuals, g_exponent=exponent, h_exponent=0)
+        self._gradients = sums.gradients(self._column, g_exponent=exponent, h_exponent=0, hessian=CONSTANT)
         found = {"max_error": float(largest[0]), "rmse": math.ldexp(math.sqrt(sums.mean_loss(0, self.n_rows)), exponent)}
         return {name: found[name] for name in self.metrics}
 
@@ -190,10 +203,6 @@ class SquaredError(_Loss):
         largest = np.zeros(2)
         weigh_squared(self._scores[0], self.y, self.weights.values, self._values, largest, self.num_threads)
         return self._quantise(largest)
-
-    @cached_property
-    def _residuals(self) -> NDArray[np.int64]:
-        return np.empty((len(self.y), 1), dtype=np.int64)
 
 
 class PoissonLoss(_Loss):
@@ -210,9 +219,9 @@ class PoissonLoss(_Loss):
         mean = total / (self.n_rows if self.weights is None else math.ldexp(self.weights.total, self.weights.exponent - FIXED_POINT_BITS))
         self.base_score = _log(mean if mean > 0.0 else SMALLEST_MEAN)
 
-    def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
+    def evaluate(self, scores: NDArray[np.float64], added: LeafValues | None = None) -> dict[str, float]:
         """The tracked ones of max_error, rmse and poisson_deviance, of means; collective."""
-        self._scores = scores
+        self._take(scores, added)
         if not self.metrics:
             return {}
         fill_means(scores[0], self._means, self.num_threads)
@@ -255,9 +264,9 @@ class QuantileLoss(_Loss):
         everyone = np.arange(len(y), dtype=np.uint32)
         self.base_score = float(self._quantiles(np.zeros(len(y)), everyone, np.zeros(1, np.int64), np.array([len(y)]))[0])
 
-    def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
+    def evaluate(self, scores: NDArray[np.float64], added: LeafValues | None = None) -> dict[str, float]:
         """The tracked ones of max_error, rmse and quantile_loss; collective."""
-        self._scores = scores
+        self._take(scores, added)
         return compute_regression_metrics(
             self.comm,
             scores[0],
@@ -276,9 +285,9 @@ class QuantileLoss(_Loss):
             weigh_quantile(self._scores[0], self.y, self.quantile, self.weights.values, self._values, largest, self.num_threads)
             return self._quantise(largest)
         sums = _RowSums(self.comm)
-        compute_quantile(self._scores[0], self.y, self.quantile, self._sides, sums.stats, sums.largest, self.num_threads)
+        compute_quantile(self._scores[0], self.y, self.quantile, self._column, sums.stats, sums.largest, self.num_threads)
         sums.reduce()
-        return sums.gradients(self._sides, g_exponent=0, h_exponent=0)
+        return sums.gradients(self._column, g_exponent=0, h_exponent=0, hessian=CONSTANT)
 
     def refit_leaves(self, tree: GrownTree, leaf_rows: LeafRows, scores: NDArray[np.float64], step_size: float) -> GrownTree:
         """``tree`` with the exact quantiles of its leaves' residuals ``y - scores``; collective."""
@@ -300,25 +309,23 @@ class QuantileLoss(_Loss):
             comm=self.comm,
         )
 
-    @cached_property
-    def _sides(self) -> NDArray[np.int64]:
-        return np.empty((len(self.y), 1), dtype=np.int64)
-
 
 class LogisticLoss(_Loss):
     """Negative log likelihood of two classes: g = w (p - y), h = w p (1 - p), p = 1 / (1 + e^-score)."""
 
     name = "logistic"
 
-    def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
+    def evaluate(self, scores: NDArray[np.float64], added: LeafValues | None = None) -> dict[str, float]:
         """The tracked ones of accuracy, log_loss and auc; collective."""
-        self._scores = scores
         sums = _RowSums(self.comm)
         if self.weights is None:
-            compute_logistic(scores[0], self.y, self._values, sums.stats, sums.largest, self.num_threads)
+            leaf, values = added or NOTHING
+            compute_logistic(scores[0], leaf, values, self.y, self._column, sums.stats, sums.largest, self.num_threads)
             sums.reduce()
-            self._gradients = sums.gradients(self._values, g_exponent=0, h_exponent=-2)
-        elif self.metrics:
+            self._gradients = sums.gradients(self._column, g_exponent=0, h_exponent=-2, hessian=OF_GRADIENT)
+        else:
+            self._take(scores, added)
+        if self.weights is not None and self.metrics:
             weights = self.weights
             sum_logistic_metrics(scores[0], self.y, weights.values, weights.exponent, sums.stats, sums.largest, self.num_threads)
             sums.reduce()
@@ -349,9 +356,9 @@ class SoftmaxLoss(_Loss):
         self._row_max = np.empty(len(y))
         self._row_sum = np.empty(len(y))
 
-    def evaluate(self, scores: NDArray[np.float64]) -> dict[str, float]:
+    def evaluate(self, scores: NDArray[np.float64], added: LeafValues | None = None) -> dict[str, float]:
         """The tracked ones of accuracy, log_loss and auc; collective."""
-        self._scores = scores
+        self._take(scores, added)
         sums = _RowSums(self.comm)
         normalize_softmax(scores, self.y, self._row_max, self._row_sum, sums.stats, sums.largest, self.num_threads)
         if self.weights is not None:
