@@ -15,8 +15,9 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
 from engine.memory import Memory
-from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
+from engine.models._trees.boosting import TrainedTrees, train_trees
 from engine.models._trees.ensemble import TreeEnsemble
+from engine.models._trees.training import Setting
 from engine.progress import ProgressTable
 from tests.threads_comm import run_ranks
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from engine.collectives.communicator import Communicator
-from engine.models._trees.boosting import IterationRecord
 from engine.models._trees.classifier import TreesClassifier
 from engine.models._trees.creating import create_trees
+from engine.models._trees.training import IterationRecord
 
 __all__ = ["BoostedTreesClassifier", "create"]
 
