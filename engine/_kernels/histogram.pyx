@@ -105,10 +105,10 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, co
                      int num_threads):
     """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 
-    ``narrow``, ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order, or of length
-    0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``: packed, unless ``rows`` are all in order. Code c of a
-    column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything before. ``narrow_codes``,
-    ``wide_codes``: codes of each column.
+    ``narrow``, ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order,
+    or of length 0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``: packed, unless ``rows`` are all in order.
+    Code c of a column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything before.
+    ``narrow_codes``, ``wide_codes``: codes of each column.
     """
     cdef Py_ssize_t t, n_panels = panel.shape[0], n_wide = wide.shape[0], n_chunks = chunks.shape[0]
     cdef Py_ssize_t per_chunk = n_panels + n_wide
@@ -180,9 +180,10 @@ cdef void clear_panel(int width, const int64_t* base, const int64_t* stride, con
         memset(out + 2 * (base[j] + node * stride[j]), 0, 2 * n_codes[j] * sizeof(int64_t))
 
 
-cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes, int64_t row_stride, int width, const uint32_t* order,
-                    int64_t first, int64_t end, const int64_t* words, int h_bits, int64_t* local, const int64_t* base, const int64_t* stride,
-                    const int32_t* n_codes, int64_t node, int64_t* out, int32_t* lock, uint8_t* begun) noexcept nogil:
+cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes, int64_t row_stride, int width,
+                    const uint32_t* order, int64_t first, int64_t end, const int64_t* words, int h_bits, int64_t* local,
+                    const int64_t* base, const int64_t* stride, const int32_t* n_codes, int64_t node, int64_t* out, int32_t* lock,
+                    uint8_t* begun) noexcept nogil:
     cdef int64_t i, row, v, h_mask = (<int64_t> 1 << h_bits) - 1
     cdef int j, c, per_row = 2 if h_bits == 0 else 1
     cdef int64_t* slot

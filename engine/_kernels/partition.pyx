@@ -9,7 +9,8 @@ cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
     enum: SAMESUM_FAR_AHEAD
     int64_t samesum_answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, const uint8_t* answers, uint64_t* said)
-    void samesum_place_rows(const uint32_t* rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t* said, uint32_t* yes, uint32_t* no)
+    void samesum_place_rows(const uint32_t* rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t* said, uint32_t* yes,
+                            uint32_t* no)
 
 # What a node asks its rows: the column's ``position`` among the narrow or the wide ones (-1: nothing), and which codes answer yes:
 # ``low`` to ``high``, ``missing`` (-1: none), and those in row ``subset`` of the sets (-1: none), one bit a code.
