@@ -142,7 +142,8 @@ static void samesum_place_columns(const samesum_linear *l, int64_t block, int64_
             memcpy(packed, column, (size_t)n * sizeof(double));
             for (int64_t r = n; r % SAMESUM_LANES; r++) packed[r] = 0.0;
             column = packed;
-        }
+        } else if (first + 2 * SAMESUM_TILE_ROWS <= SAMESUM_LINEAR_BLOCK) /* each tile begins new streams, which processors find late */
+            for (int64_t r = 0; r < SAMESUM_TILE_ROWS; r += 8) __builtin_prefetch(column + SAMESUM_TILE_ROWS + r);
         s->x[j] = column;
     }
     s->x[l->n_dense] = samesum_ones;
