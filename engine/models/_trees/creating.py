@@ -13,9 +13,10 @@ from engine.errors import OptionError, warn
 from engine.memory import Memory
 from engine.models._metrics.tracked import check_metrics
 from engine.models._options import check_column_name, check_features, check_flag, check_option, check_path, refuse_unknown
+from engine.models._predicting import RUN_OPTIONS, TIME_COLUMN
 from engine.models._trees.boosting import Setting, TrainedTrees, train_trees
 from engine.models._trees.initial_model import InitialModel
-from engine.models._trees.model import RUN_OPTIONS, TIME_COLUMN, TreesModel
+from engine.models._trees.model import TreesModel
 from engine.models._trees.training_rows import Task
 from engine.models._trees.weights import check_class_weights
 from engine.progress import ProgressTable
