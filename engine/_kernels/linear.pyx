@@ -1,13 +1,12 @@
 """Passes over a design matrix: margins, losses, gradients and Hessians of linear models, added up exactly.
 
-Sums are fixed-point numbers in two limbs, ``high * 2**36 + low``, each in a unit that the caller chose from bounds known beforehand, so that
-they do not depend on threads or ranks. What does not fit its bound, and what is NaN or infinite, is counted and added to no sum.
+Sums are fixed-point numbers in two limbs, ``high * 2**36 + low``, each in a unit that the caller chose from bounds known beforehand,
+so that they do not depend on threads or ranks. What does not fit its bound, and what is NaN or infinite, is counted and added to no sum.
 """
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 import numpy as np
 
@@ -104,6 +103,11 @@ cdef class Features:
         """Dense columns, the intercept, sparse columns."""
         return self.n_dense + 1 + self.n_sparse
 
+    def without_dense(self):
+        """The same rows with their sparse columns alone."""
+        nothing = np.empty((self.address.shape[0], 0), dtype=np.int64)
+        return Features(self.n_rows, self.n_sparse, nothing, self.onehot, self.start, self.index, self.value)
+
     cdef void point(self, linear* l) noexcept:
         l.n_rows, l.n_dense, l.n_onehot, l.n_sparse = self.n_rows, self.n_dense, self.n_onehot, self.n_sparse
         l.address = &self.address[0, 0] if self.address.size else NULL
@@ -185,7 +189,7 @@ def pass_rows(Features features, Ask ask, const double[::1] y, const double[::1]
               int64_t[:, :, ::1] sparse_hessian, double[::1] max_error, int num_threads):
     """Go through all rows once and add what is asked to the sums, one set of them for each fold (one alone if ``fold`` is None).
 
-    ``y``: numbers; classes 0 and 1; or for SOFTMAX classes 0 to n_outputs; or for GIVEN what columns (pairs, for order 2) are multiplied by.
+    ``y``: numbers; classes 0 and 1; for SOFTMAX classes 0 to n_outputs; for GIVEN what columns (pairs, for order 2) are multiplied by.
     ``weight``, ``offset``: [n_rows] or None. Sums, each with the fold first: ``scalars`` [N_SCALARS]; limbs of gradients
     [n_gradients, n_dense + 1, 2] and [n_gradients, n_sparse, 2]; of the Hessian's upper half by pairs of outputs (k <= l) the dense pairs
     [pairs of n_dense + 1, 2], and as single integers the mixed [n_sparse, n_dense + 1] and sparse [pairs of n_sparse] ones.
@@ -250,7 +254,7 @@ cdef void pass_block(const linear* l, int64_t block, Py_ssize_t n_folds, linear_
 
 
 def multiply_rows(Features features, const double[:, ::1] coefficients, const double[::1] offset, double[:, ::1] out, int num_threads):
-    """``out[k, r]`` = offset[r] + row r times ``coefficients[k]`` [n_columns]; ``out``: [n_outputs, n_rows], ``offset`` [n_rows] or None."""
+    """``out[k, r]`` = offset[r] + row r times ``coefficients[k]``; ``out``: [n_outputs, n_rows], ``offset``: [n_rows] or None."""
     cdef linear l
     cdef linear_scratch* scratch
     cdef Py_ssize_t b, k, n_blocks = features.address.shape[0]
@@ -283,7 +287,7 @@ def evaluate_line(Features features, Ask ask, const double[::1] y, const double[
                   const double[:, ::1] direction, const double[::1] steps, double slope_factor, int64_t[:, ::1] out, int num_threads):
     """Loss and slope at ``margins + step * direction`` (both [n_outputs, n_rows]) for every step, without going through features.
 
-    ``out``: [n_steps, 5], added to: limbs of the loss and of the slope, and sums that were dropped. Of ``ask``, the loss and its factor count.
+    ``out``: [n_steps, 5], added to: limbs of the loss and of the slope, sums that were dropped. Of ``ask``, the loss and its factor count.
     """
     cdef linear l
     cdef linear_scratch* scratch
@@ -318,7 +322,7 @@ cdef void line_block(const linear* l, int64_t block, const double[:, ::1] margin
 
 
 def measure_columns(Features features, double[:, :, ::1] sums, double[::1] largest, int64_t[::1] n_bad, int num_threads):
-    """Of every dense column: sums of x and x**2 over each block [n_blocks, n_dense, 2], the largest ``|x|`` and how many are NaN or infinite.
+    """Of dense columns: sums of x and x**2 over each block [n_blocks, n_dense, 2], the largest ``|x|``, how many are NaN or infinite.
 
     ``largest`` and ``n_bad``: [n_dense], raised and added to.
     """
@@ -365,3 +369,28 @@ def square_entries(const int32_t[::1] index, const double[::1] value, int64_t[:,
             q = <int64_t> (value[k] * value[k] * 1125899906842624.0)
             out[index[k], 0] += q >> SAMESUM_LIMB
             out[index[k], 1] += q & ((1LL << SAMESUM_LIMB) - 1)
+
+
+def collect_entries(const int64_t[::1] row, const int32_t[::1] column, const double[::1] value, int64_t first_row, int64_t[::1] seen,
+                    int32_t[::1] out_index, double[::1] out_value, int64_t[::1] count):
+    """Keep entries (by ascending ``row``) of columns >= 0, of repeated ones the last; returns how many, and how many in a row in ``count``.
+
+    ``seen`` [n_sparse]: for every column one more than the last global row that had it, kept from call to call; ``first_row``: that of row 0.
+    """
+    cdef Py_ssize_t k, n = 0
+    cdef unsigned char* kept = <unsigned char*> calloc(max(row.shape[0], 1), 1)
+    if kept == NULL:
+        raise MemoryError(f"no memory for {row.shape[0]} entries")
+    with nogil:
+        for k in range(row.shape[0] - 1, -1, -1):
+            if column[k] >= 0 and seen[column[k]] != first_row + row[k] + 1:
+                seen[column[k]] = first_row + row[k] + 1
+                kept[k] = 1
+        for k in range(row.shape[0]):
+            if kept[k]:
+                out_index[n] = column[k]
+                out_value[n] = value[k]
+                count[row[k]] += 1
+                n += 1
+    free(kept)
+    return n

@@ -61,6 +61,21 @@ SAMESUM_LINEAR_CLONES static void samesum_squared_rows(int64_t n, const double *
     }
 }
 
+/* Squares of the residuals of rows of `mask` != 0 (all if NULL), 0 of others; returns the largest finite |residual|. */
+SAMESUM_LINEAR_CLONES static double samesum_square_residuals(int64_t n, const double *restrict m, const double *restrict y,
+                                                             const double *restrict mask, double *restrict squares) {
+    int64_t largest = 0;
+    for (int64_t r = 0; r < n; r++) squares[r] = m[r] - y[r];
+    if (mask != NULL)
+        for (int64_t r = 0; r < n; r++) squares[r] = mask[r] != 0.0 ? squares[r] : 0.0;
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t bits = samesum_bits(squares[r]) & INT64_MAX, finite = bits < 0x7ff0000000000000LL ? bits : 0;
+        largest = finite > largest ? finite : largest; /* of numbers >= 0 the order is that of their bits */
+    }
+    for (int64_t r = 0; r < n; r++) squares[r] *= squares[r];
+    return samesum_from_bits(largest);
+}
+
 /* Margins m [c][stride] of the classes 1 to c, that of class 0 being 0; y the class. p [c][stride] is filled with probabilities,
    loss = w (ln sum of e^m - m of y), g [c][stride] = w (p - [y = k]); `scratch` takes n numbers. */
 SAMESUM_LINEAR_CLONES static void samesum_softmax_rows(int64_t n, int64_t c, int64_t stride, const double *restrict m,

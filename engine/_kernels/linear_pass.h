@@ -253,10 +253,9 @@ static void samesum_apply_loss(const samesum_linear *l, int64_t row, int64_t n, 
     switch (l->loss) {
     case SAMESUM_SQUARED:
         samesum_squared_rows(n, s->m, y, s->w, s->g, h, s->loss);
-        for (int64_t r = 0; r < n; r++) {
-            const double e = mask == NULL || mask[r] != 0.0 ? s->m[r] - y[r] : 0.0, a = e < 0.0 ? -e : e;
-            s->spare[r] = e * e;
-            s->max_error = a > s->max_error ? a : s->max_error;
+        {
+            const double error = samesum_square_residuals(n, s->m, y, mask, s->spare);
+            s->max_error = error > s->max_error ? error : s->max_error;
         }
         break;
     case SAMESUM_LOGISTIC:

@@ -78,7 +78,7 @@ class DistinctText:
 def text_of(column: pa.Array, kind: SourceType, name: str) -> pa.Array:
     """A column's categories, keys or elements."""
     if kind == "dict":
-        return map_entries(column, name)[1]
+        return as_text(pc.unique(map_entries(column, name, as_they_are=True)[1]))
     return as_text(column) if kind == "str" else list_entries(column, name)[1]
 
 
