@@ -75,6 +75,10 @@ class PredictingModel(Model):
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
         """The model's outputs for this rank's rows, [n_rows_local, n_outputs]; collective."""
 
+    def _extra(self) -> Sequence[str]:
+        """Columns that predictions need beside the features."""
+        return ()
+
     def _read(
         self,
         dataset: Any,
@@ -84,12 +88,8 @@ class PredictingModel(Model):
         check: Callable[[], dict[str, Any]],
         *,
         with_target: bool = False,
-        extra: Sequence[str] = (),
     ) -> tuple[Rows, int, dict[str, Any]]:
-        """Check options and read the rows asked about: the rows, the number of threads, and what ``check`` returned; collective.
-
-        ``extra``: columns to read beside the features, which may not be missing from the data.
-        """
+        """Check options and read the rows asked about: the rows, the number of threads, and what ``check`` returned; collective."""
         group = SerialComm() if is_local(dataset, self._encoding) else resolve(comm)
         with agree(group, "checking options"):
             options = check()
@@ -102,7 +102,7 @@ class PredictingModel(Model):
             group,
             target=self._document["target"] if with_target else None,
             text_target=isinstance((self._document["classes"] or [None])[0], str),
-            extra=extra,
+            extra=self._extra(),
         )
         if missing_value_action == "error":
             refuse_missing(rows, list(self._encoding.sources))

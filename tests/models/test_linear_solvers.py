@@ -212,7 +212,7 @@ def test_find_step_finds_the_root_of_the_slope(root):
             return [LinePoint(t, 0.0, float(np.expm1(min(t / root - 1.0, 700.0))), True) for t in steps]
 
     slope = float(np.expm1(-1.0))
-    found = find_step(Line(), slope, flatter=0.1)
+    found = find_step(Line(), 0.0, slope, flatter=0.1)
     assert abs(found.slope) <= 0.1 * -slope
 
 
@@ -221,7 +221,7 @@ def test_find_step_shortens_where_the_loss_overflows():
         def look(self, steps):
             return [LinePoint(t, 0.0, t - 1e-4 if t < 1e-3 else np.nan, t < 1e-3) for t in steps]
 
-    assert find_step(Line(), -1e-4, flatter=0.5).step == pytest.approx(1e-4, rel=0.5)
+    assert find_step(Line(), 0.0, -1e-4, flatter=0.5).step == pytest.approx(1e-4, rel=0.5)
 
 
 def test_minimize_model_against_brute_force():

@@ -82,8 +82,10 @@ def is_rounding(point: Point, promised: float) -> bool:
     return -promised <= FLAT * abs(point.value)
 
 
-def find_step(line: PenalisedLine, slope: float, *, flatter: float, first: float = 1.0) -> LinePoint | None:
+def find_step(line: PenalisedLine, value: float, slope: float, *, flatter: float, first: float = 1.0) -> LinePoint | None:
     """A step at which the slope's size is at most ``flatter`` times that at 0, ``slope`` < 0; None where nothing but 0 is found.
+
+    The objective there is no higher than at 0, ``value``.
 
     The objective is convex along the line, so its slope only rises, and its root is the minimum: it is enclosed by factors of 4, then by
     the secant, or the middle (geometric, where it spans orders) when that does not come near enough. Slopes suffer less from rounding
@@ -96,7 +98,7 @@ def find_step(line: PenalisedLine, slope: float, *, flatter: float, first: float
         ladder = [step] if look else [first / 64.0, first / 16.0, first / 4.0, first, first * 4.0, first * 16.0]
         for point in line.look(ladder):
             rises = point.slope if point.is_finite else np.inf
-            if abs(rises) <= flatter * -slope:
+            if abs(rises) <= flatter * -slope and (rises <= 0.0 or point.loss <= value + FLAT * abs(value)):
                 return point
             if rises < 0.0 and point.step > low:
                 low, low_slope, best = point.step, rises, point

@@ -67,11 +67,11 @@ def search(problem: Penalised, point: Point, direction: Floats, *, has_scale: bo
         new = problem.at(point.w + direction, 1)
         if is_no_worse(new, point, slope) and abs(dot(new.gradient, direction)) <= FLATTER * -slope:
             return new, 1.0
-    found = find_step(problem.along(point.w, direction), slope, flatter=FLATTER)
+    found = find_step(problem.along(point.w, direction), point.value, slope, flatter=FLATTER)
     if found is None:
         return None, 0.0
     new = problem.at(point.w + found.step * direction, 1)
-    return (new, found.step) if is_no_worse(new, point, found.step * slope) else (None, 0.0)
+    return (new, found.step) if is_no_worse(new, point, 0.0) else (None, 0.0)
 
 
 def apply_inverse(gradient: Floats, steps: list[Floats], changes: list[Floats]) -> Floats:

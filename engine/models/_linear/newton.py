@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from engine._kernels.dense_solve import dot, factor_ldlt, multiply_symmetric, solve_ldlt
@@ -35,9 +37,8 @@ def solve_newton(problem: Penalised, start: Start, stops: Stops) -> Iterations:
     """
     keeps_hessian = problem.objective.is_quadratic
     point = begin(problem, start, 2)
-    hessian = point.hessian
     if keeps_hessian and start.number:
-        point = begin(problem, start, 1)
+        point = replace(begin(problem, start, 1), hessian=point.hessian)
     status = status_at(point, stops)
     if status is not None:
         yield Iteration(start.number, point, 1.0, problem.passes, status)
@@ -45,7 +46,7 @@ def solve_newton(problem: Penalised, start: Start, stops: Stops) -> Iterations:
     number = start.number
     while status is None:
         number += 1
-        step, residual = solve_step(hessian, point.gradient)
+        step, residual = solve_step(point.hessian, point.gradient)
         promised = dot(point.gradient, step)
         if not (residual <= LARGEST_RESIDUAL and promised < 0.0):
             yield Iteration(number, point, 0.0, problem.passes, DIFFICULTIES)
@@ -55,7 +56,7 @@ def solve_newton(problem: Penalised, start: Start, stops: Stops) -> Iterations:
             yield Iteration(number, point, 0.0, problem.passes, SUCCESS if is_rounding(point, promised) else NO_STEP)
             return
         settled = is_rounding(point, promised) and largest(new.gradient) > 0.5 * largest(point.gradient)
-        point, hessian = new, hessian if keeps_hessian else new.hessian
+        point = replace(new, hessian=point.hessian) if keeps_hessian else new
         status = status_at(point, stops) or (SUCCESS if settled else None)
         yield Iteration(number, point, size, problem.passes, status)
 
@@ -72,11 +73,11 @@ def take_step(problem: Penalised, point: Point, step: Floats, promised: float, *
     new = problem.at(point.w + step, order)  # type: ignore[arg-type]
     if is_no_worse(new, point, promised):
         return new, 1.0
-    found = find_step(problem.along(point.w, step), promised, flatter=0.5)
+    found = find_step(problem.along(point.w, step), point.value, promised, flatter=0.5)
     if found is None:
         return None, 0.0
     new = problem.at(point.w + found.step * step, order)  # type: ignore[arg-type]
-    return (new, found.step) if is_no_worse(new, point, found.step * promised) else (None, 0.0)
+    return (new, found.step) if is_no_worse(new, point, 0.0) else (None, 0.0)
 
 
 def solve_step(hessian: Floats, gradient: Floats) -> tuple[Floats, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from engine._kernels.dense_solve import dot, multiply_symmetric, sweep_coordinates
@@ -36,9 +38,8 @@ def solve_proximal_newton(problem: Penalised, start: Start, stops: Stops) -> Ite
     """
     keeps_hessian = problem.objective.is_quadratic
     point = begin(problem, start, 2)
-    hessian = point.hessian
     if keeps_hessian and start.number:
-        point = begin(problem, start, 1)
+        point = replace(begin(problem, start, 1), hessian=point.hessian)
     status = status_at(problem, point, stops)
     if status is not None:
         yield Iteration(start.number, point, 1.0, problem.passes, status)
@@ -46,7 +47,7 @@ def solve_proximal_newton(problem: Penalised, start: Start, stops: Stops) -> Ite
     number = start.number
     while status is None:
         number += 1
-        target = minimize_model(hessian, point.gradient, point.w, problem.l1)
+        target = minimize_model(point.hessian, point.gradient, point.w, problem.l1)
         promised = dot(point.gradient, target - point.w) + (problem.l1_of(target) - problem.l1_of(point.w))
         new, size = (None, 0.0) if promised >= 0.0 else take_step(problem, point, target, promised, order=1 if keeps_hessian else 2)
         if new is None:
@@ -54,7 +55,7 @@ def solve_proximal_newton(problem: Penalised, start: Start, stops: Stops) -> Ite
             return
         before, after = (largest(problem.subgradient(each)) for each in (point, new))
         settled = is_rounding(point, promised) and after > 0.5 * before
-        point, hessian = new, hessian if keeps_hessian else new.hessian
+        point = replace(new, hessian=point.hessian) if keeps_hessian else new
         status = status_at(problem, point, stops) or (SUCCESS if settled else None)
         yield Iteration(number, point, size, problem.passes, status)
 
@@ -71,11 +72,11 @@ def take_step(problem: Penalised, point: Point, target: Floats, promised: float,
     new = problem.at(target, order)  # type: ignore[arg-type]
     if is_no_worse(new, point, promised):
         return new, 1.0
-    found = find_step(problem.along(point.w, target - point.w), promised, flatter=0.5)
+    found = find_step(problem.along(point.w, target - point.w), point.value, promised, flatter=0.5)
     if found is None:
         return None, 0.0
     new = problem.at(point.w + found.step * (target - point.w), order)  # type: ignore[arg-type]
-    return (new, found.step) if is_no_worse(new, point, found.step * promised) else (None, 0.0)
+    return (new, found.step) if is_no_worse(new, point, 0.0) else (None, 0.0)
 
 
 def minimize_model(hessian: Floats, gradient: Floats, w: Floats, penalty: Floats) -> Floats:
