@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import re
 import subprocess
 import sys
 import time
@@ -196,7 +195,7 @@ def test_help_tells_what_the_toolkit_takes(run, toolkit):
         line = next(line for line in out.splitlines() if f"--{name.replace('_', '-')} " in line)
         limits, default = own[name], create[name].default
         scope = f"{limits.low} or more" if limits.high is None else f"{limits.low:g} to {limits.high:g}"
-        assert re.search(rf"\[{scope}; default {default:g}\]", line), line
+        assert f"[{scope}; default {default:g}]" in line
     said_elsewhere = {"dataset", "comm", "verbose", "kwargs", "callback"}
     for name in create.keys() - said_elsewhere:
         assert f"--{name.replace('_', '-')} " in out
