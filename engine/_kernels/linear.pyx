@@ -373,7 +373,7 @@ def square_entries(const int32_t[::1] index, const double[::1] value, int64_t[:,
 
 def collect_entries(const int64_t[::1] row, const int32_t[::1] column, const double[::1] value, int64_t first_row, int64_t[::1] seen,
                     int32_t[::1] out_index, double[::1] out_value, int64_t[::1] count):
-    """Keep entries (by ascending ``row``) of columns >= 0, of repeated ones the last; returns how many, and how many in a row in ``count``.
+    """Keep entries (by ascending ``row``) of columns >= 0, of repeated ones the last; returns how many; ``count``: of each row.
 
     ``seen`` [n_sparse]: for every column one more than the last global row that had it, kept from call to call; ``first_row``: that of row 0.
     """

@@ -49,7 +49,7 @@ typedef struct {
 
 typedef struct {
     double *m, *g, *h, *p, *u, *loss, *w, *mask, *spare, *packed, *scaled, *gradient_lanes, *hessian_lanes;
-    const double **x, **gp, **sp;
+    const double **x, **gp;
     int64_t *q;
     int64_t *sparse_gradient;               /* [n_gradients][n_sparse] */
     int64_t *mixed_hessian, *sparse_hessian; /* [n_hessians][n_sparse][n_dense + 1], [n_hessians][pairs of n_sparse]; may be shared */
@@ -86,8 +86,8 @@ static double *samesum_take(char **room, int64_t n) {
 static int samesum_open_scratch(const samesum_linear *l, samesum_linear_scratch *s, int64_t *mixed, int64_t *sparse) {
     const int64_t T = SAMESUM_TILE_ROWS, c = l->n_outputs, n_g = samesum_n_gradients(l), n_h = samesum_n_hessians(l), nd = l->n_dense + 1;
     const int64_t group = nd < SAMESUM_GROUP ? nd : SAMESUM_GROUP, rows_h = samesum_is_fused(l) ? T : SAMESUM_LINEAR_BLOCK;
-    const int64_t sizes[] = {c * T, n_g * T, n_h * rows_h, c * T, c * T, T, T, T, T, nd * T, group * T, nd * n_g * SAMESUM_LANES,
-                             group * group * SAMESUM_LANES, nd, n_g, group, T, n_g * l->n_sparse};
+    const int64_t sizes[] = {c * T, n_g * T, n_h * rows_h, c * T, c * T, T, T, T, T, nd * T, SAMESUM_TILE_SIDE * T,
+                             nd * (n_g + 1) * SAMESUM_LANES, group * group * SAMESUM_LANES, nd, n_g + 1, T, n_g * l->n_sparse};
     int64_t total = 64;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) total += 64 * ((8 * sizes[k] + 63) / 64);
     s->room = calloc(1, (size_t)total);
@@ -103,12 +103,11 @@ static int samesum_open_scratch(const samesum_linear *l, samesum_linear_scratch 
     s->mask = samesum_take(&room, T);
     s->spare = samesum_take(&room, T);
     s->packed = samesum_take(&room, nd * T);
-    s->scaled = samesum_take(&room, group * T);
-    s->gradient_lanes = samesum_take(&room, nd * n_g * SAMESUM_LANES);
+    s->scaled = samesum_take(&room, SAMESUM_TILE_SIDE * T);
+    s->gradient_lanes = samesum_take(&room, nd * (n_g + 1) * SAMESUM_LANES);
     s->hessian_lanes = samesum_take(&room, group * group * SAMESUM_LANES);
     s->x = (const double **)samesum_take(&room, nd);
-    s->gp = (const double **)samesum_take(&room, n_g);
-    s->sp = (const double **)samesum_take(&room, group);
+    s->gp = (const double **)samesum_take(&room, n_g + 1);
     s->q = (int64_t *)samesum_take(&room, T);
     s->sparse_gradient = (int64_t *)samesum_take(&room, n_g * l->n_sparse);
     s->mixed_hessian = mixed;
@@ -132,8 +131,9 @@ static inline int64_t samesum_add_double(double s, double factor, int64_t *to) {
     return 0;
 }
 
-/* Columns of the rows first to first + n of a block: where they are, or packed and filled up with zeros to a multiple of 8 rows. */
-static void samesum_place_columns(const samesum_linear *l, int64_t block, int64_t first, int64_t n, samesum_linear_scratch *s) {
+/* Columns of the rows first to first + n of a block: where they are, or packed and filled up with zeros to a multiple of 8 rows. `ahead`:
+   fetch the following rows too, as each tile of rows begins new streams, which processors find late. */
+static void samesum_place_columns(const samesum_linear *l, int64_t block, int64_t first, int64_t n, int ahead, samesum_linear_scratch *s) {
     const int64_t *address = l->address + block * l->n_dense;
     for (int64_t j = 0; j < l->n_dense; j++) {
         const double *column = (const double *)(uintptr_t)address[j] + first;
@@ -142,7 +142,7 @@ static void samesum_place_columns(const samesum_linear *l, int64_t block, int64_
             memcpy(packed, column, (size_t)n * sizeof(double));
             for (int64_t r = n; r % SAMESUM_LANES; r++) packed[r] = 0.0;
             column = packed;
-        } else if (first + 2 * SAMESUM_TILE_ROWS <= SAMESUM_LINEAR_BLOCK) /* each tile begins new streams, which processors find late */
+        } else if (ahead)
             for (int64_t r = 0; r < SAMESUM_TILE_ROWS; r += 8) __builtin_prefetch(column + SAMESUM_TILE_ROWS + r);
         s->x[j] = column;
     }
@@ -300,14 +300,10 @@ static void samesum_multiply_vectors(const samesum_linear *l, int64_t row, int64
     }
 }
 
-/* Dense pairs of the columns a and b (groups of columns), times h, over n rows, into the lanes. */
+/* Dense pairs of the columns a and b (groups of columns), times h, over n rows, into the lanes; n_next columns are fetched meanwhile. */
 static void samesum_add_pairs(const samesum_linear *l, int64_t n, int64_t a, int64_t na, int64_t b, int64_t nb, const double *h,
-                              samesum_linear_scratch *s) {
-    for (int64_t j = 0; j < na; j++) {
-        samesum_multiply(n, s->x[a + j], h, s->scaled + j * SAMESUM_TILE_ROWS);
-        s->sp[j] = s->scaled + j * SAMESUM_TILE_ROWS;
-    }
-    samesum_multiply_columns(l->tiles, n, na, s->sp, nb, s->x + b, a == b, s->hessian_lanes, nb);
+                              samesum_linear_scratch *s, int64_t n_next) {
+    samesum_multiply_pairs(l->tiles, n, na, s->x + a, nb, s->x + b, h, a == b, s->scaled, s->hessian_lanes, nb, n_next, s->x);
 }
 
 /* Lanes of dense pairs to limbs; the lanes are 0 again. */
@@ -358,15 +354,19 @@ static void samesum_pass_block(const samesum_linear *l, int64_t block, int32_t f
     const int64_t T = SAMESUM_TILE_ROWS, nd = l->n_dense + 1, n_g = samesum_n_gradients(l), n_h = samesum_n_hessians(l);
     const int64_t begin = block * SAMESUM_LINEAR_BLOCK, rest = l->n_rows - begin, n_rows = rest < SAMESUM_LINEAR_BLOCK ? rest : SAMESUM_LINEAR_BLOCK;
     const int fused = samesum_is_fused(l), has_vectors = l->n_vectors > 0, curvature = l->order == 2 || has_vectors;
-    const int64_t stride = fused ? T : SAMESUM_LINEAR_BLOCK;
+    /* where a Hessian is added up tile by tile, x'h is the intercept's part of it, added up beside the gradient x'g */
+    const int fetches = fused && l->order == 2;
+    const int64_t stride = fused ? T : SAMESUM_LINEAR_BLOCK, n_sums = n_g + fetches;
     const double most = (double)((int64_t)1 << SAMESUM_ENTRY_BITS);
     int64_t bad = 0, counted = 0;
     memset(s->loss_lanes, 0, sizeof s->loss_lanes);
     memset(s->squares_lanes, 0, sizeof s->squares_lanes);
-    memset(s->gradient_lanes, 0, (size_t)(nd * n_g * SAMESUM_LANES) * sizeof(double));
+    memset(s->gradient_lanes, 0, (size_t)(nd * n_sums * SAMESUM_LANES) * sizeof(double));
     for (int64_t k = 0; k < n_g; k++) s->gp[k] = s->g + k * T;
+    s->gp[n_g] = s->h;
     for (int64_t first = 0; first < n_rows; first += T) {
         const int64_t row = begin + first, n = n_rows - first < T ? n_rows - first : T, padded = (n + 7) / 8 * 8;
+        const int has_next = first + 2 * T <= n_rows;
         const double *mask = NULL;
         double *h = fused ? s->h : s->h + first;
         for (int64_t r = 0; r < n; r++) s->w[r] = l->weight == NULL ? 1.0 : l->weight[row + r];
@@ -379,7 +379,7 @@ static void samesum_pass_block(const samesum_linear *l, int64_t block, int32_t f
             mask = s->mask;
         } else
             counted += n;
-        samesum_place_columns(l, block, first, n, s);
+        samesum_place_columns(l, block, first, n, has_next && !fetches, s);
         samesum_margins(l, row, n, l->coefficients, l->offset, s, s->m);
         samesum_apply_loss(l, row, n, curvature, stride, h, s, out, mask);
         samesum_clear_padding(n, 1, T, s->loss);
@@ -391,13 +391,13 @@ static void samesum_pass_block(const samesum_linear *l, int64_t block, int32_t f
         if (l->order == 0) continue;
         if (has_vectors) samesum_multiply_vectors(l, row, n, stride, h, s);
         samesum_clear_padding(n, n_g, T, s->g);
-        samesum_multiply_columns(l->tiles, padded, nd, s->x, n_g, s->gp, 0, s->gradient_lanes, n_g);
+        if (l->order == 2) samesum_clear_padding(n, n_h, stride, h);
+        samesum_multiply_columns(l->tiles, padded, nd, s->x, n_sums, s->gp, 0, s->gradient_lanes, n_sums);
         if (l->n_sparse > 0)
             for (int64_t k = 0; k < n_g; k++)
                 bad += samesum_scatter(l, row, n, s->g + k * T, l->entry_factor[k], most, s->q, s->sparse_gradient + k * l->n_sparse, 1);
         if (l->order < 2) continue;
-        samesum_clear_padding(n, n_h, stride, h);
-        if (fused) samesum_add_pairs(l, padded, 0, nd, 0, nd, h, s);
+        if (fused) samesum_add_pairs(l, padded, 0, nd - 1, 0, nd - 1, h, s, has_next ? l->n_dense : 0);
         if (l->n_sparse > 0)
             for (int64_t k = 0; k < n_h; k++) bad += samesum_add_sparse_pairs(l, row, n, k, h + k * stride, s);
     }
@@ -407,11 +407,17 @@ static void samesum_pass_block(const samesum_linear *l, int64_t block, int32_t f
     if (l->order > 0) {
         for (int64_t j = 0; j < nd; j++)
             for (int64_t k = 0; k < n_g; k++)
-                bad += samesum_add_double(samesum_add_lanes(s->gradient_lanes + (j * n_g + k) * SAMESUM_LANES),
+                bad += samesum_add_double(samesum_add_lanes(s->gradient_lanes + (j * n_sums + k) * SAMESUM_LANES),
                                           l->column_factor[j] * l->gradient_factor[k], out->dense_gradient + 2 * (k * nd + j));
         if (l->n_sparse > 0 && ++s->n_unflushed == SAMESUM_FLUSH_BLOCKS) samesum_flush_gradient(l, s, out->sparse_gradient);
     }
-    if (l->order == 2 && fused) samesum_close_pairs(l, 0, nd, 0, nd, out->dense_hessian, &bad, s);
+    if (fetches) {
+        samesum_close_pairs(l, 0, nd - 1, 0, nd - 1, out->dense_hessian, &bad, s);
+        for (int64_t j = 0; j < nd; j++)
+            bad += samesum_add_double(samesum_add_lanes(s->gradient_lanes + (j * n_sums + n_g) * SAMESUM_LANES),
+                                      l->column_factor[j] * l->hessian_factor * l->column_factor[nd - 1],
+                                      out->dense_hessian + 2 * samesum_pair(nd, j, nd - 1));
+    }
     if (l->order == 2 && !fused)
         for (int64_t k = 0; k < n_h; k++)
             for (int64_t a = 0; a < nd; a += SAMESUM_GROUP)
@@ -419,8 +425,8 @@ static void samesum_pass_block(const samesum_linear *l, int64_t block, int32_t f
                     const int64_t na = nd - a < SAMESUM_GROUP ? nd - a : SAMESUM_GROUP, nb = nd - b < SAMESUM_GROUP ? nd - b : SAMESUM_GROUP;
                     for (int64_t first = 0; first < n_rows; first += T) {
                         const int64_t n = n_rows - first < T ? n_rows - first : T;
-                        samesum_place_columns(l, block, first, n, s);
-                        samesum_add_pairs(l, (n + 7) / 8 * 8, a, na, b, nb, s->h + k * stride + first, s);
+                        samesum_place_columns(l, block, first, n, 0, s);
+                        samesum_add_pairs(l, (n + 7) / 8 * 8, a, na, b, nb, s->h + k * stride + first, s, 0);
                     }
                     samesum_close_pairs(l, a, na, b, nb, out->dense_hessian + 2 * k * samesum_pairs(nd), &bad, s);
                 }
@@ -432,7 +438,7 @@ static void samesum_multiply_block(const samesum_linear *l, int64_t block, sames
     const int64_t begin = block * SAMESUM_LINEAR_BLOCK, rest = l->n_rows - begin, n_rows = rest < SAMESUM_LINEAR_BLOCK ? rest : SAMESUM_LINEAR_BLOCK;
     for (int64_t first = 0; first < n_rows; first += SAMESUM_TILE_ROWS) {
         const int64_t n = n_rows - first < SAMESUM_TILE_ROWS ? n_rows - first : SAMESUM_TILE_ROWS;
-        samesum_place_columns(l, block, first, n, s);
+        samesum_place_columns(l, block, first, n, first + 2 * SAMESUM_TILE_ROWS <= n_rows, s);
         samesum_margins(l, begin + first, n, l->coefficients, l->offset, s, s->m);
         for (int64_t k = 0; k < l->n_outputs; k++)
             memcpy(out + k * l->n_rows + begin + first, s->m + k * SAMESUM_TILE_ROWS, (size_t)n * sizeof(double));

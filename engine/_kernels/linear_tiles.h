@@ -107,6 +107,34 @@ static void samesum_multiply_columns(const samesum_tile (*tiles)[4], int64_t n, 
     }
 }
 
+SAMESUM_LINEAR_CLONES static void samesum_multiply(int64_t n, const double *restrict x, const double *restrict h, double *restrict out) {
+    for (int64_t r = 0; r < n; r++) out[r] = x[r] * h[r];
+}
+
+/* The pairs of the columns a[0..na), times h, and b[0..nb). Meanwhile the n_next columns `next` of the following rows, which each begin a new
+   stream that processors find late, are fetched one by one. `scaled`: room for four columns. */
+static void samesum_multiply_pairs(const samesum_tile (*tiles)[4], int64_t n, int64_t na, const double *const *a, int64_t nb,
+                                   const double *const *b, const double *h, int upper, double *scaled, double *acc, int64_t stride,
+                                   int64_t n_next, const double *const *next) {
+    int64_t fetched = 0;
+    for (int64_t i = 0; i < na; i += SAMESUM_TILE_SIDE) {
+        const int64_t height = na - i < SAMESUM_TILE_SIDE ? na - i : SAMESUM_TILE_SIDE;
+        const double *rows[SAMESUM_TILE_SIDE];
+        for (int64_t k = 0; k < height; k++) {
+            rows[k] = scaled + k * SAMESUM_TILE_ROWS;
+            samesum_multiply(n, a[i + k], h, scaled + k * SAMESUM_TILE_ROWS);
+        }
+        for (int64_t j = upper ? i : 0; j < nb; j += SAMESUM_TILE_SIDE) {
+            const int64_t width = nb - j < SAMESUM_TILE_SIDE ? nb - j : SAMESUM_TILE_SIDE;
+            if (fetched < n_next) {
+                for (int64_t r = 0; r < SAMESUM_TILE_ROWS; r += SAMESUM_LANES) __builtin_prefetch(next[fetched] + SAMESUM_TILE_ROWS + r);
+                fetched++;
+            }
+            tiles[height - 1][width - 1](n, rows, b + j, acc + (i * stride + j) * SAMESUM_LANES, stride);
+        }
+    }
+}
+
 /* The sum of eight lanes, in a fixed order. */
 static inline double samesum_add_lanes(const double *s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
@@ -116,10 +144,6 @@ static inline double samesum_add_lanes(const double *s) {
 SAMESUM_LINEAR_CLONES static void samesum_add_to_lanes(int64_t n, const double *restrict values, double *restrict lanes) {
     for (int64_t r = 0; r < n; r += SAMESUM_LANES)
         for (int l = 0; l < SAMESUM_LANES; l++) lanes[l] += values[r + l];
-}
-
-SAMESUM_LINEAR_CLONES static void samesum_multiply(int64_t n, const double *restrict x, const double *restrict h, double *restrict out) {
-    for (int64_t r = 0; r < n; r++) out[r] = x[r] * h[r];
 }
 
 /* out[r] = start + sum of w[j] x[j][r], in the order of columns; `start`: the intercept, plus offset[r] unless NULL. */
