@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+import pyarrow as pa
 
 from engine.collectives.communicator import Communicator
 from engine.models._linear.creating import create_linear
+from engine.models._linear.paths import RegularizationPath, create_path, cross_validate_squares
 from engine.models._linear.regression import LinearRegressionModel
 
-__all__ = ["LinearRegression", "create"]
+__all__ = ["LinearRegression", "create", "cross_validate", "regularization_path"]
 
 
 class LinearRegression(LinearRegressionModel):
@@ -90,3 +94,105 @@ def create(
         CommunicationError: The ranks were called with different options.
     """
     return create_linear(LinearRegression, locals(), loss="squared")
+
+
+def regularization_path(
+    dataset: Any,
+    target: str,
+    *,
+    l1_penalties: Sequence[float] = (0.0,),
+    l2_penalties: Sequence[float] = (100.0, 10.0, 1.0, 0.1, 0.01),
+    features: list[str] | None = None,
+    solver: str = "auto",
+    feature_rescaling: bool = True,
+    convergence_threshold: float = 1e-2,
+    step_size: float = 1.0,
+    lbfgs_memory_level: int = 11,
+    max_iterations: int = 10,
+    validation_set: Any = None,
+    sample_weight: str | None = None,
+    offset: str | None = None,
+    random_seed: int | None = None,
+    num_threads: int | None = None,
+    memory_limit: int | str | None = None,
+    comm: Communicator | None = None,
+) -> RegularizationPath:
+    """Train a model for every pair of an l1 and an l2 penalty. Collective.
+
+    Least squares need one pass over the data for all of them: sums of products are kept, and each pair is solved from these.
+    The other options are those of :func:`create`. The same models on any number of ranks and threads.
+
+    Args:
+        dataset: As :func:`create` takes it.
+        target: Column to predict.
+        l1_penalties: Weights of the sum of absolute coefficients, at least 0; each is combined with each of l2_penalties.
+        l2_penalties: Weights of the sum of squared coefficients, at least 0.
+        features: As of :func:`create`, like the options that follow.
+        solver: As of :func:`create`.
+        feature_rescaling: As of :func:`create`.
+        convergence_threshold: As of :func:`create`.
+        step_size: As of :func:`create`.
+        lbfgs_memory_level: As of :func:`create`.
+        max_iterations: As of :func:`create`, for each model.
+        validation_set: As of :func:`create`.
+        sample_weight: As of :func:`create`.
+        offset: As of :func:`create`.
+        random_seed: As of :func:`create`.
+        num_threads: As of :func:`create`.
+        memory_limit: As of :func:`create`.
+        comm: As of :func:`create`.
+
+    Returns:
+        ``table``, a row for each pair, and ``models``, in the order of the pairs: the first l1 penalty with all l2 penalties comes first.
+
+    Raises:
+        OptionError: An option is outside its range.
+        DataError: The data cannot be used.
+    """
+    return create_path(LinearRegression, locals(), loss="squared")
+
+
+def cross_validate(
+    dataset: Any,
+    target: str,
+    *,
+    l1_penalties: Sequence[float] = (0.0,),
+    l2_penalties: Sequence[float] = (100.0, 10.0, 1.0, 0.1, 0.01),
+    folds: int = 5,
+    features: list[str] | None = None,
+    feature_rescaling: bool = True,
+    sample_weight: str | None = None,
+    offset: str | None = None,
+    random_seed: int | None = None,
+    num_threads: int | None = None,
+    memory_limit: int | str | None = None,
+    comm: Communicator | None = None,
+) -> pa.Table:
+    """Errors on rows that were left out, for every pair of an l1 and an l2 penalty, in one pass over the data. Collective.
+
+    Rows are dealt to folds by a hash of the seed and the row's number. Sums of products are kept for each fold; the model of all but one
+    is solved from the sums of the others, and its errors on the one follow from that one's sums. Columns are scaled by all rows.
+
+    Args:
+        dataset: As :func:`create` takes it.
+        target: Column to predict.
+        l1_penalties: Weights of the sum of absolute coefficients, at least 0; each is combined with each of l2_penalties.
+        l2_penalties: Weights of the sum of squared coefficients, at least 0.
+        folds: Parts of the rows, each of which is left out once; 2 to 1000.
+        features: As of :func:`create`, like the options that follow.
+        feature_rescaling: As of :func:`create`.
+        sample_weight: As of :func:`create`; errors are weighted too.
+        offset: As of :func:`create`.
+        random_seed: Of the deal; at least 0, None means 0.
+        num_threads: As of :func:`create`.
+        memory_limit: As of :func:`create`.
+        comm: As of :func:`create`.
+
+    Returns:
+        A table: l1_penalty, l2_penalty, rmse (mean over folds), rmse_stderr (its standard error), rmse_of_folds.
+
+    Raises:
+        OptionError: An option is outside its range, or there are more than 10000 coefficients.
+        DataError: The data cannot be used.
+    """
+    return cross_validate_squares(locals())

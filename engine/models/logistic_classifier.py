@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from engine.collectives.communicator import Communicator
 from engine.models._linear.classifiers import LogisticModel
 from engine.models._linear.creating import create_linear
+from engine.models._linear.paths import RegularizationPath, create_path
 
-__all__ = ["LogisticClassifier", "create"]
+__all__ = ["LogisticClassifier", "create", "regularization_path"]
 
 
 class LogisticClassifier(LogisticModel):
@@ -92,3 +94,61 @@ def create(
         CommunicationError: The ranks were called with different options.
     """
     return create_linear(LogisticClassifier, locals(), loss="logistic")
+
+
+def regularization_path(
+    dataset: Any,
+    target: str,
+    *,
+    l1_penalties: Sequence[float] = (0.0,),
+    l2_penalties: Sequence[float] = (100.0, 10.0, 1.0, 0.1, 0.01),
+    features: list[str] | None = None,
+    solver: str = "auto",
+    feature_rescaling: bool = True,
+    convergence_threshold: float = 1e-2,
+    step_size: float = 1.0,
+    lbfgs_memory_level: int = 11,
+    max_iterations: int = 10,
+    class_weights: Any = None,
+    validation_set: Any = None,
+    sample_weight: str | None = None,
+    offset: str | None = None,
+    random_seed: int | None = None,
+    num_threads: int | None = None,
+    memory_limit: int | str | None = None,
+    comm: Communicator | None = None,
+) -> RegularizationPath:
+    """Train a model for every pair of an l1 and an l2 penalty. Collective.
+
+    Each is solved from where the one before ended, from the largest penalties to the smallest: later ones need few iterations.
+    The other options are those of :func:`create`. The same models on any number of ranks and threads.
+
+    Args:
+        dataset: As :func:`create` takes it.
+        target: Column to predict.
+        l1_penalties: Weights of the sum of absolute coefficients, at least 0; each is combined with each of l2_penalties.
+        l2_penalties: Weights of the sum of squared coefficients, at least 0.
+        features: As of :func:`create`, like the options that follow.
+        solver: As of :func:`create`.
+        feature_rescaling: As of :func:`create`.
+        convergence_threshold: As of :func:`create`.
+        step_size: As of :func:`create`.
+        lbfgs_memory_level: As of :func:`create`.
+        max_iterations: As of :func:`create`, for each model.
+        class_weights: As of :func:`create`.
+        validation_set: As of :func:`create`.
+        sample_weight: As of :func:`create`.
+        offset: As of :func:`create`.
+        random_seed: As of :func:`create`.
+        num_threads: As of :func:`create`.
+        memory_limit: As of :func:`create`.
+        comm: As of :func:`create`.
+
+    Returns:
+        ``table``, a row for each pair, and ``models``, in the order of the pairs: the first l1 penalty with all l2 penalties comes first.
+
+    Raises:
+        OptionError: An option is outside its range.
+        DataError: The data cannot be used.
+    """
+    return create_path(LogisticClassifier, locals(), loss="logistic")

@@ -179,7 +179,7 @@ class LinearModel(PredictingModel):
             "num_coefficients": self._arrays["coefficients"].size,
             "training_iterations": document["training_iterations"],
             "training_solver_status": document["training_solver_status"],
-            **{f"validation_{name}": None for name in self._tracked()},
+            **{f"{side}_{name}": None for side in ("training", "validation") for name in self._tracked()},
             **metrics,
         }
 

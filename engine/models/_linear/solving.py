@@ -81,6 +81,7 @@ class Solution:
     validation: Metrics | None
     trace: Trace
     iterations: int
+    passes: int
 
 
 def solve(objective: Objective, task: Task, on_iteration: Callable[[Iteration, Trace], None] | None = None) -> Solution:
@@ -107,7 +108,7 @@ def solve(objective: Objective, task: Task, on_iteration: Callable[[Iteration, T
     assert last is not None
     wants_variances = task.solver == "newton" and objective.n_rows > objective.n_coefficients
     variances = variances_of(last, problem) if wants_variances else np.empty(0)
-    return Solution(last.point.w, variances, last.status or LIMIT, last.point.metrics, validation, task.trace, last.number)
+    return Solution(last.point.w, variances, last.status or LIMIT, last.point.metrics, validation, task.trace, last.number, problem.passes)
 
 
 def look_again(problem: Penalised, solver: str, start: Start) -> Point:
@@ -143,12 +144,17 @@ def tracked(*, is_classifier: bool) -> tuple[str, ...]:
 
 
 def variances_of(last: Iteration, problem: Penalised) -> Floats:
-    """The diagonal of the inverse Hessian without the penalty; NaN where a coefficient depends on others, or where it is not finite."""
+    """The diagonal of the inverse Hessian without the penalty."""
     hessian = np.array(last.point.hessian)
     hessian[np.diag_indices(problem.n)] -= 2.0 * problem.l2
+    return variances_at(hessian)
+
+
+def variances_at(hessian: Floats) -> Floats:
+    """The diagonal of the inverse; NaN where a coefficient depends on others, or where the Hessian is not finite."""
     if not np.isfinite(hessian).all():
-        return np.full(problem.n, math.nan)
+        return np.full(len(hessian), math.nan)
     factor, pivots = factor_hessian(hessian)
-    out = np.empty(problem.n)
+    out = np.empty(len(hessian))
     fill_inverse_diagonal(factor, pivots, out)
     return np.where(pivots > 0.0, out, math.nan)
