@@ -70,7 +70,6 @@ SCENARIOS = {
         {
             SUBJECT: Engine(Samesum, "svm_classifier", {"max_iterations": 10}, (None,)),
             "LinearSVC": peer(linear_svc, (None,), dual=False),
-            "LinearSVC (hinge)": peer(linear_svc, (None,), loss="hinge", dual=True),
         },
         4.0,
         same_objective=False,

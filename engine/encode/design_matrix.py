@@ -337,7 +337,8 @@ def close_design(builder: DesignBuilder, largest: Floats, comm: Communicator) ->
             f"expected at most {2.0**LARGEST_EXPONENT:.3g}; divide the column by a power of ten"
         )
         raise_on_all(comm, error, "encoding")
-    exponents = np.array([max(exponent_above(value), LEAST_EXPONENT) for value in largest.tolist()], dtype=np.int64)
+    known = [max(exponent_above(value), LEAST_EXPONENT) if value else LEAST_EXPONENT for value in largest.tolist()]
+    exponents = np.array(known, dtype=np.int64)
     powers = np.zeros_like(exponents)
     powers[layout.n_dense + 1 :] = exponents[layout.n_dense + 1 :]
     exponents[layout.n_dense + 1 :] = 0

@@ -218,7 +218,8 @@ class SumObjective:
     def _stored(self, design: DesignMatrix, w: Floats) -> Floats:
         """Coefficients [n_outputs, n_columns + 1] of columns as they are stored, in kernel order."""
         ordered = np.asarray(w, dtype=np.float64).reshape(self.n_outputs, -1)[:, self._order]
-        return np.ascontiguousarray(np.ldexp(ordered / self._scales, design.powers))
+        with np.errstate(over="ignore"):  # a bound that is infinite is noticed
+            return np.ascontiguousarray(np.ldexp(ordered / self._scales, design.powers))
 
     def _factors(self, design: DesignMatrix) -> Floats:
         """What takes sums of stored columns to those of scaled ones."""
@@ -232,7 +233,8 @@ class SumObjective:
         """The most that a margin can be, offsets left out: exact additions, so that it is the same on every machine."""
         nd = design.layout.n_dense + 1
         largest = np.abs(stored)
-        dense = np.ldexp(largest[:, :nd], design.exponents[:nd])
+        with np.errstate(over="ignore"):
+            dense = np.ldexp(largest[:, :nd], design.exponents[:nd])
         most = 0.0
         for k in range(len(stored)):
             parts = dense[k].tolist()

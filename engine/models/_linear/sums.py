@@ -112,7 +112,7 @@ class PassSums:
         numbers = iter(range(c * (c + 1) // 2))
         for k in range(c):
             for j in range(k, c):
-                out[k, :, j, :][np.ix_(order, order)] = self._curvature(fold, next(numbers), units) * factors[:, None] * factors
+                out[k, :, j, :][np.ix_(order, order)] = self._curvature(fold, next(numbers), units) * np.outer(factors, factors)
                 if j > k:
                     out[j, :, k, :] = out[k, :, j, :]
         return out.reshape(c * n, c * n)
