@@ -171,7 +171,9 @@ static void samesum_margins(const samesum_linear *l, int64_t row, int64_t n, con
                             const samesum_linear_scratch *s, double *out) {
     const int64_t nd = l->n_dense;
     for (int64_t k = 0; k < l->n_outputs; k++, w += samesum_n_columns(l), out += SAMESUM_TILE_ROWS) {
-        samesum_add_columns(n, nd, s->x, w, w[nd], offset == NULL ? NULL : offset + row, out);
+        int64_t used = nd; /* at the usual beginning, 0, features need not be read for margins */
+        while (used > 0 && w[used - 1] == 0.0) used--;
+        samesum_add_columns(n, used, s->x, w, w[nd], offset == NULL ? NULL : offset + row, out);
         samesum_add_sparse(l, row, n, w + nd + 1, out);
     }
 }

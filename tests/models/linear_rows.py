@@ -21,7 +21,8 @@ def mixed_table(n: int, n_classes: int = 2, seed: int = 0) -> pa.Table:
     """Numbers, booleans, strings with missing ones, maps, vectors and lists, with weights ``w``, offsets ``o`` and a target ``y``."""
     draw = np.random.default_rng(seed)
     maps = [
-        [(k, float(v)) for k, v in zip(draw.choice(KEYS, draw.integers(0, 5), replace=False), draw.normal(size=4) * 50)] for _ in range(n)
+        [(k, float(v)) for k, v in zip(draw.choice(KEYS, draw.integers(0, 5), replace=False), draw.normal(size=4) * 50, strict=False)]
+        for _ in range(n)
     ]
     columns = {
         "a": draw.normal(size=n) * 3 + 1,
