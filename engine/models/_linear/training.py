@@ -262,11 +262,16 @@ def unscale(w: Floats, variances: Floats, scales: Floats, n_outputs: int) -> tup
 
 def sum_squares_about_mean(rows: LinearRows, comm: Communicator) -> float:
     """The weighted sum of squares of the target about its weighted mean, exact over ranks; collective."""
-    y = np.asarray(rows.y, dtype=np.float64)
-    weights = np.ones(len(y)) if rows.weights is None else rows.weights
-    total, weighted = (sum_exact(comm, values, name="mean of the target") for values in (weights, weights * y))
+    y, weights, heaviest = rows.y, rows.weights, rows.training.largest_weight
+    total = float(rows.n_rows) if weights is None else sum_exact(comm, weights, bound=heaviest, name="mean of the target")
+    weighted = sum_exact(comm, y if weights is None else y * weights, bound=heaviest * rows.training.largest_y, name="mean of the target")
     residual = y - (weighted / total if total > 0.0 else 0.0)
-    return sum_exact(comm, weights * residual * residual, name="squares of the target")
+    farthest = np.array([max(residual.max(initial=0.0), -residual.min(initial=0.0))])
+    comm.allreduce_max(farthest, name="squares of the target")
+    residual *= residual
+    if weights is not None:
+        residual *= weights
+    return sum_exact(comm, residual, bound=heaviest * float(farthest[0]) ** 2, name="squares of the target")
 
 
 def describe(rows: LinearRows, loss: Loss, n_coefficients: int, solver: str) -> list[str]:
