@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from engine.encode.features import Floats, as_text, category_codes, list_entries
 from engine.errors import DataError, warn
 
 LEAST_EXPONENT, LARGEST_EXPONENT = -300, 400  # of column maxima: products of two of them, times weights and rows, are finite
+ITEM_ROWS = 8192
 LEAST_SCALE = 1e-5  # sqrt(1e-10), of columns that are 0 nearly everywhere
 CONSTANT = 1e-7  # a stdev below this share of the scale: the column hardly varies
 FEATURE_PARTS = ("addresses", "onehot", "start", "index", "value")
@@ -64,6 +65,7 @@ class DesignMatrix:
     index: NDArray[np.int32] = field(repr=False)
     value: Floats = field(repr=False)
     kept: list[Any] = field(repr=False)  # memory that the addresses point to
+    squares: Floats = field(default_factory=lambda: np.empty(0), repr=False)  # mean of squares, in the model's order; of training rows
 
     @property
     def n_rows_local(self) -> int:
@@ -115,7 +117,9 @@ class DesignBuilder:
             names = self.stream.schema.names
             raise DataError(f"column {name!r} was used in training and is not in the data{near(name, names)}; columns: {shorten(names)}")
         for batch in self.stream.batches(list(self.layout.encoding.sources)):
-            self._add(batch)
+            most = ITEM_ROWS if self._items else max(1, batch.num_rows)  # entries take several times their room while they are looked up
+            for begin in range(0, batch.num_rows, most):
+                self._add(batch.slice(begin, most))
         for column in self._dense:
             column.close()
         self._index.resize(self._n_entries, refcheck=False)
@@ -245,8 +249,8 @@ class DesignBuilder:
             rows, index, value = rows[order], index[order], value[order]
         end = self._n_entries + len(rows)
         if end > len(self._index):
-            left = self.stream.n_rows_local - self._at  # about as many entries again in the rows to come
-            room = end + int(1.02 * len(rows) * max(0, left - n_rows) / max(1, n_rows)) if self._n_entries == 0 else int(1.125 * end)
+            left = max(0, self.stream.n_rows_local - self._at - n_rows)  # about as many entries again in the rows to come
+            room = int(1.02 * (end + end * left / max(1, self._at + n_rows)))
             self._index.resize(room, refcheck=False)
             self._value.resize(room, refcheck=False)
         count = self._count[self._at : self._at + n_rows]
@@ -286,7 +290,7 @@ def fit_design(
     roots = np.sqrt(squares)
     warn_constant(layout, stdevs, roots, comm)
     scales = np.maximum(roots, LEAST_SCALE) if rescale else np.ones(layout.n_columns)
-    return design, DesignEncoding(encoding, means, scales)
+    return replace(design, squares=squares), DesignEncoding(encoding, means, scales)
 
 
 def apply_design(stream: Stream, encoding: DesignEncoding, comm: Communicator, *, borrow: bool, num_threads: int) -> DesignMatrix:

@@ -51,6 +51,7 @@ class PlainObjective:
         self.n_rows, self.passes = len(x), 0
         self.is_quadratic = loss == "squared"
         self.n_coefficients = self.n_outputs * self.x.shape[1]
+        self.curvatures = np.tile(np.maximum((self.x**2).sum(axis=0), 1e-12), self.n_outputs)
         self.is_intercept = np.arange(self.n_coefficients) % self.x.shape[1] == self.x.shape[1] - 1
 
     def margins(self, w: Floats) -> Floats:

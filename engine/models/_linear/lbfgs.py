@@ -28,11 +28,13 @@ FLATTER = 0.7  # of the slope at the beginning of a line: the strong Wolfe condi
 def solve_lbfgs(problem: Penalised, start: Start, stops: Stops) -> Iterations:
     """Minimise a smooth objective.
 
-    1. ``d = -B g`` by the two-loop recursion over at most ``lbfgs_memory_level`` pairs; ``-g`` scaled to 1 without any.
+    1. ``d = -B g`` by the two-loop recursion over at most ``lbfgs_memory_level`` pairs, from a diagonal D^-1: about that of the Hessian
+       at 0, so that columns of unlike size are no hindrance; ``-D^-1 g`` scaled to 1 without any.
     2. ``w + d`` if it meets the strong Wolfe conditions, else the step that the line search finds.
     3. Until ``max |g| < convergence_threshold``, or rounding hides what could still be gained.
     """
     point = begin(problem, start, 1)
+    diagonal = problem.objective.curvatures + 2.0 * problem.l2
     steps, changes = (list(start.memory.get(name, ())) for name in ("steps", "changes"))
     status = status_at(point, stops)
     if status is not None:
@@ -41,11 +43,11 @@ def solve_lbfgs(problem: Penalised, start: Start, stops: Stops) -> Iterations:
     number = start.number
     while status is None:
         number += 1
-        direction = apply_inverse(point.gradient, steps, changes)
+        direction = apply_inverse(point.gradient, steps, changes, diagonal)
         new, size = search(problem, point, direction, has_scale=bool(steps))
         if new is None and steps:  # what is remembered may mislead near the optimum
             steps, changes = [], []
-            direction = apply_inverse(point.gradient, steps, changes)
+            direction = apply_inverse(point.gradient, steps, changes, diagonal)
             new, size = search(problem, point, direction, has_scale=False)
         if new is None:
             settled = is_rounding(point, dot(point.gradient, direction))
@@ -74,10 +76,11 @@ def search(problem: Penalised, point: Point, direction: Floats, *, has_scale: bo
     return (new, found.step) if is_no_worse(new, point, 0.0) else (None, 0.0)
 
 
-def apply_inverse(gradient: Floats, steps: list[Floats], changes: list[Floats]) -> Floats:
-    """``-B g``, B being the approximate inverse Hessian of the pairs ``s``, ``y``, the latest last."""
+def apply_inverse(gradient: Floats, steps: list[Floats], changes: list[Floats], diagonal: Floats) -> Floats:
+    """``-B g``, B being the approximate inverse Hessian of the pairs ``s``, ``y``, the latest last, that begins as D^-1 but for a factor."""
     if not steps:
-        return -gradient / max(largest(gradient), EPSILON)
+        direction = -gradient / diagonal
+        return direction / max(largest(direction), EPSILON)
     q = gradient.copy()
     shares = []
     for s, y in zip(reversed(steps), reversed(changes), strict=True):
@@ -85,7 +88,8 @@ def apply_inverse(gradient: Floats, steps: list[Floats], changes: list[Floats]) 
         shares.append(share)
         q -= share * y
     s, y = steps[-1], changes[-1]
-    q *= dot(s, y) / dot(y, y)
+    q /= diagonal
+    q *= dot(s, y) / dot(y, y / diagonal)
     for s, y, share in zip(steps, changes, reversed(shares), strict=True):
         q += (share - dot(y, q) / dot(s, y)) * s
     return -q

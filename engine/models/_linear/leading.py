@@ -139,6 +139,11 @@ class LeadingObjective:
         return self._objective.is_quadratic
 
     @property
+    def curvatures(self) -> Floats:
+        """See the protocol."""
+        return self._objective.curvatures
+
+    @property
     def passes(self) -> int:
         """See the protocol."""
         return self._objective.passes

@@ -44,6 +44,11 @@ class Loss:
         """Whether the second derivative is constant."""
         return self.kernel == SQUARED
 
+    @property
+    def curvature(self) -> float:
+        """The second derivative of a row by its margins, about 0."""
+        return {SQUARED: 2.0, HINGE: 1.0}.get(self.kernel, self.n_outputs / (self.n_outputs + 1.0) ** 2)
+
     def bounds(self, margin: float, y: float, weight: float) -> Bounds:
         """Bounds for margins within ``margin``, targets within ``y``, weights within ``weight``; infinite where that overflows."""
         if self.kernel == SQUARED:

@@ -22,6 +22,7 @@ from engine.models._linear.objective_protocol import Evaluation, LinePoint, Metr
 from engine.models._linear.sums import BLOCK_BITS, PassSums, Units, block_sum
 
 SUMS = "linear: sums over rows"
+LEAST_SQUARE = 1e-12  # of columns that are 0 in nearly every row, whose curvature is that of the penalty
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,14 @@ class SumObjective:
     def is_quadratic(self) -> bool:
         """See the protocol."""
         return self.loss.is_quadratic
+
+    @property
+    def curvatures(self) -> Floats:
+        """See the protocol."""
+        squares = np.append(self.rows.design.squares, 1.0)[self._order] / (self._scales * self._scales)
+        out = np.empty_like(squares)
+        out[self._order] = np.maximum(squares, LEAST_SQUARE) * (self.loss.curvature * max(1, self.n_rows))
+        return np.tile(out, self.n_outputs)
 
     def evaluate(self, w: Floats, order: Order) -> Evaluation:
         """See the protocol."""

@@ -88,6 +88,13 @@ class Objective(Protocol):
         """Whether the Hessian is the same everywhere (squared loss)."""
 
     @property
+    def curvatures(self) -> Floats:
+        """About the Hessian's diagonal at 0 if all weights are 1, from the columns' squares alone, all > 0; [n_coefficients].
+
+        What a solver may scale its steps by.
+        """
+
+    @property
     def passes(self) -> int:
         """How often all rows' features were gone through."""
 
