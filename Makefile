@@ -109,9 +109,10 @@ test-checked: setup
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
 
-# make torture twenty trainings killed at random moments and resumed on other numbers of ranks: the same bytes
+# make torture twenty trainings of each family killed at random moments and resumed on other numbers of ranks: the same bytes
 torture: $(VENV)/.base $(VENV)/.kernels
-	$(PYTHON) benchmarks/torture_trees.py $(TORTURE)
+	$(PYTHON) benchmarks/torture.py $(TORTURE)
+	$(PYTHON) benchmarks/torture.py --family linear $(TORTURE)
 
 # make bench   speed beside XGBoost and LightGBM, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for less
 bench: setup

@@ -1,6 +1,6 @@
 """Prove the promise: the same model, byte for byte, however it is trained. ``python benchmarks/same_bytes.py`` or ``make prove``.
 
-Trains ten models on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, and with environments that send NumPy, OpenBLAS and libc down other code
+Trains twenty models on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, and with environments that send NumPy, OpenBLAS and libc down other code
 paths; prints the hash of each saved model, and fails if two differ. What was run goes to ``benchmarks/results/same_bytes.json``.
 """
 
@@ -90,6 +90,18 @@ def write_tables(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     classifier, regression = "boosted_trees_classifier", "boosted_trees_regression"
     sampled = {"row_subsample": 0.7, "column_subsample": 0.6, "random_seed": 5}
     weighted = {"path": str(folder / "weighted.parquet"), "target": "target"}
+    sparse = pa.array(
+        [
+            [(f"k{k}", float(v)) for k, v in zip(random.choice(300, 5, replace=False), random.normal(size=5), strict=True)]
+            for _ in range(n_rows)
+        ],
+        pa.map_(pa.string(), pa.float64()),
+    )
+    tags = pa.array([["odd", "new"][: k % 3] for k in range(n_rows)], pa.list_(pa.string()))
+    linear = {"count": columns["count"], "word": columns["word"], "v": columns["v"], "m": sparse, "tags": tags, **weights}
+    offset = 0.1 * random.normal(size=n_rows)
+    linear |= {"offset": offset, "amount": amount, "three": three, "two": np.where(score > 0, "yes", "no")}
+    parquet.write_table(pa.table(linear), folder / "linear.parquet", row_group_size=300)
     return {
         "mushroom": {"toolkit": classifier, "path": str(ROOT / "examples" / "data" / "mushroom.csv"), "target": "label"},
         "regression": {"toolkit": "boosted_trees_regression", "path": str(folder / "regression.parquet"), "target": "target"},
@@ -121,6 +133,29 @@ def write_tables(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
         "forest": {**weighted, "toolkit": "random_forest_classifier", "options": {"sample_weight": "weight", "max_depth": 9}},
         "forest_of_frequencies": {**weighted, "toolkit": "random_forest_classifier", "options": {"averaging": "probability"}},
         "forest_of_numbers": {**weighted, "target": "weight", "toolkit": "random_forest_regression"},
+        **list_linear(str(folder / "linear.parquet")),
+    }
+
+
+def list_linear(path: str) -> dict[str, dict[str, Any]]:
+    """Linear models by each solver, on dense, one-hot and sparse columns, with weights, offsets, several classes and a validation set."""
+    features = {"features": ["count", "word", "v", "m", "tags"]}
+    weighted = {**features, "sample_weight": "weight", "offset": "offset", "validation_set": "auto", "convergence_threshold": 1e-8}
+    regression = {"toolkit": "linear_regression", "path": path, "target": "amount"}
+    logistic = {"toolkit": "logistic_classifier", "path": path, "target": "two"}
+    svm = {"toolkit": "svm_classifier", "path": path, "target": "two"}
+    mushroom = {"path": str(ROOT / "examples" / "data" / "mushroom.csv"), "target": "label"}
+    return {
+        "squares_newton": {**regression, "options": weighted},
+        "squares_lbfgs": {**regression, "options": {**weighted, "solver": "lbfgs"}},
+        "squares_lasso": {**regression, "options": {**weighted, "l1_penalty": 100.0}},
+        "logistic_newton": {**logistic, "options": weighted},
+        "logistic_lbfgs": {**logistic, "options": {**weighted, "solver": "lbfgs"}},
+        "logistic_lasso": {**logistic, "options": {**weighted, "l1_penalty": 10.0}},
+        "logistic_fista": {**logistic, "options": {**weighted, "l1_penalty": 10.0, "solver": "fista"}},
+        "softmax": {**logistic, "target": "three", "options": {**features, "class_weights": "auto"}},
+        "svm": {**svm, "options": {**features, "class_weights": "auto"}},
+        "mushroom_logistic": {**mushroom, "toolkit": "logistic_classifier"},
     }
 
 

@@ -1,6 +1,7 @@
-"""Draw the learning curves of the pages: ``python docs/plots.py``. Needs the extra ``docs``.
+"""Draw the plots of the pages: ``python docs/plots.py``. Needs the extra ``docs``.
 
-Runs the Python blocks of every page and draws the progress of the model that they leave behind, so the plot is that of the example.
+Runs the Python blocks of every page and draws the progress of the model that they leave behind, or its coefficients, so the plot is that of
+the example.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ def main() -> None:
         figure = draw_curves(run_page(DOCS / f"{name}.md")["model"], metric, label)
         figure.savefig(DOCS / "images" / f"{name}.png", metadata={"Software": None})
         plt.close(figure)
+    names = run_page(DOCS / "linear_regression.md")
+    figure = draw_coefficients(names["model"], names["patients"])
+    figure.savefig(DOCS / "images" / "linear_regression.png", metadata={"Software": None})
+    plt.close(figure)
 
 
 def run_page(page: pathlib.Path) -> dict[str, Any]:
@@ -75,6 +80,25 @@ def draw_curves(model: Any, metric: str, label: str) -> Any:
         axes.yaxis.set_minor_locator(ticker.NullLocator())
     axes.grid(axis="y", color="#dddddd")
     axes.legend(frameon=False)
+    return figure
+
+
+def draw_coefficients(model: Any, data: Any) -> Any:
+    """Coefficients of numeric columns with their intervals, each times its column's standard deviation; filled where 0 is outside."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), dpi=120, layout="constrained")
+    rows = model.get_coefficient_statistics(confidence=0.95).to_pylist()[1:]
+    spreads = [float(data[row["name"]].std()) for row in rows]
+    axes.axvline(0.0, color="#999999", linewidth=1.0)
+    for place, (row, spread) in enumerate(zip(rows, spreads, strict=True)):
+        low, middle, high = (row[name] * spread for name in ("lower", "value", "upper"))
+        differs = low > 0.0 or high < 0.0
+        axes.plot([low, high], [place, place], color=TRAINING, linewidth=1.8)
+        axes.plot(middle, place, "o", color=TRAINING, markerfacecolor=TRAINING if differs else "white", markersize=7)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("Change of the prediction with one standard deviation of the column")
+    axes.grid(axis="x", color="#dddddd")
+    axes.set_axisbelow(True)
     return figure
 
 

@@ -12,6 +12,9 @@ _TOOLKITS = (
     "boosted_trees_regression",
     "random_forest_classifier",
     "random_forest_regression",
+    "linear_regression",
+    "logistic_classifier",
+    "svm_classifier",
 )
 _MODULE_OF = {
     "Dataset": "engine.data.dataset",
@@ -27,6 +30,9 @@ __all__ = [
     "boosted_trees_regression",
     "random_forest_classifier",
     "random_forest_regression",
+    "linear_regression",
+    "logistic_classifier",
+    "svm_classifier",
     "errors",
     "load_model",
 ]

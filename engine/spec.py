@@ -15,7 +15,15 @@ from engine.errors import OptionError
 
 VERSION = 1
 TASKS = ("train", "predict", "evaluate")
-TOOLKITS = ("boosted_trees_classifier", "boosted_trees_regression", "random_forest_classifier", "random_forest_regression")
+TOOLKITS = (
+    "boosted_trees_classifier",
+    "boosted_trees_regression",
+    "random_forest_classifier",
+    "random_forest_regression",
+    "linear_regression",
+    "logistic_classifier",
+    "svm_classifier",
+)
 # What each task cannot do without, and what means nothing to it.
 _NEEDED = {"train": ("toolkit", "target", "output"), "predict": ("model", "output"), "evaluate": ("model",)}
 _FOREIGN = {

@@ -53,11 +53,19 @@ def _word(kind: Any, text: str, **more: Any) -> Any:
 # Options of training, in the order in which help shows them; which toolkit has which is said below.
 TRAINING: dict[str, Any] = {
     "max_iterations": _word(int, "Trees, for each class if there are three or more [1 or more; default 10]."),
+    "l2_penalty": _word(float, "Weight of the sum of squared coefficients [0 or more; default 0.01]."),
+    "l1_penalty": _word(float, "Weight of the sum of absolute coefficients [0 or more; default 0]."),
+    "penalty": _word(float, "C of the SVM: the weight of the rows' losses beside the coefficients [1e-10 to 1e+20; default 1]."),
+    "solver": _word(str, "auto, newton, lbfgs, fista or proximal_newton [default auto]."),
+    "feature_rescaling": _word(bool, "Whether columns are brought to one scale while solving [default yes]."),
+    "convergence_threshold": _word(float, "The largest element of the gradient at which solving ends [1e-10 to 1e+20; default 0.01]."),
+    "lbfgs_memory_level": _word(int, "Steps that L-BFGS remembers [1 or more; default 11]."),
     "validation_set": _word(list[str], "Data to track metrics on: files as DATA, may be repeated, or auto for 5 percent of the rows."),
     "class_weights": _word(list[str], "auto, or LABEL=WEIGHT for every class.", metavar="LABEL=WEIGHT"),
     "objective": _word(str, "squared_error, poisson or quantile [default squared_error]."),
     "quantile": _word(float, "The quantile to predict, with that objective [0 to 1; default 0.5]."),
     "sample_weight": _word(str, "A column of weights of rows."),
+    "offset": _word(str, "A column to add to every margin, with coefficient 1."),
     "averaging": _word(str, "What is averaged over trees: margin or probability [default margin]."),
     "max_depth": _word(int, "Splits from the root to a leaf [1 to 64; default 6]."),
     "step_size": _word(float, "How much of each tree is added to the model [0 to 1; default 0.3]."),
@@ -84,19 +92,39 @@ TRAINING: dict[str, Any] = {
     "memory_limit": _word(str, "Memory of each rank, such as 2GB. Default: SAMESUM_MEMORY_LIMIT, or its share of 0.8 of the machine."),
     "cache_dir": _word(str, "Folder for bins that do not fit the memory. Default: samesum's cache."),
 }
+_LINEAR = ("solver", "feature_rescaling", "convergence_threshold", "lbfgs_memory_level", "offset")
+_PENALTIES = ("l2_penalty", "l1_penalty")
+_TREES = (
+    *("max_depth", "min_loss_reduction", "min_child_weight", "row_subsample", "column_subsample", "reg_lambda", "reg_alpha"),
+    *("max_leaves", "monotone_constraints", "categorical", "max_bins", "max_categories", "metric", "cache_dir"),
+)
+_LOSSES = ("objective", "quantile")
 _FOREST = ("averaging",)
-_BOOSTED = ("step_size", "early_stopping_rounds", "initial_model")
+_BOOSTED = ("early_stopping_rounds", "initial_model")
+_NOT_TREES = (*_LINEAR, *_PENALTIES, "penalty")
+_NOT_LINEAR = (*_TREES, *_LOSSES, *_FOREST, *_BOOSTED)
 _FOREIGN = {
-    "boosted_trees_classifier": ("objective", "quantile", *_FOREST),
-    "boosted_trees_regression": ("class_weights", *_FOREST),
-    "random_forest_classifier": ("objective", "quantile", *_BOOSTED),
-    "random_forest_regression": ("class_weights", "objective", "quantile", *_BOOSTED),
+    "boosted_trees_classifier": (*_LOSSES, *_FOREST, *_NOT_TREES),
+    "boosted_trees_regression": ("class_weights", *_FOREST, *_NOT_TREES),
+    "random_forest_classifier": (*_LOSSES, "step_size", *_BOOSTED, *_NOT_TREES),
+    "random_forest_regression": ("class_weights", *_LOSSES, "step_size", *_BOOSTED, *_NOT_TREES),
+    "linear_regression": ("class_weights", "penalty", *_NOT_LINEAR),
+    "logistic_classifier": ("penalty", *_NOT_LINEAR),
+    "svm_classifier": (*_PENALTIES, "step_size", *_NOT_LINEAR),
+}
+
+
+# What some of them are to linear models.
+_LINEAR_TRAINING = {
+    "max_iterations": _word(int, "Most iterations of the solver [1 or more; default 10]."),
+    "step_size": _word(float, "The first step size of FISTA [1e-10 to 1e+20; default 1]."),
 }
 
 
 def options_of(toolkit: str) -> dict[str, Any]:
     """The annotations of a toolkit's options of training."""
-    return {name: word for name, word in TRAINING.items() if name not in _FOREIGN[toolkit]}
+    own = _LINEAR_TRAINING if "max_depth" in _FOREIGN[toolkit] else {}
+    return {name: own.get(name, word) for name, word in TRAINING.items() if name not in _FOREIGN[toolkit]}
 
 
 ModelOutput = Annotated[str, typer.Option("--output", "-o", help="The folder to save the model in.", rich_help_panel=_RUN)]

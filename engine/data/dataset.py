@@ -94,6 +94,11 @@ class Dataset:
         """Whether the rows come from files, not from memory."""
         return isinstance(self._origin, FileOrigin)
 
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether batches of the rows are parts of a table that is in memory as long as this dataset."""
+        return not self.is_from_files and not self._splits
+
     def head(self, n: int = 10) -> pa.Table:
         """The first ``n`` rows, reading little more. Their types are those of all rows if these have been read, else what the rows show."""
         if n < 0:

@@ -18,6 +18,7 @@ from engine.encode.features import as_text, list_entries, map_entries, source_ty
 from engine.errors import DataError
 
 MAX_CATEGORIES = 65_535
+MAP_ROWS = 8192  # taken apart at once: entries take several times their room meanwhile
 MOST_COUNTED = 1 << 22  # different values of a column that a rank keeps, just to say how many there are
 
 
@@ -78,7 +79,8 @@ class DistinctText:
 def text_of(column: pa.Array, kind: SourceType, name: str) -> pa.Array:
     """A column's categories, keys or elements."""
     if kind == "dict":
-        return map_entries(column, name)[1]
+        parts = [column.slice(begin, MAP_ROWS) for begin in range(0, len(column), MAP_ROWS)] or [column]
+        return pa.concat_arrays([as_text(pc.unique(map_entries(part, name, as_they_are=True)[1])) for part in parts])
     return as_text(column) if kind == "str" else list_entries(column, name)[1]
 
 

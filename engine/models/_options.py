@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from engine.encode.features import near
@@ -70,14 +71,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def check_option(name: str, value: Any) -> Any:
+def check_option(name: str, value: Any, own: Mapping[str, Limits] = MappingProxyType({})) -> Any:
     """``value`` as a plain int, float or None, if the limits of ``name`` allow it, or as one of its words; NumPy's scalars are numbers too.
 
-    Raises :class:`OptionError` that says what is allowed and what came.
+    ``own``: limits of a toolkit that go before those of all. Raises :class:`OptionError` that says what is allowed and what came.
     """
     if name in CHOICES:
         return check_choice(name, value, CHOICES[name])
-    limits = LIMITS[name]
+    limits = own.get(name) or LIMITS[name]
     if value is None and limits.allows_none:
         return limits.none_means
     if not limits.accepts(value):
@@ -131,6 +132,19 @@ def check_features(value: Any, target: str) -> list[str] | None:
     if not names:
         raise OptionError("features must name at least one column, got []; leave it out to use every column but the target")
     return names
+
+
+def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of checkpoints."""
+    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
+    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
+        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
+    return options
+
+
+def kind_of(validation_set: Any) -> str | None:
+    """What ranks compare of the validation set: its rows are agreed on when they are read."""
+    return validation_set if validation_set is None or isinstance(validation_set, str) else "a dataset"
 
 
 def refuse_unknown(unknown: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -46,8 +46,16 @@ class Rows:
         return np.concatenate(parts).reshape(self.n_rows, *values.shape[1:])
 
 
-def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str | None = None, text_target: bool = False) -> Rows:
-    """The rows of ``data``: feature columns, and the ``target`` (``text_target``: of strings) if given.
+def read_rows(
+    data: Any,
+    encoding: Encoding,
+    comm: Communicator,
+    *,
+    target: str | None = None,
+    text_target: bool = False,
+    extra: Sequence[str] = (),
+) -> Rows:
+    """The rows of ``data``: feature columns, the ``target`` (``text_target``: of strings) if given, and the columns ``extra``.
 
     Collective, except for dicts and lists of dicts.
 
@@ -57,8 +65,8 @@ def read_rows(data: Any, encoding: Encoding, comm: Communicator, *, target: str 
     if is_local(data, encoding):
         single = isinstance(data, Mapping)
         given = [data] if single else data
-        return Rows(table_of_dicts(given, encoding, target), 0, len(given), SerialComm(), single=single)
-    columns = [*encoding.sources, *([target] if target is not None else [])]
+        return Rows(table_of_dicts(given, encoding, target, extra), 0, len(given), SerialComm(), single=single)
+    columns = [*encoding.sources, *([target] if target is not None else []), *extra]
     text_columns = [name for name, kind in encoding.sources.items() if kind == "str"] + (
         [target] if target is not None and text_target else []
     )
@@ -97,11 +105,11 @@ def is_sequence(value: Any) -> bool:
     return not isinstance(value, (str, bytes, Mapping, np.generic)) and hasattr(value, "__len__") and getattr(value, "shape", (1,)) != ()
 
 
-def table_of_dicts(rows: Sequence[Mapping[str, Any]], encoding: Encoding, target: str | None) -> pa.Table:
+def table_of_dicts(rows: Sequence[Mapping[str, Any]], encoding: Encoding, target: str | None, extra: Sequence[str] = ()) -> pa.Table:
     """Rows given as dicts as a table of the features; keys that are no features are left out."""
     columns = {name: column_of_values(name, kind, [row.get(name) for row in rows]) for name, kind in encoding.sources.items()}
-    if target is not None:
-        columns[target] = pa.array([plain(row.get(target)) for row in rows])
+    for name in ([] if target is None else [target]) + list(extra):
+        columns[name] = pa.array([plain(row.get(name)) for row in rows])
     return pa.table(columns)
 
 

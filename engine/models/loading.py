@@ -15,6 +15,9 @@ _CLASSES = {
     "boosted_trees_regression": "BoostedTreesRegression",
     "random_forest_classifier": "RandomForestClassifier",
     "random_forest_regression": "RandomForestRegression",
+    "linear_regression": "LinearRegression",
+    "logistic_classifier": "LogisticClassifier",
+    "svm_classifier": "SvmClassifier",
 }
 
 

@@ -7,8 +7,10 @@ import re
 
 import pytest
 
+import engine.spec
+
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-TOOLKITS = ["boosted_trees_classifier", "boosted_trees_regression", "random_forest_classifier", "random_forest_regression"]
+TOOLKITS = engine.spec.TOOLKITS
 
 
 def documented_options(page):

@@ -7,15 +7,15 @@ import re
 
 import pytest
 
+from engine.spec import TOOLKITS
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 WITH_EXAMPLES = [page for page in PAGES if "```python" in page.read_text()]
 
 
 def test_the_pages_have_examples():
-    assert {page.stem for page in WITH_EXAMPLES} >= {
-        f"{kind}_{task}" for kind in ("boosted_trees", "random_forest") for task in ("classifier", "regression")
-    }
+    assert {page.stem for page in WITH_EXAMPLES} >= set(TOOLKITS)
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)

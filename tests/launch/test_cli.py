@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import re
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import time
 import pytest
 
 import engine
+from engine.models._linear.creating import LIMITS as LINEAR_LIMITS
 from engine.models._options import LIMITS
 from engine.spec import TOOLKITS, DataSpec, JobSpec
 from launch import cli
@@ -189,12 +189,13 @@ def test_help_tells_what_the_toolkit_takes(run, toolkit):
     assert code == 0
     create = inspect.signature(getattr(engine, toolkit).create).parameters
     limited = ("max_iterations", "max_depth", "step_size", "min_loss_reduction", "min_child_weight", "reg_lambda", "reg_alpha", "max_bins")
-    limited += ("max_categories",)
+    limited += ("max_categories", "penalty", "convergence_threshold", "lbfgs_memory_level")
+    own = LINEAR_LIMITS if "solver" in create else LIMITS
     for name in (each for each in limited if each in create):
         line = next(line for line in out.splitlines() if f"--{name.replace('_', '-')} " in line)
-        limits, default = LIMITS[name], create[name].default
-        scope = f"{limits.low} or more" if limits.high is None else f"{limits.low} to {limits.high}"
-        assert re.search(rf"\[{scope}; default {default:g}\]", line), line
+        limits, default = own[name], create[name].default
+        scope = f"{limits.low} or more" if limits.high is None else f"{limits.low:g} to {limits.high:g}"
+        assert f"[{scope}; default {default:g}]" in line
     said_elsewhere = {"dataset", "comm", "verbose", "kwargs", "callback"}
     for name in create.keys() - said_elsewhere:
         assert f"--{name.replace('_', '-')} " in out

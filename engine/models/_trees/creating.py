@@ -12,10 +12,19 @@ from engine.collectives.default import resolve
 from engine.errors import OptionError, warn
 from engine.memory import Memory
 from engine.models._metrics.tracked import check_metrics
-from engine.models._options import check_column_name, check_features, check_flag, check_option, check_path, refuse_unknown
+from engine.models._options import (
+    check_column_name,
+    check_features,
+    check_flag,
+    check_option,
+    check_run_options,
+    kind_of,
+    refuse_unknown,
+)
+from engine.models._predicting import RUN_OPTIONS, TIME_COLUMN
 from engine.models._trees.boosting import TrainedTrees, train_trees
 from engine.models._trees.initial_model import InitialModel
-from engine.models._trees.model import RUN_OPTIONS, TIME_COLUMN, TreesModel
+from engine.models._trees.model import TreesModel
 from engine.models._trees.training import Setting
 from engine.models._trees.training_rows import Task
 from engine.models._trees.weights import check_class_weights
@@ -111,14 +120,6 @@ def check_monotone(value: Any) -> dict[str, int] | None:
     return {str(name): int(value[name]) for name in sorted(value)}
 
 
-def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of checkpoints."""
-    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
-    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
-        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
-    return options
-
-
 def check_together(options: Mapping[str, Any], *, validation_set: Any, callback: Any, target: str, features: list[str] | None) -> None:
     """Refuse options that do not go together."""
     if callback is not None and not callable(callback):
@@ -147,11 +148,6 @@ def initial_model(value: Any) -> InitialModel:
     if not isinstance(model, TreesModel):
         raise OptionError(f"initial_model must be a trained model of trees or the path of one, got {value!r}")
     return model.as_initial()
-
-
-def kind_of(validation_set: Any) -> str | None:
-    """What ranks compare of the validation set: its rows are agreed on when they are read."""
-    return validation_set if validation_set is None or isinstance(validation_set, str) else "a dataset"
 
 
 def rename_num_trees(arguments: Mapping[str, Any]) -> dict[str, Any]:

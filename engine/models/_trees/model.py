@@ -6,40 +6,33 @@ import functools
 import json
 import os
 import pathlib
-from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.communicator import Communicator
-from engine.collectives.default import resolve
-from engine.collectives.serial import SerialComm
-from engine.collectives.threads import resolve_threads
 from engine.encode.encoding import Encoding
 from engine.errors import ModelFileError, OptionError
 from engine.model_io import Arrays
-from engine.models._model import Model, Sections
-from engine.models._options import check_choice, check_flag, check_option
-from engine.models._rows import Rows, is_local, read_rows, refuse_missing
+from engine.models._exported import write_bytes
+from engine.models._model import Sections
+from engine.models._options import check_choice, check_flag
+from engine.models._predicting import PredictingModel, as_lists
+from engine.models._rows import Rows
 from engine.models._trees.checks import check_ensemble
 from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
 from engine.models._trees.ensemble import Link, TreeEnsemble
-from engine.models._trees.exported import encoded_table, write_bytes
 from engine.models._trees.importance import count_splits
 from engine.models._trees.initial_model import InitialModel
 from engine.models._trees.onnx_file import onnx_bytes
 from engine.models._trees.predictor import Predictor
 from engine.models._trees.xgboost_file import xgboost_document
 
-TIME_COLUMN = "Elapsed Time"
-RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
 
-
-class TreesModel(Model):
+class TreesModel(PredictingModel):
     """A model made of trees.
 
     Built from a document (what ``model.json`` holds), the trees, and the run (what may differ between equal runs). The document's keys:
@@ -102,26 +95,6 @@ class TreesModel(Model):
         leaves = rows.gather(self._predictor.leaves(rows, threads), sharded=sharded)
         return as_lists(leaves, single=rows.single)
 
-    def encode(
-        self,
-        dataset: Any,
-        missing_value_action: str = "auto",
-        *,
-        sharded: bool = False,
-        num_threads: int | None = None,
-        comm: Communicator | None = None,
-    ) -> pa.Table:
-        """The numbers that the trees see: a table of float64, a column for each number, item of a vector or map, category or tag.
-
-        Columns are called ``x``, ``v(3)``, ``m("key")``, ``tags=red``. Strings are the numbers of their categories, counted from 0 in the
-        order of UTF-8 bytes, None last. Missing values are NaN, unseen categories too; tags are 1 where present, else NaN. It is what
-        models exported by :meth:`export_xgboost` and :meth:`export_onnx` take. Collective, with the arguments of :meth:`predict`.
-        """
-        rows, _, _ = self._read(dataset, comm, missing_value_action, num_threads, lambda: {"sharded": check_flag("sharded", sharded)})
-        with agree(rows.comm, "encoding"):
-            columns = list(self._encoding.values(rows.table))
-        return encoded_table(self._encoding, [rows.gather(values, sharded=sharded) for values in columns])
-
     def export_xgboost(self, path: str | os.PathLike[str]) -> None:
         """Write the model as a JSON file that ``xgboost.Booster(model_file=path)`` loads, and what reads XGBoost's files.
 
@@ -148,34 +121,6 @@ class TreesModel(Model):
         if self._writes:
             write_bytes(path, onnx_bytes(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None))
 
-    def _read(
-        self,
-        dataset: Any,
-        comm: Communicator | None,
-        missing_value_action: str,
-        num_threads: int | None,
-        check: Callable[[], dict[str, Any]],
-        *,
-        with_target: bool = False,
-    ) -> tuple[Rows, int, dict[str, Any]]:
-        """Check options and read the rows asked about: the rows, the number of threads, and what ``check`` returned; collective."""
-        group = SerialComm() if is_local(dataset, self._encoding) else resolve(comm)
-        with agree(group, "checking options"):
-            options = check()
-            check_missing_value_action(missing_value_action)
-            threads = resolve_threads(check_option("num_threads", num_threads), group)
-        agree_on_value(group, {**options, "missing_value_action": missing_value_action}, "options")
-        rows = read_rows(
-            dataset,
-            self._encoding,
-            group,
-            target=self._document["target"] if with_target else None,
-            text_target=isinstance((self._document["classes"] or [None])[0], str),
-        )
-        if missing_value_action == "error":
-            refuse_missing(rows, list(self._encoding.sources))
-        return rows, threads, options
-
     @functools.cached_property
     def _predictor(self) -> Predictor:
         return Predictor(self._ensemble, self._encoding)
@@ -189,25 +134,9 @@ class TreesModel(Model):
         return as_lists(values if values.shape[1] > 1 else values[:, 0], single=rows.single)
 
     def _make_fields(self) -> dict[str, Any]:
-        document, encoding = self._document, self._encoding
-        unpacked = encoding.unpacked_features
-        fields: dict[str, Any] = {
-            "features": lambda: list(encoding.sources),
-            "unpacked_features": lambda: list(unpacked),
-            "num_features": len(encoding.sources),
-            "num_unpacked_features": len(unpacked),
-            "num_examples": document["num_examples"],
-            "target": document["target"],
-            "training_time": None if self._run is None else self._run.get("training_time"),
-            "progress": self._progress_table,
-            **document["options"],
-            "num_trees": self._ensemble.n_trees,
-            "trees_json": self.dump_to_json,
-            "num_validation_examples": document.get("num_validation_examples", 0),
-            **((self._run or {}).get("options") or dict.fromkeys(RUN_OPTIONS)),
-        }
+        fields: dict[str, Any] = {**self._common_fields(), "num_trees": self._ensemble.n_trees, "trees_json": self.dump_to_json}
         for metric in self._tracked:
-            fields |= {f"{side}_{metric}": document["metrics"].get(f"{side}_{metric}") for side in ("training", "validation")}
+            fields |= {f"{side}_{metric}": self._document["metrics"].get(f"{side}_{metric}") for side in ("training", "validation")}
         return fields
 
     @property
@@ -227,14 +156,6 @@ class TreesModel(Model):
             ensemble=self._ensemble,
         )
 
-    def _progress_table(self) -> pa.Table:
-        """Every iteration, with the columns of the printed table; times are null if the run is not known."""
-        progress = self._document["progress"]
-        columns = {name: [row[i] for row in progress["rows"]] for i, name in enumerate(progress["columns"])}
-        times = (self._run or {}).get("elapsed_time") or [None] * len(progress["rows"])
-        table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        return table.add_column(1, TIME_COLUMN, pa.array(times, pa.float64()))
-
     def _sections(self) -> Sections:
         sides = ("Training", "Validation") if self.get("num_validation_examples") else ("Training",)
         tracked = [(f"{side} {metric}", self.get(f"{side.lower()}_{metric}")) for metric in self._tracked for side in sides]
@@ -252,19 +173,17 @@ class TreesModel(Model):
         ]
         return [("Schema", schema), ("Settings", settings)]
 
+    def _check_missing_value_action(self, value: Any) -> None:
+        """'auto' and 'none' take missing values as the trees have learnt to, 'error' refuses them. Trees have nothing to impute."""
+        if value == "impute":
+            raise OptionError("missing_value_action 'impute' is not for trees, which learn where missing values go; use 'auto' or 'error'")
+        check_choice("missing_value_action", value, ["auto", "none", "error"])
+
     def _schema_lines(self) -> list[tuple[str, Any]]:
         return []
 
     def _content(self) -> tuple[dict[str, Any], Arrays, dict[str, Any]]:
-        return self._document, self._ensemble.arrays(), dict(self._run or {})
-
-    @abstractmethod
-    def predict(self, dataset: Any) -> Any:
-        """One value a row."""
-
-    @abstractmethod
-    def evaluate(self, dataset: Any) -> dict[str, Any]:
-        """Metrics by name."""
+        return dict(self._document), self._ensemble.arrays(), dict(self._run or {})
 
 
 def make_ensemble(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> TreeEnsemble:
@@ -273,25 +192,3 @@ def make_ensemble(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> Tre
     if link not in get_args(Link):
         raise ModelFileError(f"the model's trees are damaged: unknown link {link!r}; train or copy the model again")
     return TreeEnsemble(int(document["n_outputs"]), float(document["base_score"]), **arrays, link=link)
-
-
-def check_missing_value_action(value: Any) -> None:
-    """'auto' and 'none' take missing values as the trees have learnt to, 'error' refuses them. Trees have nothing to impute."""
-    if value == "impute":
-        raise OptionError("missing_value_action 'impute' is not for trees, which learn where missing values go; use 'auto' or 'error'")
-    check_choice("missing_value_action", value, ["auto", "none", "error"])
-
-
-def as_lists(values: NDArray[Any], *, single: bool) -> Any:
-    """Rows of a matrix, or of a stack of matrices, as a chunked array of lists of one length; of a single row, its list."""
-    if single:
-        return values[0].tolist()
-    made = pa.array(np.ascontiguousarray(values).reshape(-1))
-    for length in values.shape[:0:-1]:
-        made = pa.FixedSizeListArray.from_arrays(made, length)
-    return pa.chunked_array([made])
-
-
-def as_column(values: pa.Array, *, single: bool) -> Any:
-    """Values as a chunked array; of a single row, its value."""
-    return values[0].as_py() if single else pa.chunked_array([values])

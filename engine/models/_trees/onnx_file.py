@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.encode.encoding import Encoding
 from engine.errors import OptionError
+from engine.models._exported import category_lists, column_names
 from engine.models._trees.ensemble import CATEGORY, LEAF, LEAST_PROBABILITY, NUMERIC, SUBSET, TreeEnsemble
-from engine.models._trees.exported import category_lists, column_names
 
 OPSETS = {"": 18, "ai.onnx.ml": 5}
 IR_VERSION = 9  # of the first release with these

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,17 +10,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine._kernels.gradients import fill_means
-from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.encode.features import is_text, numbers, single_chunk
-from engine.encode.labels import check_finite, check_present
-from engine.errors import DataError
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import compute_regression_metrics
 from engine.models._metrics.tracked import METRICS
 from engine.models._options import check_choice, check_flag
-from engine.models._rows import Rows, check_any_rows
-from engine.models._trees.model import TreesModel, as_column
+from engine.models._predicting import as_column, read_numbers_of
+from engine.models._rows import Rows
+from engine.models._trees.model import TreesModel
 
 OUTPUT_TYPES = ("value", "contributions")
 
@@ -86,15 +82,7 @@ class TreesRegression(TreesModel):
             lambda: {"metric": chosen_metrics(metric, self._metrics)},
             with_target=True,
         )
-        target = self._document["target"]
-        with agree(rows.comm, "reading the target"):
-            check_any_rows(rows)
-            column = single_chunk(rows.table.column(target))
-            if is_text(column.type) and len(column):
-                raise DataError(f"target {target!r}: expected numbers, got {column.type}")
-            check_present(column, target, rows.first_row)
-            actual = np.ascontiguousarray(numbers(column, target))
-            check_finite(actual, target, rows.first_row, most=math.inf)
+        actual = read_numbers_of(rows, self._document["target"])
         return compute_regression_metrics(
             rows.comm,
             self._predictions(rows, threads),

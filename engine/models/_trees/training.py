@@ -18,13 +18,13 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.threads import useful_threads
 from engine.encode.encoding import Encoding
 from engine.models._metrics.tracked import is_better
+from engine.models._predicting import TIME_COLUMN
 from engine.models._trees.checkpoints import check_checkpoint, fingerprint_data, saved_trees
 from engine.models._trees.ensemble import TreeEnsemble
 from engine.models._trees.forest import average_leaves, scores_of_means
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import GrownTree, GrowthOptions, LeafValues, assemble
 from engine.models._trees.initial_model import InitialModel, join_ensembles
-from engine.models._trees.model import TIME_COLUMN
 from engine.models._trees.objectives import Objective, make_objective
 from engine.models._trees.routing import Router, RowCodes, take_apart
 from engine.models._trees.sampling import sample_columns, sample_rows, tree_key

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from engine.encode.bins import round_up
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
+from engine.models._exported import category_lists, column_names
 from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, TreeEnsemble
-from engine.models._trees.exported import category_lists, column_names
 
 FORMAT_VERSION = [2, 1, 0]  # the oldest release that the tests' dependency allows; newer ones read it
 NO_PARENT = 2**31 - 1

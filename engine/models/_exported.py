@@ -1,4 +1,4 @@
-"""What exported trees have in common: the encoded columns under names that other libraries take, and how a file is written."""
+"""What exported models have in common: the encoded columns under names that other libraries take, and how a file is written."""
 
 from __future__ import annotations
 

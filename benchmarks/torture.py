@@ -1,9 +1,10 @@
-"""Kill trainings at random moments and resume them on other numbers of ranks: ``python benchmarks/torture_trees.py`` or ``make torture``.
+"""Kill trainings at random moments and resume them on other numbers of ranks: ``python benchmarks/torture.py`` or ``make torture``.
 
-A training with samples of rows and columns, weights, validation rows and early stopping writes a checkpoint every other iteration. It is
-ended by SIGKILL, one rank or all of them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on
-with another number of ranks. Every model that comes to its end must have the bytes of the one that was never killed. What happened goes
-to ``benchmarks/results/torture_trees.json``.
+A training, of trees with samples of rows and columns, weights, validation rows and early stopping, or with ``--family linear`` of logistic
+regression by L-BFGS with weights and validation rows, writes a checkpoint every other iteration. It is ended by SIGKILL, one rank or all of
+them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on with another number of ranks. Every
+model that comes to its end must have the bytes of the one that was never killed. What happened goes to
+``benchmarks/results/torture_<family>.json``.
 """
 
 from __future__ import annotations
@@ -30,17 +31,25 @@ from same_bytes import hash_model
 SEED = 31
 RANKS = (1, 2, 3, 4)
 PATIENCE = 600.0  # seconds that a training may take before it counts as hanging
-OPTIONS = {
-    "target": "y",
-    "max_iterations": 60,
-    "max_depth": 6,
-    "row_subsample": 0.8,
-    "column_subsample": 0.7,
-    "sample_weight": "weight",
-    "validation_set": "auto",
-    "early_stopping_rounds": 30,
-    "model_checkpoint_interval": 2,
-    "random_seed": 3,
+SHARED = {"target": "y", "sample_weight": "weight", "validation_set": "auto", "model_checkpoint_interval": 2, "random_seed": 3}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "trees": {
+        "toolkit": "boosted_trees_classifier",
+        "rows": 60_000,
+        "options": {
+            **SHARED,
+            "max_iterations": 60,
+            "max_depth": 6,
+            "row_subsample": 0.8,
+            "column_subsample": 0.7,
+            "early_stopping_rounds": 30,
+        },
+    },
+    "linear": {
+        "toolkit": "logistic_classifier",
+        "rows": 400_000,
+        "options": {**SHARED, "solver": "lbfgs", "max_iterations": 100, "convergence_threshold": 1e-10, "l2_penalty": 0.0},
+    },
 }
 
 
@@ -48,13 +57,17 @@ def main() -> int:
     """Kill and resume until there were enough kills; 1 if any model differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--output", default="torture_trees")
+    parser.add_argument("--family", choices=list(FAMILIES), default="trees")
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--output")
     arguments = parser.parse_args()
+    family = FAMILIES[arguments.family]
+    n_rows = arguments.rows or family["rows"]
     chance = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="samesum-") as name:
         folder = pathlib.Path(name)
-        write_table(folder / "data.parquet", arguments.rows)
+        write_table(folder / "data.parquet", n_rows)
+        (folder / "family").write_text(arguments.family)
         began = time.monotonic()
         finish(start(folder, ranks=1))
         longest = time.monotonic() - began
@@ -72,8 +85,16 @@ def main() -> int:
             print(json.dumps(runs[-1]), flush=True)
     kills = sum(run["killed"] for run in runs)
     ends = [run["same"] for run in runs if not run["killed"]]
-    result = {"options": OPTIONS, "rows": arguments.rows, "sha256": expected, "kills": kills, "ended": len(ends), "runs": runs}
-    write_result(arguments.output, result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
+    result = {
+        "toolkit": family["toolkit"],
+        "options": family["options"],
+        "rows": n_rows,
+        "sha256": expected,
+        "kills": kills,
+        "ended": len(ends),
+        "runs": runs,
+    }
+    write_result(arguments.output or f"torture_{arguments.family}", result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
     print(f"{kills} kills; {sum(ends)} of {len(ends)} models that came to their end have the bytes of the one never killed")
     return 0 if all(ends) else 1
 
@@ -175,8 +196,9 @@ def train(folder: pathlib.Path) -> None:
     """What each rank runs."""
     import samesum as ss
 
+    family = FAMILIES[(folder / "family").read_text()]
     checkpoints = {"model_checkpoint_path": folder / "checkpoints", "resume_from_checkpoint": "auto"}
-    model = ss.boosted_trees_classifier.create(str(folder / "data.parquet"), verbose=False, **checkpoints, **OPTIONS)
+    model = getattr(ss, family["toolkit"]).create(str(folder / "data.parquet"), verbose=False, **checkpoints, **family["options"])
     model.save(folder / "model")
 
 

@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/linear.py``: data, engines, what is compared."""
