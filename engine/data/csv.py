@@ -7,12 +7,9 @@ its text, and ranks and pieces that parsed it as something else parse it again, 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import pyarrow as pa
 
@@ -23,6 +20,7 @@ from engine.collectives.threads import resolve_threads
 from engine.data.csv_cuts import share_cuts
 from engine.data.csv_parse import ColumnPlan, ParsedPiece, parse_piece, read_text
 from engine.data.csv_text import CsvFile, CsvFormat, Piece, Progress, is_compressed, read_header, read_pieces
+from engine.data.pool import map_ordered
 from engine.data.scan import OpenRows, Stamp, scan_table, stamp_of, unchanged
 from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import Segment, gather_json, plan_segments, share_from_root
@@ -30,8 +28,6 @@ from engine.data.text_types import accepted_types, convert_text, type_of_mask
 from engine.errors import DataError
 
 SAMPLE_BYTES = 64 << 10  # text per rank that the first guess of the types looks at
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class CsvSource:
@@ -175,7 +171,7 @@ class _SegmentReader:
     def scan(self, schema: pa.Schema, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Parse these columns once more, their types known."""
         plans = {name: ColumnPlan(given=schema.field(name).type) for name in columns}
-        for piece in _map_ordered(lambda piece: parse_piece(piece, plans, self._form), self._pieces(), self._n_threads):
+        for piece in map_ordered(lambda piece: parse_piece(piece, plans, self._form), self._pieces(), self._n_threads):
             batch = pa.record_batch([piece.columns[name] for name in columns], names=columns)
             yield from (batch.slice(at, most_rows) for at in range(0, batch.num_rows, most_rows))
 
@@ -206,7 +202,7 @@ class _SegmentReader:
             new = parse_piece(piece, todo, self._form) if todo or old is None else ParsedPiece({}, {}, old.n_rows)
             return ParsedPiece(new.columns if old is None else {**old.columns, **new.columns}, new.masks, new.n_rows)
 
-        for number, piece in enumerate(_map_ordered(parse, enumerate(self._pieces(on_bytes)), self._n_threads)):
+        for number, piece in enumerate(map_ordered(parse, enumerate(self._pieces(on_bytes)), self._n_threads)):
             current = _narrow(current, piece.masks)
             if is_first:
                 parsed.append(piece)
@@ -238,22 +234,3 @@ def _all_typed(parsed: list[ParsedPiece], plans: Mapping[str, ColumnPlan]) -> bo
 
 def _narrow(plans: Mapping[str, ColumnPlan], masks: Mapping[str, int]) -> dict[str, ColumnPlan]:
     return {name: ColumnPlan(plan.mask & masks.get(name, plan.mask), plan.given) for name, plan in plans.items()}
-
-
-def _map_ordered(function: Callable[[Item], Result], items: Iterable[Item], n_threads: int) -> Iterator[Result]:
-    """``map`` on a few threads: results in order, no more items under way than keep the threads busy."""
-    if n_threads == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        under_way: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                under_way.append(pool.submit(function, item))
-                if len(under_way) > 2 * n_threads:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
