@@ -26,6 +26,8 @@ cdef extern from "id_table.h" nogil:
         uint64_t *hashes, int64_t *order, uint32_t *numbers
     )
 
+SHARD_BITS = SAMESUM_SHARD_BITS
+
 
 cdef class _Shards:
     """What both kinds of table share. Memory grows with the distinct ids; nothing else is kept."""
