@@ -4,7 +4,7 @@ A key is ``row << shift_of_row | neighbour``. Blocks of edges are counted, then 
 that edges of a bucket keep their order whichever thread takes which block.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "radix.h" nogil:
     ctypedef struct samesum_pair:
@@ -12,6 +12,10 @@ cdef extern from "radix.h" nogil:
         uint64_t value
     void samesum_sort_keys(uint64_t *items, uint64_t *scratch, Py_ssize_t size, int bits)
     void samesum_sort_pairs(samesum_pair *items, samesum_pair *scratch, Py_ssize_t size, int bits)
+
+ctypedef fused number_t:
+    uint32_t
+    uint64_t
 
 
 def count_buckets(const uint32_t[::1] rows, uint32_t first_row, int bucket_shift, int64_t[::1] counts):
@@ -117,8 +121,8 @@ def unzip_pairs(const uint64_t[:, ::1] pairs, uint64_t[::1] keys, int64_t[::1] v
 
 
 def order_parallel(
-    const int64_t[::1] indptr, const uint32_t[::1] neighbours, uint64_t[::1] weights, uint64_t[::1] scratch
-) -> None:
+    const int64_t[::1] indptr, const number_t[::1] neighbours, uint64_t[::1] weights, uint64_t[::1] scratch
+):
     """Put the weights of parallel edges, neighbours that are equal inside a row, into the order of their bits; ``scratch``: as many."""
     cdef Py_ssize_t row, start, stop, end
     with nogil:
@@ -134,9 +138,34 @@ def order_parallel(
                 start = stop
 
 
-def count_numbers(const uint32_t[::1] numbers, uint32_t first, int64_t[::1] counts):
+def count_numbers(const number_t[::1] numbers, uint64_t first, int64_t[::1] counts):
     """Add to ``counts[v - first]`` how often each number ``v`` occurs."""
     cdef Py_ssize_t i
     with nogil:
         for i in range(numbers.shape[0]):
             counts[numbers[i] - first] += 1
+
+
+def count_owners(const number_t[::1] numbers, int shift, const int32_t[::1] owners, int64_t[::1] counts):
+    """Add to ``counts`` how many of ``numbers`` each rank owns: rank ``owners[v >> shift]`` owns v."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(numbers.shape[0]):
+            counts[owners[numbers[i] >> shift]] += 1
+
+
+def deal_numbers(
+    const number_t[::1] numbers,
+    const number_t[::1] payload,
+    int shift,
+    const int32_t[::1] owners,
+    int64_t[::1] places,
+    number_t[::1] out,
+):
+    """Put ``payload[i]`` at the next place of the rank that owns ``numbers[i]``; ``places`` is where each rank goes on, and is moved."""
+    cdef Py_ssize_t i, owner
+    with nogil:
+        for i in range(numbers.shape[0]):
+            owner = owners[numbers[i] >> shift]
+            out[places[owner]] = payload[i]
+            places[owner] += 1

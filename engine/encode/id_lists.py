@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,8 +78,12 @@ def cut_at(ids: pa.Array, splitters: pa.Array) -> list[pa.Array]:
         cuts = np.searchsorted(ints_of(ids), ints_of(splitters)).tolist()
     else:
         cuts = [_first_from(ids, splitter.as_buffer().to_pybytes()) for splitter in splitters]
-    bounds = [0, *cuts, len(ids)]
-    return [ids.slice(begin, end - begin) for begin, end in zip(bounds, bounds[1:], strict=False)]
+    return cut_at_places(ids, cuts)
+
+
+def cut_at_places(ids: pa.Array, places: Iterable[int]) -> list[pa.Array]:
+    """Ids cut before each of the ascending ``places``: one part more than there are places."""
+    return [ids.slice(begin, end - begin) for begin, end in pairwise([0, *map(int, places), len(ids)])]
 
 
 def _first_from(ids: pa.Array, text: bytes) -> int:

@@ -127,7 +127,9 @@ def number_ids(comm: Communicator, ids: pa.Array) -> tuple[NDArray[np.int64], pa
     """
     if comm.size == 1:
         return np.arange(len(ids)), ids, len(ids)
-    parts = exchange(comm, cut_at(ids, _splitters(comm, ids)), name="numbering vertices: ids")
+    cut = cut_at(ids, _splitters(comm, ids))
+    cut += [ids.slice(len(ids))] * (comm.size - len(cut))  # where no rank has any
+    parts = exchange(comm, cut, name="numbering vertices: ids")
     merged, places = merge(pa.concat_arrays(parts))
     counts = [int(part[0]) for part in comm.allgather(np.array([len(merged)]), name="numbering vertices: how many")]
     places += sum(counts[: comm.rank])
