@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
+    "label_propagation",
+    "pagerank",
     "random_forest_classifier",
     "random_forest_regression",
 )
@@ -25,6 +27,8 @@ __all__ = [
     "Dataset",
     "boosted_trees_classifier",
     "boosted_trees_regression",
+    "label_propagation",
+    "pagerank",
     "random_forest_classifier",
     "random_forest_regression",
     "errors",
