@@ -17,6 +17,7 @@ _TOOLKITS = (
 )
 _MODULE_OF = {
     "Dataset": "engine.data.dataset",
+    "Graph": "engine.graph",
     "load_model": "engine.models.loading",
     "errors": "engine.errors",
     **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
@@ -25,6 +26,7 @@ _MODULES = {"errors", *_TOOLKITS}
 
 __all__ = [
     "Dataset",
+    "Graph",
     "boosted_trees_classifier",
     "boosted_trees_regression",
     "label_propagation",

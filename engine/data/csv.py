@@ -7,9 +7,10 @@ its text, and ranks and pieces that parsed it as something else parse it again, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -57,6 +58,13 @@ class CsvSource:
         plans, reader = self._open_segments(comm, columns)
         table, n_rows, is_kept = reader.read(plans, on_bytes, keep_bytes=keep_bytes)
         return OpenRows(table.schema, n_rows, scan_table(table) if is_kept else partial(reader.scan, table.schema))
+
+    def open_pieces(self, comm: Communicator, columns: list[str]) -> TextPieces | None:
+        """This rank's text, whose values decide what ``columns`` are; None where ``column_types`` says so for some. Collective."""
+        _, reader = self._open_segments(comm, columns)
+        with agree(comm, "reading"):
+            reader.stamp()
+        return None if any(name in self._column_types for name in columns) else TextPieces(self._form, reader.pieces)
 
     def _open_segments(self, comm: Communicator, columns: list[str] | None) -> tuple[dict[str, ColumnPlan], _SegmentReader]:
         """What is known of the columns, and this rank's part of the files. Collective."""
@@ -130,6 +138,13 @@ class CsvSource:
         return {name: ColumnPlan(given=self._column_types.get(name)) for name in names}
 
 
+class TextPieces(NamedTuple):
+    """This rank's text, to go through any number of times in pieces of whole records."""
+
+    form: CsvFormat
+    pieces: Callable[[], Iterator[Piece]]
+
+
 class _SegmentReader:
     """The passes over one rank's segments."""
 
@@ -148,7 +163,7 @@ class _SegmentReader:
         Returns the rows if they fit ``keep_bytes``, else an empty table of their schema; their number; and which of the two it was.
         """
         with agree(self._comm, "reading"):
-            self._stamps = {segment.file: stamp_of(self._files[segment.file].path) for segment in self._segments}
+            self.stamp()
             self._room = keep_bytes if keep_bytes else -1
             self._n_threads = resolve_threads(None, self._comm)
             plans = self._sample(plans)
@@ -171,11 +186,16 @@ class _SegmentReader:
     def scan(self, schema: pa.Schema, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Parse these columns once more, their types known."""
         plans = {name: ColumnPlan(given=schema.field(name).type) for name in columns}
-        for piece in map_ordered(lambda piece: parse_piece(piece, plans, self._form), self._pieces(), self._n_threads):
+        for piece in map_ordered(lambda piece: parse_piece(piece, plans, self._form), self.pieces(), self._n_threads):
             batch = pa.record_batch([piece.columns[name] for name in columns], names=columns)
             yield from (batch.slice(at, most_rows) for at in range(0, batch.num_rows, most_rows))
 
-    def _pieces(self, on_bytes: Progress | None = None, piece_bytes: int | None = None) -> Iterator[Piece]:
+    def stamp(self) -> None:
+        """Note what the files are now; reading them later compares."""
+        self._stamps = {segment.file: stamp_of(self._files[segment.file].path) for segment in self._segments}
+
+    def pieces(self, on_bytes: Progress | None = None, piece_bytes: int | None = None) -> Iterator[Piece]:
+        """This rank's text, piece by piece."""
         for segment in self._segments:
             file = self._files[segment.file]
             with unchanged(file.path, self._stamps[segment.file]):
@@ -185,7 +205,7 @@ class _SegmentReader:
         """What the beginning of this rank's text says about the types."""
         inferred = [name for name, plan in plans.items() if plan.given is None]
         masks = {}
-        for piece in islice(self._pieces(piece_bytes=SAMPLE_BYTES), 1):
+        for piece in islice(self.pieces(piece_bytes=SAMPLE_BYTES), 1):
             text = read_text(piece, inferred, self._form)
             masks = {name: accepted_types(text[name]) for name in inferred}
         return _narrow(plans, masks)
@@ -202,7 +222,7 @@ class _SegmentReader:
             new = parse_piece(piece, todo, self._form) if todo or old is None else ParsedPiece({}, {}, old.n_rows)
             return ParsedPiece(new.columns if old is None else {**old.columns, **new.columns}, new.masks, new.n_rows)
 
-        for number, piece in enumerate(map_ordered(parse, enumerate(self._pieces(on_bytes)), self._n_threads)):
+        for number, piece in enumerate(map_ordered(parse, enumerate(self.pieces(on_bytes)), self._n_threads)):
             current = _narrow(current, piece.masks)
             if is_first:
                 parsed.append(piece)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine._kernels.edge_sort import count_numbers
 from engine.collectives.communicator import Communicator
 from engine.data.pool import run_all
-from engine.encode.edge_rows import EdgeBlock, build_rows
+from engine.encode.edge_rows import EdgeBlock, build_rows, number_type
 from engine.encode.graph_partition import Adjacency, GraphPartition
 from engine.encode.id_lists import cut_at_places, exchange
 from engine.encode.ownership import Ownership, exchange_edges, send_rows, share_vertices
@@ -33,10 +33,9 @@ class EdgeRows:
 class VertexRows:
     """This rank's rows of the vertex table as read, numbered by the same collector."""
 
-    numbers: Local
+    blocks: list[Local]
     attributes: pa.Table
-    first_row: int
-    n_rows: int  # of all ranks
+    first_row: int  # global id of the first local row
 
 
 def build_partition(
@@ -59,7 +58,8 @@ def build_partition(
     own_ids = _deliver_ids(comm, owned, ids)
     table, positions = pa.table({}), None
     if vertices is not None:
-        numbers = renumber(vertices.numbers, places, n_vertices)
+        empty = np.empty(0, dtype=number_type(n_vertices))
+        numbers = np.concatenate([empty, *(renumber(block, places, n_vertices) for block in vertices.blocks)])
         table, positions = _place_vertices(comm, owned, vertices, numbers)
     return GraphPartition(
         n_vertices=n_vertices,
@@ -126,7 +126,7 @@ def _place_vertices(
     taken = attributes.take(pa.array(last, mask=last < 0))
     positions = np.empty(stop - first, dtype=np.int64)
     is_listed = last >= 0
-    positions[is_listed], n_listed = _places_of_rows(comm, rows[last[is_listed]], vertices)
+    positions[is_listed], n_listed = _places_of_rows(comm, rows[last[is_listed]], vertices.first_row, len(numbers))
     n_others = [int(part[0]) for part in comm.allgather(np.array([(~is_listed).sum()]), name="partition: vertices of edges only")]
     positions[~is_listed] = n_listed + sum(n_others[: comm.rank]) + np.arange(n_others[comm.rank])
     return taken, positions
@@ -155,17 +155,17 @@ def _differing(left: pa.ChunkedArray, right: pa.ChunkedArray) -> NDArray[np.bool
     return ~same.to_numpy().astype(bool)
 
 
-def _places_of_rows(comm: Communicator, rows: NDArray[np.int64], vertices: VertexRows) -> tuple[NDArray[np.int64], int]:
+def _places_of_rows(comm: Communicator, rows: NDArray[np.int64], first_row: int, n_read: int) -> tuple[NDArray[np.int64], int]:
     """For rows of the vertex table that are used: how many used ones come before each; and how many are used in all. Collective."""
-    first_rows = [int(part[0]) for part in comm.allgather(np.array([vertices.first_row]), name="partition: rows of vertices")]
+    first_rows = [int(part[0]) for part in comm.allgather(np.array([first_row]), name="partition: rows of vertices")]
     order = np.argsort(rows, kind="stable")
     cuts = np.searchsorted(rows[order], first_rows[1:])
     asked = comm.alltoall(np.split(rows[order], cuts), name="partition: rows in use")
-    is_used = np.zeros(len(vertices.numbers), dtype=np.int64)
-    is_used[np.concatenate(asked) - vertices.first_row] = 1
+    is_used = np.zeros(n_read, dtype=np.int64)
+    is_used[np.concatenate(asked) - first_row] = 1
     counts = [int(part[0]) for part in comm.allgather(np.array([is_used.sum()]), name="partition: rows in use")]
     before = np.cumsum(is_used) - is_used + sum(counts[: comm.rank])
-    answers = comm.alltoall([before[part - vertices.first_row] for part in asked], name="partition: places of rows")
+    answers = comm.alltoall([before[part - first_row] for part in asked], name="partition: places of rows")
     places = np.empty(len(rows), dtype=np.int64)
     places[order] = np.concatenate(answers)
     return places, sum(counts)

@@ -31,6 +31,8 @@ Local = NDArray[np.uint32]  # numbers of this rank's own
 class Collector(Protocol):
     """Gives ids numbers of this rank's own; ``add`` may be called by several threads at once."""
 
+    is_text: bool
+
     def add(self, ids: Any) -> Local:
         """Numbers of the next ids."""
 
@@ -40,6 +42,8 @@ class Collector(Protocol):
 
 class IntCollector:
     """Collects int64 ids."""
+
+    is_text = False
 
     def __init__(self) -> None:
         self._table = IntTable()
@@ -88,6 +92,8 @@ class IntCollector:
 
 class TextCollector:
     """Collects ids of text: of each call, texts ``data[starts[i]:stops[i]]``."""
+
+    is_text = True
 
     def __init__(self) -> None:
         self._table = TextTable()

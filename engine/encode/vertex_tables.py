@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from engine.collectives.communicator import Communicator
 from engine.encode.graph_partition import GraphPartition
-from engine.encode.ownership import pack_rows, unpack_rows
+from engine.encode.id_lists import INT, exchange
+from engine.encode.ownership import ownership_of, pack_rows, unpack_rows
 
 
 def gather_vertices(partition: GraphPartition, comm: Communicator, columns: Mapping[str, Any], *, id_name: str = "__id") -> pa.Table:
@@ -18,8 +20,7 @@ def gather_vertices(partition: GraphPartition, comm: Communicator, columns: Mapp
 
     The vertex table's order comes first, then the other vertices, ids ascending.
     """
-    ids = partition.ids.cast(pa.string()) if pa.types.is_large_string(partition.ids.type) else partition.ids
-    own = pa.table([ids, *(_column(values) for values in columns.values())], names=[id_name, *columns])
+    own = pa.table([plain_ids(partition.ids), *(_column(values) for values in columns.values())], names=[id_name, *columns])
     if comm.size == 1:
         table = own
     else:
@@ -31,6 +32,22 @@ def gather_vertices(partition: GraphPartition, comm: Communicator, columns: Mapp
     order = np.empty_like(positions)
     order[positions] = np.arange(len(positions))
     return table.take(pa.array(order)).combine_chunks()
+
+
+def fetch_ids(partition: GraphPartition, comm: Communicator, numbers: NDArray[Any]) -> pa.Array:
+    """The ids of vertices that any ranks hold, by number. Collective."""
+    if comm.size == 1:
+        return partition.ids.take(pa.array(numbers))
+    distinct, places = np.unique(numbers, return_inverse=True)
+    owned = ownership_of(partition.bounds)
+    asked = comm.alltoall(owned.deal(distinct, distinct), name="ids of other vertices: numbers")
+    answers = [partition.ids.take(pa.array(part.astype(np.int64) - partition.first)) for part in asked]
+    return pa.concat_arrays(exchange(comm, answers, name="ids of other vertices")).take(pa.array(places))
+
+
+def plain_ids(ids: pa.Array) -> Any:
+    """Ids as users know them: text as ``string`` where its 32-bit offsets do."""
+    return ids if ids.type == INT or ids.nbytes >= 1 << 31 else ids.cast(pa.string())
 
 
 def _column(values: Any) -> Any:
