@@ -5,6 +5,8 @@ from libc.math cimport ldexp
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 
+from engine._kernels.row_cuts cimport check_cuts
+
 
 cdef extern from "graph_kernels.h" nogil:
     enum: SAMESUM_AHEAD
@@ -43,14 +45,16 @@ def propagate_rows(const int64_t[::1] indptr, const uint32_t[::1] slots, const d
     """
     cdef Py_ssize_t n = next_values.shape[0], stride = values.shape[1], n_cuts = cuts.shape[0] - 1, t
     cdef int64_t n_entries = indptr[n], n_computed = 0
+    cdef int which
     if indptr.shape[0] != n + 1 or slots.shape[0] < n_entries + SAMESUM_AHEAD or not (weights is None or weights.shape[0] >= n_entries):
         raise ValueError(f"expected {n + 1} bounds of rows and {n_entries} entries and more, got {indptr.shape[0]} and {slots.shape[0]}")
     if stride % SAMESUM_CLASS_BLOCK or not 0 < n_classes <= stride or next_values.shape[1] != stride or scratch.shape[1] < stride:
         raise ValueError(f"expected rows of {stride} values, a multiple of {SAMESUM_CLASS_BLOCK}, for {n_classes} classes")
-    if fixed.shape[0] != n or changed.shape[0] != n or values.shape[0] < offset + n or scratch.shape[0] < num_threads:
+    if fixed.shape[0] != n or changed.shape[0] != n or not 0 <= offset <= values.shape[0] - n or scratch.shape[0] < num_threads:
         raise ValueError(f"expected {n} rows, got {fixed.shape[0]}, {changed.shape[0]}, {values.shape[0] - offset}")
     if not (was_changed is None or was_changed.shape[0] == values.shape[0]):
         raise ValueError(f"expected {values.shape[0]} marks of what has changed, got {was_changed.shape[0]}")
+    check_cuts(cuts, n)
     if n == 0:
         return
     cdef label_rows_t rows
@@ -67,10 +71,13 @@ def propagate_rows(const int64_t[::1] indptr, const uint32_t[::1] slots, const d
     for t in prange(n_cuts, nogil=True, num_threads=num_threads, schedule="dynamic"):
         n_computed += samesum_propagate_rows(shared, cuts[t], cuts[t + 1], &values[0, 0], &next_values[0, 0], &changed[0],
                                              &scratch[threadid(), 0], parts + 2 * t)
-    for t in range(n_cuts):
-        totals[0] += parts[2 * t].high
-        totals[1] += parts[2 * t].low
-        totals[2] += parts[2 * t + 1].high
-        totals[3] += parts[2 * t + 1].low
+    cdef total whole
+    for which in range(2):
+        whole.high, whole.low = totals[2 * which], totals[2 * which + 1]
+        for t in range(n_cuts):
+            whole.high += parts[2 * t + which].high
+            whole.low += parts[2 * t + which].low
+            samesum_carry_total(&whole)
+        totals[2 * which], totals[2 * which + 1] = whole.high, whole.low
     totals[4] += n_computed
     free(parts)

@@ -5,6 +5,8 @@ from libc.math cimport ldexp
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 
+from engine._kernels.row_cuts cimport check_cuts
+
 
 cdef extern from "graph_kernels.h" nogil:
     enum: SAMESUM_AHEAD
@@ -40,7 +42,7 @@ def rank_rows(const int64_t[::1] indptr, const uint32_t[::1] slots, const double
     """One step for every row: ``rank = base * base_of[i] + damping * sum``, over the row's entries, of (weight *) contribution.
 
     ``indptr`` [n + 1]; ``slots`` [n_entries + AHEAD] of places in ``contributions``, those past the last entry being read but not used;
-    ``weights`` [n_entries], or None for 1; ``base_of`` [n], or None for 1; ``inverse_out`` [n], 0 for a vertex that gives nothing. ``ranks``
+    ``weights`` [n_entries], or None for 1; ``base_of`` [n], or None for 1; ``inverse_out`` [n], 0 for one that gives nothing. ``ranks``
     [n] are replaced, ``deltas`` [n] get |change|, ``next_contributions`` [n] rank * inverse_out. ``cuts``: numbers of rows from 0 to n,
     between which threads share the work. Added to ``totals`` [4]: limbs of the sum of |change|, and of the ranks of vertices that give
     nothing, each rounded once to a multiple of ``2**unit_exponent``; a rank is below 2**87 of these. A row's entry k is added to
@@ -114,12 +116,3 @@ cdef check_rows(Py_ssize_t n, Py_ssize_t n_bounds, int64_t n_entries, Py_ssize_t
 cdef check_vectors(Py_ssize_t n, Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d):
     if not n == a == b == c == d:
         raise ValueError(f"expected vectors of {n} rows, got {a}, {b}, {c} and {d}")
-
-
-cdef check_cuts(const int64_t[::1] cuts, Py_ssize_t n):
-    cdef Py_ssize_t t
-    if cuts.shape[0] < 1 or cuts[0] != 0 or cuts[cuts.shape[0] - 1] != n:
-        raise ValueError(f"expected cuts from 0 to {n}, got {cuts.shape[0]} others")
-    for t in range(cuts.shape[0] - 1):
-        if cuts[t] > cuts[t + 1]:
-            raise ValueError(f"expected rising cuts, got {cuts[t]} before {cuts[t + 1]}")

@@ -183,8 +183,9 @@ def iterate(call: Call, codes: NDArray[np.int32], n_classes: int, n_labelled: in
         share = max(unlabelled, 1)
         course.add({CHANGE: step.change / share, "leap": step.leap / share, "changed": step.n_changed}, state)
     call.table.finish()
+    values = spreading.values
     spreading.close()
-    return spreading.values, stop_reason
+    return values, stop_reason
 
 
 def why_stop(rows: list[dict[str, Any]], options: Mapping[str, Any]) -> str:

@@ -165,8 +165,9 @@ def iterate(call: Call) -> tuple[Arrays, str]:
     while not (stop_reason := why_stop(course.rows, options)):
         course.add({CHANGE: ranking.step()}, state)
     call.table.finish()
+    values = {"pagerank": ranking.ranks, "delta": ranking.deltas}
     ranking.close()
-    return {"pagerank": ranking.ranks, "delta": ranking.deltas}, stop_reason
+    return values, stop_reason
 
 
 def why_stop(rows: list[dict[str, Any]], options: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ class Course:
                 write_checkpoint(folder, Checkpoint(path, number, content, arrays, run), toolkit=self.toolkit, named=self.resume)
 
     def _check(self, checkpoint: Checkpoint) -> None:
-        """Refuse a checkpoint of another training: :class:`OptionError`, :class:`DataError`, or :class:`ModelFileError` for a damaged one."""
+        """Refuse a checkpoint of another training: :class:`OptionError`, :class:`DataError`, or :class:`ModelFileError`."""
         content, where = checkpoint.content, f"checkpoint {checkpoint.path!r}"
         try:
             if content["toolkit"] != self.toolkit:

@@ -70,7 +70,7 @@ def read_labels(partition: GraphPartition, name: str, comm: Communicator) -> tup
         check_label_type(values.type, name)
         if pa.types.is_floating(values.type):
             values = pc.add(pc.if_else(pc.is_nan(values), None, values), pa.scalar(0.0, values.type))  # -0.0 is no class beside 0.0
-        coded = pc.dictionary_encode(values)
+        coded = pc.dictionary_encode(values.cast(pa.int64()) if pa.types.is_null(values.type) else values)
         found = coded.dictionary.to_pylist()
         codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
         if len(found) > MOST_CLASSES:

@@ -58,7 +58,6 @@ class Call:
         return {
             "toolkit": self.course.toolkit,
             "options": self.options,
-            "id_name": self.graph.id_name,
             "num_vertices": self.partition.n_vertices,
             "num_edges": self.partition.n_edges,
             "progress": {"columns": columns, "rows": [[row[name] for name in columns] for row in self.course.rows]},

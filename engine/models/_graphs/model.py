@@ -13,7 +13,7 @@ from engine.errors import ModelFileError
 from engine.model_io import Arrays
 from engine.models._graphs.checkpoints import TIME_COLUMN
 from engine.models._graphs.creating import RUN_OPTIONS
-from engine.models._graphs.output import ids_of
+from engine.models._graphs.output import ID, ids_of
 from engine.models._model import Model, Sections
 
 
@@ -21,7 +21,7 @@ class GraphModel(Model):
     """A result for every vertex of a graph.
 
     Built from a document (what ``model.json`` holds), arrays in the order of results, and the run (what may differ between equal runs).
-    The document's keys: toolkit, options, id_name, num_vertices, num_edges, num_iterations, delta, converged, stop_reason, progress.
+    The document's keys: toolkit, options, num_vertices, num_edges, num_iterations, delta, converged, stop_reason, progress.
     """
 
     array_names: ClassVar[tuple[str, ...]]  # beside those of the ids
@@ -55,7 +55,7 @@ class GraphModel(Model):
         }
 
     def _ids(self) -> dict[str, Any]:
-        return {self._document["id_name"]: ids_of(self._arrays)}
+        return {ID: ids_of(self._arrays)}
 
     def _progress_table(self) -> pa.Table:
         """Every iteration, with the columns of the printed table; times are null if the run is not known."""
