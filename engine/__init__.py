@@ -19,6 +19,7 @@ _MODULE_OF = {
     "Dataset": "engine.data.dataset",
     "Graph": "engine.graph",
     "load_model": "engine.models.loading",
+    "load_graph": "engine.graph",
     "errors": "engine.errors",
     **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
 }
@@ -34,6 +35,7 @@ __all__ = [
     "random_forest_classifier",
     "random_forest_regression",
     "errors",
+    "load_graph",
     "load_model",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.threads import resolve_threads
 from engine.data.dataset import Dataset
+from engine.data.memory import is_tabular
 from engine.encode.graph_partition import GraphPartition
 from engine.encode.graph_reading import Column, TableSpec, read_graph
 from engine.encode.vertex_tables import fetch_ids, plain_ids
 from engine.errors import OptionError
+from engine.graph_io import read_graph_folder, write_graph
 
 ID, SOURCE_ID, DESTINATION_ID = "__id", "__src_id", "__dst_id"
 
@@ -24,7 +27,7 @@ ID, SOURCE_ID, DESTINATION_ID = "__id", "__src_id", "__dst_id"
 class Graph:
     """A directed graph: edges, parallel ones and self-loops included, and the vertices at their ends.
 
-    ``edges`` and ``vertices`` are what :class:`engine.Dataset` takes, or datasets; without ``vertices``, and beside them, the ends of edges are vertices.
+    ``edges`` and ``vertices`` are what :class:`engine.Dataset` takes, or datasets; vertices are those of the table and all ends of edges.
     ``src``, ``dst`` and ``vid`` say which columns hold the ids, by name or position (from 0): int64 or string, one type in all. In
     text files ids are integers if all of them are, otherwise strings. Of rows for one vertex the last wins. ``edge_fields`` and
     ``vertex_fields`` are the other columns to keep (None: all), which toolkits may use by name. ``format``, ``delimiter``, ``header``,
@@ -109,6 +112,24 @@ class Graph:
         """Names of the edges' attributes."""
         return list(self.partition.edge_attributes.schema.names)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph to a folder, from which :func:`load_graph` loads it on any number of ranks. Collective.
+
+        Raises ``StorageError``, on every rank, for a path at which there is anything else than a graph or an empty folder.
+        """
+        write_graph(path, self.partition, self.comm)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, num_threads: int | None = None, comm: Communicator | Any | None = None) -> Graph:
+        """The graph that :meth:`save` wrote, on any number of ranks. Collective.
+
+        Raises on every rank ``MissingFileError`` if there is none, ``ModelFileError`` if it is damaged or of a newer release.
+        """
+        group = resolve(comm)
+        with agree(group, "checking options"):
+            _check_threads(num_threads)
+        return cls.of(read_graph_folder(path, group), group, resolve_threads(num_threads, group))
+
     def summary(self) -> dict[str, int]:
         """Number of vertices and edges."""
         return {"num_vertices": self.num_vertices, "num_edges": self.num_edges}
@@ -129,7 +150,8 @@ class Graph:
 
 
 def _dataset_of(data: Any, files: Mapping[str, Any]) -> Dataset:
-    return data if isinstance(data, Dataset) else Dataset(data, **files)
+    """As a dataset; how files are written is said to files only."""
+    return data if isinstance(data, Dataset) else Dataset(data) if is_tabular(data) else Dataset(data, **files)
 
 
 def _check_threads(value: Any) -> None:
@@ -143,3 +165,8 @@ def _check_fields(name: str, value: Any) -> list[str] | None:
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
         raise OptionError(f"{name} must be a list of names of columns, or None for all, got {value!r}")
     return list(value)
+
+
+def load_graph(path: str | os.PathLike[str], *, num_threads: int | None = None, comm: Communicator | Any | None = None) -> Graph:
+    """The graph that :meth:`Graph.save` wrote; as :meth:`Graph.load`."""
+    return Graph.load(path, num_threads=num_threads, comm=comm)

@@ -1,9 +1,9 @@
 """The quote automaton of CSV: where records begin and end, in any piece of a file.
 
 A quote opens a quoted field only as the first byte of a field; inside, two quotes are one; after the closing quote the rest of the field is
-literal, further quotes included; elsewhere a quote is an ordinary byte. A ``quote`` of -1 means that there are none. Lines end with LF, CRLF or a lone CR, and blank lines are no
-records: so pyarrow's parser reads, and cuts made here must agree with it. As blank lines count for nothing, the LF of a CRLF needs no
-state of its own.
+literal, further quotes included; elsewhere a quote is an ordinary byte. A ``quote`` of -1 means that there are none. Lines end with LF,
+CRLF or a lone CR, and blank lines are no records: so pyarrow's parser reads, and cuts made here must agree with it. As blank lines count
+for nothing, the LF of a CRLF needs no state of its own.
 """
 
 from libc.stdint cimport int64_t, uint8_t

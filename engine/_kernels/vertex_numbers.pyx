@@ -123,12 +123,15 @@ def sort_texts(const uint8_t[::1] data, const int64_t[::1] offsets, uint64_t[:, 
     cdef const uint8_t *text = &data[0] if data.shape[0] else NULL
     if order.shape[0] < n or pairs.shape[0] < n or scratch.shape[0] < n:
         raise ValueError(f"expected room for {n} texts")
+    cdef samesum_pair *items
+    cdef samesum_pair *room
     if n == 0:
         return
+    items, room = <samesum_pair *> &pairs[0, 0], <samesum_pair *> &scratch[0, 0]
     with nogil:
         for i in range(n):
             order[i] = i
-        sort_from(text, &offsets[0], <samesum_pair *> &pairs[0, 0], <samesum_pair *> &scratch[0, 0], &order[0], n, common_length(data, offsets))
+        sort_from(text, &offsets[0], items, room, &order[0], n, common_length(data, offsets))
 
 
 cdef int64_t common_length(const uint8_t[::1] data, const int64_t[::1] offsets) noexcept nogil:

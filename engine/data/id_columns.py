@@ -94,7 +94,8 @@ class _TypedColumns:
             for name, column in zip(self.names, batch.columns, strict=True):
                 if column.null_count:
                     row = first_row + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-                    raise DataError(f"row {row} (from 0) of {self._what}: column {name!r}: expected {WHAT}, got null; mend or remove the row")
+                    where = f"row {row} (from 0) of {self._what}: column {name!r}"
+                    raise DataError(f"{where}: expected {WHAT}, got null; mend or remove the row")
             return [consume(_values(column)) for column in batch.columns]
 
         yield from map_ordered(consume_batch, self._batches(), num_threads)

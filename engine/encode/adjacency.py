@@ -61,7 +61,7 @@ def _load_weights(partition: GraphPartition, comm: Communicator, field: str | No
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)):
             raise DataError(f"weight_field {field!r}: expected a column of numbers, got {str(column.type)!r}")
         if column.null_count:
-            raise DataError(f"weight_field {field!r}: expected a weight for every edge, got null for {column.null_count} of them; fill them in")
+            raise DataError(f"weight_field {field!r}: expected a weight for every edge, got null for {column.null_count}; fill them in")
         # adding zero makes -0.0, which is no negative weight, the same as 0.0
         weights = pc.cast(column, pa.float64(), safe=False).to_numpy() + 0.0
         wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))

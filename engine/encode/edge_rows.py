@@ -1,7 +1,7 @@
 """Edges, in blocks, into rows: for each of this rank's vertices its neighbours, ascending.
 
-This is a sort by (row, neighbour) in two steps: edges are dealt out to buckets of rows small enough for the cache, and each bucket is sorted
-there. Equal edges keep their order. At no time are there more than 8 bytes an edge beside the blocks, which are given up as they are read.
+This is a sort by (row, neighbour) in two steps: edges are dealt out to buckets of rows that fit the cache, and each bucket is sorted there.
+Equal edges keep their order. At no time are there more than 8 bytes an edge beside the blocks, which are given up as they are read.
 """
 
 from __future__ import annotations
@@ -44,14 +44,12 @@ def number_type(n_vertices: int) -> type[np.unsignedinteger[Any]]:
 
 
 def build_rows(
-    blocks: list[EdgeBlock], first: int, n_local: int, n_vertices: int, *, num_threads: int, keep_order: bool = False, by_source: bool = False
+    blocks: list[EdgeBlock], first: int, n_local: int, n_vertices: int, *, num_threads: int, keep_order: bool = False
 ) -> Rows:
-    """Sort edges into ``n_local`` rows by destination, from number ``first`` on; ``by_source``: by source. Empties ``blocks``.
+    """Sort edges into ``n_local`` rows by destination, from number ``first`` on. Empties ``blocks``.
 
     Every edge must belong to one of the rows.
     """
-    if by_source:
-        blocks[:] = [EdgeBlock(block.destinations, block.sources) for block in blocks]
     if number_type(n_vertices) is np.uint64:
         return _build_wide(blocks, first, n_local, keep_order)
     return _Build(blocks, first, n_local, n_vertices, num_threads).rows(keep_order)

@@ -23,7 +23,7 @@ class Ownership(NamedTuple):
     shift: int  # vertices of a grain, as a power of two
     owners: NDArray[np.int32]  # by grain
 
-    def count(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
+    def counts(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """How many of these vertices each rank holds."""
         counts = np.zeros(len(self.bounds) - 1, dtype=np.int64)
         count_owners(numbers, self.shift, self.owners, counts)
@@ -31,7 +31,7 @@ class Ownership(NamedTuple):
 
     def deal(self, numbers: NDArray[Any], payload: NDArray[Any]) -> list[NDArray[Any]]:
         """``payload``, aligned with ``numbers``, in parts for the ranks that hold these; orders are kept."""
-        counts = self.count(numbers)
+        counts = self.counts(numbers)
         ends = np.cumsum(counts)
         out = np.empty_like(payload)
         deal_numbers(numbers, payload, self.shift, self.owners, ends - counts, out)
@@ -40,22 +40,41 @@ class Ownership(NamedTuple):
     def order(self, numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions of ``numbers`` by rank, orders kept, and where each rank's end."""
         owners = self.owners[(numbers >> numbers.dtype.type(self.shift)).astype(np.int64)]
-        return np.argsort(owners, kind="stable"), np.cumsum(self.count(numbers))
+        return np.argsort(owners, kind="stable"), np.cumsum(self.counts(numbers))
 
 
 def share_vertices(comm: Communicator, blocks: Sequence[EdgeBlock], n_vertices: int) -> Ownership:
     """Cut the vertices so that each rank holds about as many edges and vertices as the others. Collective."""
-    shift = max(0, max(n_vertices - 1, 0).bit_length() - GRAINS.bit_length() + 1)
-    n_grains = ((n_vertices - 1) >> shift) + 1 if n_vertices else 0
+    shift, n_grains = _grains_of(n_vertices)
     grains = np.arange(n_grains, dtype=np.int32)
     weights = np.zeros(n_grains, dtype=np.int64)
     for block in blocks if comm.size > 1 else ():
         count_owners(block.destinations, shift, grains, weights)
     comm.allreduce_sum(weights, name="partition: edges by destination")
-    weights += np.minimum(1 << shift, n_vertices - (grains.astype(np.int64) << shift))
+    return _share_grains(weights, comm.size, n_vertices)
+
+
+def share_by_ends(ends: NDArray[np.int64], size: int) -> Ownership:
+    """The same cuts where it is known that the edges into vertex v are those from ``ends[v]`` to ``ends[v + 1]``."""
+    n_vertices = len(ends) - 1
+    shift, n_grains = _grains_of(n_vertices)
+    cuts = np.minimum(np.arange(n_grains + 1) << shift, n_vertices)
+    return _share_grains(np.diff(ends[cuts]), size, n_vertices)
+
+
+def _grains_of(n_vertices: int) -> tuple[int, int]:
+    """Vertices of a grain, as a power of two, and how many grains there are."""
+    shift = max(0, max(n_vertices - 1, 0).bit_length() - GRAINS.bit_length() + 1)
+    return shift, ((n_vertices - 1) >> shift) + 1 if n_vertices else 0
+
+
+def _share_grains(edges: NDArray[np.int64], size: int, n_vertices: int) -> Ownership:
+    """Cut between grains with so many edges each."""
+    shift, n_grains = _grains_of(n_vertices)
+    weights = edges + np.minimum(1 << shift, n_vertices - (np.arange(n_grains) << shift))
     middles = np.cumsum(weights) - (weights + 1) // 2
-    owners = (middles * comm.size // max(int(weights.sum()), 1)).astype(np.int32)
-    firsts = np.searchsorted(owners, np.arange(comm.size + 1)).astype(np.int64)
+    owners = (middles * size // max(int(weights.sum()), 1)).astype(np.int32)
+    firsts = np.searchsorted(owners, np.arange(size + 1)).astype(np.int64)
     return Ownership(np.minimum(firsts << shift, n_vertices), shift, owners)
 
 
