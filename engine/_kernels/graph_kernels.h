@@ -83,29 +83,56 @@ typedef struct {
     double *ranks, *deltas;
 } samesum_rank_rows;
 
-/* Rows first to last: rank, change, what each gives to its neighbours next; totals[0] of |change|, totals[1] of ranks that give nothing. */
+/* Rows that are added up before their ranks are computed, side by side in vector registers. */
+#define SAMESUM_RANK_BLOCK 256
+
+/* n rows from `first` on, whose sums are known: rank, change, what each gives to its neighbours next; totals[0] of |change|, totals[1] of
+   ranks that give nothing. */
+#define SAMESUM_FINISH_RANKS(T, suffix)                                                                                                  \
+    SAMESUM_CLONES                                                                                                                       \
+    static void samesum_finish_ranks_##suffix(const samesum_rank_rows *rows, int64_t first, int64_t n, const double *restrict sums,      \
+                                              T *restrict next, samesum_total *totals) {                                                 \
+        const double *restrict inverse_out = rows->inverse_out + first, *restrict base_of = rows->base_of ? rows->base_of + first : 0;    \
+        double *restrict ranks = rows->ranks + first, *restrict deltas = rows->deltas + first;                                           \
+        const double base = rows->base, damping = rows->damping, coarse = rows->coarse;                                                  \
+        samesum_total change = {0, 0}, kept = {0, 0};                                                                                    \
+        if (base_of)                                                                                                                     \
+            for (int64_t i = 0; i < n; i++) deltas[i] = base * base_of[i] + damping * sums[i];                                           \
+        else                                                                                                                             \
+            for (int64_t i = 0; i < n; i++) deltas[i] = base + damping * sums[i];                                                        \
+        for (int64_t i = 0; i < n; i++) {                                                                                                \
+            const double rank = deltas[i], inverse = inverse_out[i], delta = fabs(rank - ranks[i]);                                      \
+            ranks[i] = rank;                                                                                                             \
+            deltas[i] = delta;                                                                                                           \
+            next[first + i] = (T)(rank * inverse);                                                                                       \
+            samesum_add_total(&change, delta, coarse);                                                                                   \
+            samesum_add_total(&kept, inverse == 0.0 ? rank : 0.0, coarse);                                                               \
+        }                                                                                                                                \
+        totals[0].high += change.high;                                                                                                   \
+        totals[0].low += change.low;                                                                                                     \
+        totals[1].high += kept.high;                                                                                                     \
+        totals[1].low += kept.low;                                                                                                       \
+    }
+
+SAMESUM_FINISH_RANKS(double, f64)
+SAMESUM_FINISH_RANKS(float, f32)
+
+/* Rows first to last. */
 #define SAMESUM_RANK_ROWS(T, suffix)                                                                                                     \
     static void samesum_rank_rows_##suffix(const samesum_rank_rows *rows, int64_t first, int64_t last, const T *x, T *next,              \
                                            samesum_total *totals) {                                                                      \
-        samesum_total change = {0, 0}, kept = {0, 0};                                                                                    \
-        for (int64_t i = first; i < last; i++) {                                                                                         \
-            const int64_t k = rows->indptr[i], end = rows->indptr[i + 1];                                                                \
-            const double sum = rows->weights ? samesum_weighted_row_sum_##suffix(k, end, rows->slots, rows->weights, x)                  \
-                                             : samesum_row_sum_##suffix(k, end, rows->slots, x);                                         \
-            const double base = rows->base_of ? rows->base * rows->base_of[i] : rows->base;                                              \
-            const double rank = base + rows->damping * sum;                                                                              \
-            const double delta = fabs(rank - rows->ranks[i]);                                                                            \
-            const double inverse = rows->inverse_out[i];                                                                                 \
-            rows->ranks[i] = rank;                                                                                                       \
-            rows->deltas[i] = delta;                                                                                                     \
-            next[i] = (T)(rank * inverse);                                                                                               \
-            samesum_add_total(&change, delta, rows->coarse);                                                                             \
-            samesum_add_total(&kept, inverse == 0.0 ? rank : 0.0, rows->coarse);                                                         \
+        const int64_t *indptr = rows->indptr;                                                                                            \
+        double sums[SAMESUM_RANK_BLOCK];                                                                                                 \
+        for (int64_t at = first; at < last; at += SAMESUM_RANK_BLOCK) {                                                                  \
+            const int64_t n = last - at < SAMESUM_RANK_BLOCK ? last - at : SAMESUM_RANK_BLOCK;                                           \
+            for (int64_t i = 0; i < n; i++)                                                                                              \
+                sums[i] = rows->weights ? samesum_weighted_row_sum_##suffix(indptr[at + i], indptr[at + i + 1], rows->slots,             \
+                                                                            rows->weights, x)                                            \
+                                        : samesum_row_sum_##suffix(indptr[at + i], indptr[at + i + 1], rows->slots, x);                  \
+            samesum_finish_ranks_##suffix(rows, at, n, sums, next, totals);                                                              \
         }                                                                                                                                \
-        samesum_carry_total(&change);                                                                                                    \
-        samesum_carry_total(&kept);                                                                                                      \
-        totals[0] = change;                                                                                                              \
-        totals[1] = kept;                                                                                                                \
+        samesum_carry_total(&totals[0]);                                                                                                 \
+        samesum_carry_total(&totals[1]);                                                                                                 \
     }
 
 SAMESUM_RANK_ROWS(double, f64)

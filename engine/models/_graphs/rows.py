@@ -59,7 +59,8 @@ def arrange_rows(
     position = np.empty(n, dtype=np.uint32)
     position[order] = np.arange(n, dtype=np.uint32)
     plan = make_plan(partition, adjacency.neighbours, position, comm, reach)
-    slots = np.zeros(int(indptr[-1]) + AHEAD, dtype=np.uint32)
+    slots = np.empty(int(indptr[-1]) + AHEAD, dtype=np.uint32)
+    slots[indptr[-1] :] = 0
     weights = None if adjacency.weights is None else np.empty(int(indptr[-1]))
     move_entries(adjacency.indptr, adjacency.neighbours, adjacency.weights, order, indptr, plan.places, slots, weights, num_threads)
     return GraphRows(order, indptr, slots, weights, cut_rows(indptr), plan)
