@@ -3,7 +3,7 @@
 A training with samples of rows and columns, weights, validation rows and early stopping writes a checkpoint every other iteration. It is
 ended by SIGKILL, one rank or all of them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on
 with another number of ranks. Every model that comes to its end must have the bytes of the one that was never killed. What happened goes
-to ``benchmarks/results/torture_trees.json``.
+to ``benchmarks/results/torture_trees.json``; with ``--toolkit pagerank`` or ``label_propagation`` the same is done to a graph.
 """
 
 from __future__ import annotations
@@ -42,6 +42,24 @@ OPTIONS = {
     "model_checkpoint_interval": 2,
     "random_seed": 3,
 }
+TOOLKITS: dict[str, dict[str, Any]] = {
+    "boosted_trees_classifier": OPTIONS,
+    "pagerank": {
+        "dangling": "redistribute",
+        "weight_field": "weight",
+        "threshold": 0.0,
+        "max_iterations": 200,
+        "model_checkpoint_interval": 2,
+    },
+    "label_propagation": {
+        "label_field": "label",
+        "weight_field": "weight",
+        "undirected": True,
+        "threshold": 0.0,
+        "max_iterations": 120,
+        "model_checkpoint_interval": 2,
+    },
+}
 
 
 def main() -> int:
@@ -49,12 +67,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--toolkit", choices=list(TOOLKITS), default="boosted_trees_classifier")
     parser.add_argument("--output", default="torture_trees")
     arguments = parser.parse_args()
+    options = TOOLKITS[arguments.toolkit]
     chance = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="samesum-") as name:
         folder = pathlib.Path(name)
-        write_table(folder / "data.parquet", arguments.rows)
+        (write_table if arguments.toolkit.startswith("boosted") else write_graph)(folder / "data.parquet", arguments.rows)
+        (folder / "toolkit").write_text(arguments.toolkit)
         began = time.monotonic()
         finish(start(folder, ranks=1))
         longest = time.monotonic() - began
@@ -72,7 +93,15 @@ def main() -> int:
             print(json.dumps(runs[-1]), flush=True)
     kills = sum(run["killed"] for run in runs)
     ends = [run["same"] for run in runs if not run["killed"]]
-    result = {"options": OPTIONS, "rows": arguments.rows, "sha256": expected, "kills": kills, "ended": len(ends), "runs": runs}
+    result = {
+        "toolkit": arguments.toolkit,
+        "options": options,
+        "rows": arguments.rows,
+        "sha256": expected,
+        "kills": kills,
+        "ended": len(ends),
+        "runs": runs,
+    }
     write_result(arguments.output, result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
     print(f"{kills} kills; {sum(ends)} of {len(ends)} models that came to their end have the bytes of the one never killed")
     return 0 if all(ends) else 1
@@ -87,6 +116,16 @@ def write_table(path: pathlib.Path, n_rows: int) -> None:
     columns = {f"x{j}": x[:, j] for j in range(8)}
     y = np.array(["low", "middle", "high"])[np.digitize(score, [-0.5, 1.0])]
     parquet.write_table(pa.table({**columns, "word": word, "weight": draw.lognormal(0.0, 2.0, n_rows), "y": y}), path, row_group_size=5000)
+
+
+def write_graph(path: pathlib.Path, n_rows: int) -> None:
+    """Edges of text, skewed, with weights of very different sizes; in the row of an edge, a label or none for its source."""
+    draw = np.random.default_rng(SEED)
+    names = np.array([f"vertex {number} é" for number in range(n_rows // 4)])
+    ends = names[(len(names) * draw.random((2, n_rows)) ** 2).astype(np.int64)]
+    label = draw.choice(["low", "middle", None], n_rows, p=[0.02, 0.02, 0.96])
+    columns = {"from": ends[0], "to": ends[1], "weight": draw.lognormal(0.0, 2.0, n_rows), "label": label}
+    parquet.write_table(pa.table(columns), path, row_group_size=5000)
 
 
 def start(folder: pathlib.Path, *, ranks: int) -> subprocess.Popen[str]:
@@ -176,8 +215,10 @@ def train(folder: pathlib.Path) -> None:
     import samesum as ss
 
     checkpoints = {"model_checkpoint_path": folder / "checkpoints", "resume_from_checkpoint": "auto"}
-    model = ss.boosted_trees_classifier.create(str(folder / "data.parquet"), verbose=False, **checkpoints, **OPTIONS)
-    model.save(folder / "model")
+    toolkit, data = (folder / "toolkit").read_text(), str(folder / "data.parquet")
+    if not toolkit.startswith("boosted"):
+        data = ss.Graph(data, data, src="from", dst="to", vid="from", vertex_fields=["label"])
+    getattr(ss, toolkit).create(data, verbose=False, **checkpoints, **TOOLKITS[toolkit]).save(folder / "model")
 
 
 if __name__ == "__main__":

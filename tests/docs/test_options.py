@@ -8,7 +8,14 @@ import re
 import pytest
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-TOOLKITS = ["boosted_trees_classifier", "boosted_trees_regression", "random_forest_classifier", "random_forest_regression"]
+TOOLKITS = [
+    "boosted_trees_classifier",
+    "boosted_trees_regression",
+    "random_forest_classifier",
+    "random_forest_regression",
+    "pagerank",
+    "label_propagation",
+]
 
 
 def documented_options(page):
