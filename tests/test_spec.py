@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import engine
 from engine.errors import OptionError
-from engine.spec import TOOLKITS, DataSpec, JobSpec
+from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec
 
 TRAIN = {
     "task": "train",
@@ -74,7 +74,7 @@ def test_defaults():
         ({"task": None}, "'task' to be a string, got null"),
         (
             {"toolkit": "boosted"},
-            f"toolkit to be one of {', '.join(TOOLKITS)}, got 'boosted'",
+            f"toolkit to be one of {', '.join((*TOOLKITS, *GRAPH_TOOLKITS))}, got 'boosted'",
         ),
         ({"toolkit": None}, "'toolkit' in a train job"),
         ({"target": None}, "'target' in a train job"),

@@ -41,7 +41,7 @@ class CsvFormat:
     def __post_init__(self) -> None:
         taken = '"\r\n' + self.delimiter
         if self.comment is not None and (len(self.comment) != 1 or not self.comment.isascii() or self.comment in taken):
-            raise OptionError(f"comment: expected one ASCII character other than the delimiter, a quote or a line end, got {self.comment!r}")
+            raise OptionError(f"comment: expected one ASCII character, no delimiter, quote or line end, got {self.comment!r}")
         if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
             raise OptionError(f"delimiter: expected one ASCII character other than a quote or a line end, got {self.delimiter!r}")
         if not isinstance(self.header, bool):

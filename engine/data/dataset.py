@@ -27,12 +27,12 @@ class Dataset:
     """Rows from files or memory, lazily: making one opens nothing.
 
     ``data`` is a path, glob, folder, ``http(s)://`` address or a list of these (CSV, Parquet or Arrow IPC by suffix, or as ``format``,
-    one of ``'csv'``, ``'parquet'``, ``'arrow'``, ``'snap'``, says), or a table: Arrow, pandas, polars or anything with the Arrow PyCapsule
-    interface, or a dict of arrays, which is the whole table on every rank unless ``sharded``. ``delimiter`` (a tab for ``.tsv``), ``header``
-    (without: X1, X2, ...), ``null_values`` and ``column_types`` (name to int, float, str, bool or an Arrow type; by default the values
-    decide) are for CSV; with ``comment``, such as ``'#'``, lines that begin with it are skipped and quotes are ordinary characters.
-    ``'snap'`` is the edge lists of graph archives: no header, ``#`` before comments, tabs or single spaces or commas between values. Raises
-    ``OptionError`` for options that do not fit.
+    one of ``'csv'``, ``'parquet'``, ``'arrow'``, ``'snap'``, says), or a table: Arrow, pandas, polars or anything with the Arrow
+    PyCapsule interface, or a dict of arrays, which is the whole table on every rank unless ``sharded``. For CSV are ``delimiter`` (a tab
+    for ``.tsv``), ``header`` (without: X1, X2, ...), ``null_values``, ``column_types`` (name to int, float, str, bool or an Arrow type; by
+    default the values decide) and ``comment``: where it is given, such as ``'#'``, lines that begin with it are skipped and quotes are
+    ordinary characters. ``'snap'`` is the edge lists of graph archives: no header, ``#`` before comments, tabs or single spaces or commas
+    between values. Raises ``OptionError`` for options that do not fit.
 
     Under MPI the accessors below are local: they look at all rows on each rank that calls them. ``create`` and the like read in parallel.
     """

@@ -35,8 +35,8 @@ def read_shard(
 
     ``columns`` picks some of the dataset's; None means all. ``on_bytes`` is called with the number of bytes after each piece that is read,
     for a progress bar: over all ranks they add up to about ``dataset.input_bytes``. Raises on every rank: ``MissingFileError``,
-    ``StorageError``, or ``DataError`` for unknown columns, files without rows (unless ``allow_empty``), ragged rows, text that is not UTF-8,
-    values that do not fit ``column_types``.
+    ``StorageError``, or ``DataError`` for unknown columns, files without rows (unless ``allow_empty``), ragged rows, text that is not
+    UTF-8, values that do not fit ``column_types``.
     """
     table, splits = dataset.read_local(comm, columns, on_bytes)
     first_row, n_rows = first_row_and_total(comm, table.num_rows, name="reading: rows")

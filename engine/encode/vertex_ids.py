@@ -1,8 +1,9 @@
 """From ids to numbers: a vertex's number is its id's place among all ids of all ranks, sorted.
 
 While edges are read, ids get numbers of this rank's own, of 32 bits. Integers that fit are their own numbers, and a bitmap says which
-occur: most files number their vertices from 0 or 1. Other ids go through a table. Then each rank sorts its distinct ids, and ranges of ids,
-cut by samples, are merged by one rank each, which answers with the places: owners by range, not by hash, find ids and order in one exchange.
+occur: most files number their vertices from 0 or 1. Other ids go through a table. Then each rank sorts its distinct ids, and ranges of
+ids, cut by samples, are merged by one rank each, which answers with the places: owners by range, not by hash, find
+both ids and order in one exchange.
 """
 
 from __future__ import annotations
