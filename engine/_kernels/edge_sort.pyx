@@ -69,7 +69,7 @@ def deal_pairs(
 
 
 def sort_keys(uint64_t[::1] keys, uint64_t[::1] scratch, int bits):
-    """Sort ``keys`` by their lower ``bits`` bits, stable, in place; ``scratch`` has room for as many."""
+    """Sort ``keys``, which have the same bits above the lower ``bits``, stable, in place; ``scratch`` has room for as many."""
     if scratch.shape[0] < keys.shape[0]:
         raise ValueError(f"expected room for {keys.shape[0]} keys, got {scratch.shape[0]}")
     if keys.shape[0] == 0:

@@ -17,7 +17,7 @@ typedef struct {
 #define SAMESUM_KEY_ALONE(item) (item)
 #define SAMESUM_KEY_OF_PAIR(item) ((item).key)
 
-/* name(items, scratch, size, bits): sort by the lower `bits` bits of the key; `scratch` has as many places; the result is in `items`. */
+/* name(items, scratch, size, bits): sort by the lower `bits` bits of the keys, which have the same ones above; `scratch` has as many places. */
 #define SAMESUM_DEFINE_RADIX_SORT(name, type, KEY)                                                                       \
     static inline void name(type *items, type *scratch, ptrdiff_t size, int bits)                                       \
     {                                                                                                                    \
