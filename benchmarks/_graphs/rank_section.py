@@ -90,7 +90,7 @@ def tabulate(result: dict[str, Any], title: str) -> list[str]:
     lines = [
         f"## {title}: R-MAT scale {result['scale']}",
         "",
-        f"{result['processor']}, {result['cores']} cores, commit {result['commit'][:12]}",
+        machine,
         "",
     ]
     lines += [f"| contender | median s | least and most s | times {first} | whole call s |", "|---|---|---|---|---|"]
