@@ -12,6 +12,7 @@ import pathlib
 import tempfile
 
 from _graphs import contenders, rank_section
+from _result import RESULTS
 
 
 def main() -> None:
@@ -21,16 +22,19 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=pathlib.Path, help="where graphs are kept from call to call")
+    parser.add_argument("--results", type=pathlib.Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         contenders.work(json.loads(arguments.worker))
         return
     if arguments.section == "report":
-        rank_section.report()
+        rank_section.report(arguments.results)
         return
     with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
-        rank_section.measure(arguments.section, arguments.scale, arguments.repeats, arguments.folder or pathlib.Path(folder))
+        rank_section.measure(
+            arguments.section, arguments.scale, arguments.repeats, arguments.folder or pathlib.Path(folder), arguments.results
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pathlib
 import statistics
 from typing import Any
 
-from _result import RESULTS, write_result
+from _result import write_result
 
 from _graphs.contenders import ITERATIONS, run, write_graph
 
@@ -28,7 +28,7 @@ PLANS = {
 }
 
 
-def measure(what: str, scale: int, repeats: int, folder: pathlib.Path) -> None:
+def measure(what: str, scale: int, repeats: int, folder: pathlib.Path, results: pathlib.Path) -> None:
     """Run a plan in turn; every run goes to ``graphs_<what>_<scale>.json``."""
     graph = write_graph(folder, scale)
     runs: list[dict[str, Any]] = []
@@ -42,7 +42,11 @@ def measure(what: str, scale: int, repeats: int, folder: pathlib.Path) -> None:
     for label, seconds in medians.items():
         print(f"{label:34} {seconds:8.3f} s  {next(iter(medians.values())) / seconds:6.2f}")
     write_result(
-        f"graphs_{what}_{scale}", {"scale": scale, "iterations": ITERATIONS, "medians": medians, "runs": runs}, seed=1, packages=PACKAGES
+        f"graphs_{what}_{scale}",
+        {"scale": scale, "iterations": ITERATIONS, "medians": medians, "runs": runs},
+        seed=1,
+        packages=PACKAGES,
+        folder=results,
     )
 
 
@@ -73,7 +77,7 @@ TITLES = {
 }
 
 
-def report(folder: pathlib.Path = RESULTS) -> None:
+def report(folder: pathlib.Path) -> None:
     """Write ``graphs.md``: a table for every result that is there."""
     lines = ["# Graphs", "", "Made by `python benchmarks/graphs.py report`; every run is in the JSON beside it.", ""]
     for what, title in TITLES.items():
