@@ -16,7 +16,22 @@ import numpy as np
 from _result import write_result
 from numpy.typing import NDArray
 
-from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, routing, splits
+from engine._kernels import (
+    binning,
+    exact,
+    gradients,
+    histogram,
+    label_rows,
+    leaves,
+    metrics,
+    partition,
+    prediction,
+    quantiles,
+    ranks,
+    routing,
+    row_layout,
+    splits,
+)
 from engine.encode.bins import index_thresholds
 from engine.encode.panels import align_panels, fill_panels, panel_bytes, plan_panels
 
@@ -75,6 +90,7 @@ def make_cases(n: int, threads: int) -> Iterator[Case]:
     yield from weighted_cases(random, n, threads)
     yield from tree_cases(random, n, threads)
     yield from prediction_cases(random, n, threads)
+    yield from graph_cases(random, n, threads)
 
 
 def elementary_cases(x: NDArray[np.float64]) -> Iterator[Case]:
@@ -406,6 +422,34 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
     )  # fmt: skip
     words = np.empty((0, n), np.uint64)
     yield Case("hash of rows", lambda: routing.hash_rows(bins, wide, words, 0, threads), lambda: bins.astype(np.uint64).sum(), COLUMNS * n)
+
+
+def graph_cases(random: np.random.Generator, n_edges: int, threads: int) -> Iterator[Case]:
+    """Rows of a graph with skewed numbers of entries, eight to each of the vertices."""
+    n, width = n_edges // 8, 12
+    lengths = np.bincount((n * random.random(n_edges) ** 3).astype(np.int64), minlength=n)
+    indptr, neighbours = np.concatenate([[0], np.cumsum(lengths)]), (n * random.random(n_edges) ** 3).astype(np.uint32)
+    order, moved, slots = np.empty(n, np.uint32), np.empty(n + 1, np.int64), np.zeros(n_edges + ranks.AHEAD, np.uint32)
+    places, weights, starts = np.arange(n, dtype=np.uint32), random.random(n_edges), np.minimum(indptr[:-1], n_edges - 1)
+    yield Case("order rows", lambda: row_layout.order_rows(indptr, order, moved), lambda: np.argsort(-lengths, kind="stable"), n)
+    move = partial(row_layout.move_entries, indptr, neighbours, None, order, moved, places, slots, None, threads)
+    yield Case("move entries", move, lambda: places[neighbours], n_edges)
+    yield Case("hash edges", lambda: row_layout.hash_entries(indptr, neighbours, weights, 0), neighbours.sum, n_edges)
+    sums, cuts = np.empty(n), np.linspace(0, n, 33).astype(np.int64)
+    yield Case("sums of rows", lambda: row_layout.sum_rows(indptr, weights, sums), lambda: np.add.reduceat(weights, starts), n_edges)
+    x, ones, following, changes, totals = random.random(n), np.ones(n), np.empty(n), np.empty(n), np.zeros(6, np.int64)
+    rank = partial(
+        ranks.rank_rows, moved, slots, None, x, 0.15, None, 0.85, ones, -46, sums, changes, following, cuts, totals[:4], threads
+    )  # fmt: skip
+    yield Case("ranks", rank, lambda: np.add.reduceat(x[neighbours], starts), n_edges)
+    yield Case(
+        "spread ranks", lambda: ranks.spread_ranks(x, ones, -46, following, totals[:4]), lambda: np.multiply(x, ones, out=following), n
+    )
+    values, after, scratch = random.random((n, width)), np.zeros((n, width)), np.empty((threads, width))
+    marks, no_labels = np.empty(n, np.uint8), np.zeros(n, np.uint8)
+    rows = moved, slots, None, values, 0, 10, 1.0, no_labels, None, -46
+    spread = partial(label_rows.propagate_rows, *rows, after, marks, scratch, cuts, totals[:5], threads)
+    yield Case("spread 10 classes", spread, lambda: np.add.reduceat(values[neighbours], starts, axis=0), n_edges)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Kill trainings at random moments and resume them on other numbers of ranks: ``python benchmarks/torture.py`` or ``make torture``.
 
 A training, of trees with samples of rows and columns, weights, validation rows and early stopping, or with ``--family linear`` of logistic
-regression by L-BFGS with weights and validation rows, writes a checkpoint every other iteration. It is ended by SIGKILL, one rank or all of
-them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on with another number of ranks. Every
-model that comes to its end must have the bytes of the one that was never killed. What happened goes to
-``benchmarks/results/torture_<family>.json``.
+regression by L-BFGS with weights and validation rows, or with ``pagerank`` or ``label_propagation`` of a graph, writes a checkpoint every
+other iteration. It is ended by SIGKILL, one rank or all of them, until that has happened ``--kills`` times; after each,
+``resume_from_checkpoint='auto'`` goes on with another number of ranks. Every model that comes to its end must have the bytes of the one that
+was never killed. What happened goes to ``benchmarks/results/torture_<family>.json``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from _result import write_result
 from pyarrow import parquet
 from same_bytes import hash_model
 
+from engine.spec import GRAPH_TOOLKITS
+
 SEED = 31
 RANKS = (1, 2, 3, 4)
 PATIENCE = 600.0  # seconds that a training may take before it counts as hanging
@@ -50,6 +52,29 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "rows": 400_000,
         "options": {**SHARED, "solver": "lbfgs", "max_iterations": 100, "convergence_threshold": 1e-10, "l2_penalty": 0.0},
     },
+    "pagerank": {
+        "toolkit": "pagerank",
+        "rows": 60_000,
+        "options": {
+            "dangling": "redistribute",
+            "weight_field": "weight",
+            "threshold": 0.0,
+            "max_iterations": 200,
+            "model_checkpoint_interval": 2,
+        },
+    },
+    "label_propagation": {
+        "toolkit": "label_propagation",
+        "rows": 60_000,
+        "options": {
+            "label_field": "label",
+            "weight_field": "weight",
+            "undirected": True,
+            "threshold": 0.0,
+            "max_iterations": 120,
+            "model_checkpoint_interval": 2,
+        },
+    },
 }
 
 
@@ -66,7 +91,7 @@ def main() -> int:
     chance = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="samesum-") as name:
         folder = pathlib.Path(name)
-        write_table(folder / "data.parquet", n_rows)
+        (write_graph if family["toolkit"] in GRAPH_TOOLKITS else write_table)(folder / "data.parquet", n_rows)
         (folder / "family").write_text(arguments.family)
         began = time.monotonic()
         finish(start(folder, ranks=1))
@@ -108,6 +133,16 @@ def write_table(path: pathlib.Path, n_rows: int) -> None:
     columns = {f"x{j}": x[:, j] for j in range(8)}
     y = np.array(["low", "middle", "high"])[np.digitize(score, [-0.5, 1.0])]
     parquet.write_table(pa.table({**columns, "word": word, "weight": draw.lognormal(0.0, 2.0, n_rows), "y": y}), path, row_group_size=5000)
+
+
+def write_graph(path: pathlib.Path, n_rows: int) -> None:
+    """Edges of text, skewed, with weights of very different sizes; in the row of an edge, a label or none for its source."""
+    draw = np.random.default_rng(SEED)
+    names = np.array([f"vertex {number} é" for number in range(n_rows // 4)])
+    ends = names[(len(names) * draw.random((2, n_rows)) ** 2).astype(np.int64)]
+    label = draw.choice(["low", "middle", None], n_rows, p=[0.02, 0.02, 0.96])
+    columns = {"from": ends[0], "to": ends[1], "weight": draw.lognormal(0.0, 2.0, n_rows), "label": label}
+    parquet.write_table(pa.table(columns), path, row_group_size=5000)
 
 
 def start(folder: pathlib.Path, *, ranks: int) -> subprocess.Popen[str]:
@@ -198,8 +233,10 @@ def train(folder: pathlib.Path) -> None:
 
     family = FAMILIES[(folder / "family").read_text()]
     checkpoints = {"model_checkpoint_path": folder / "checkpoints", "resume_from_checkpoint": "auto"}
-    model = getattr(ss, family["toolkit"]).create(str(folder / "data.parquet"), verbose=False, **checkpoints, **family["options"])
-    model.save(folder / "model")
+    data: Any = str(folder / "data.parquet")
+    if family["toolkit"] in GRAPH_TOOLKITS:
+        data = ss.Graph(data, data, src="from", dst="to", vid="from", vertex_fields=["label"])
+    getattr(ss, family["toolkit"]).create(data, verbose=False, **checkpoints, **family["options"]).save(folder / "model")
 
 
 if __name__ == "__main__":

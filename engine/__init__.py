@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
+    "label_propagation",
+    "pagerank",
     "random_forest_classifier",
     "random_forest_regression",
     "linear_regression",
@@ -18,7 +20,9 @@ _TOOLKITS = (
 )
 _MODULE_OF = {
     "Dataset": "engine.data.dataset",
+    "Graph": "engine.graph",
     "load_model": "engine.models.loading",
+    "load_graph": "engine.graph",
     "errors": "engine.errors",
     **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
 }
@@ -26,14 +30,18 @@ _MODULES = {"errors", *_TOOLKITS}
 
 __all__ = [
     "Dataset",
+    "Graph",
     "boosted_trees_classifier",
     "boosted_trees_regression",
+    "label_propagation",
+    "pagerank",
     "random_forest_classifier",
     "random_forest_regression",
     "linear_regression",
     "logistic_classifier",
     "svm_classifier",
     "errors",
+    "load_graph",
     "load_model",
 ]
 

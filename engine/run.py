@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from engine.data.dataset import Dataset
 
 # Arguments of `create` that a job says elsewhere than in its options.
-_RESERVED = ("dataset", "target", "features", "verbose", "num_threads", "comm")
+_RESERVED = ("dataset", "graph", "target", "features", "verbose", "num_threads", "comm")
+# The field of each toolkit of graphs that has a row for every vertex.
+_TABLES = {"pagerank": "pagerank", "label_propagation": "labels"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +72,8 @@ def read_job(argument: str) -> JobSpec:
 def run_job(spec: JobSpec, comm: Communicator) -> None:
     """Do the job's task. Collective: every rank calls it with the same job."""
     tasks = {"train": train, "predict": predict, "evaluate": evaluate}
-    tasks[spec.task](spec, comm)
+    task = tasks[spec.task] if spec.graph is None else train_on_graph
+    task(spec, comm)
 
 
 def train(spec: JobSpec, comm: Communicator) -> None:
@@ -97,6 +100,29 @@ def train(spec: JobSpec, comm: Communicator) -> None:
         model.save(spec.output)
 
 
+def train_on_graph(spec: JobSpec, comm: Communicator) -> None:
+    """Load the graph, train the toolkit's model, save it in the folder ``output``, and write its table if one is wanted. Collective."""
+    from engine.graph import Graph
+
+    assert spec.graph is not None
+    table: tuple[pathlib.Path, Any] | None = None
+    with agree(comm, "preparing the job"):
+        check_options(spec)
+        check_replaceable(pathlib.Path(local_folder(spec.output or "")))
+        table = None if spec.graph.table is None else check_output(spec.graph.table, _TABLE_WRITERS)
+        edges = open_dataset(spec)
+        vertices = None if spec.graph.vertices is None else open_dataset(spec, spec.graph.vertices)
+    columns = {"src": spec.graph.src, "dst": spec.graph.dst, "vid": spec.graph.vid}
+    graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)  # type: ignore[arg-type]
+    toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
+    model = toolkit.create(graph, verbose=spec.verbose, num_threads=spec.num_threads, comm=comm, **spec.options)
+    with agree(comm, "saving the model"):
+        model.save(spec.output)
+        if table is not None and comm.rank == 0:
+            path, write = table
+            put_file(path, lambda partial: write(model[_TABLES[spec.toolkit or ""]], partial))
+
+
 def predict(spec: JobSpec, comm: Communicator) -> None:
     """Write the model's predictions for every row, in input order, to the file ``output``, ``.csv`` or ``.parquet``. Collective."""
     import pyarrow as pa
@@ -121,6 +147,7 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
     with agree(comm, "preparing the job"):
         path = None if spec.output is None else check_output(spec.output, {".json": None})[0]
         dataset, model = open_dataset(spec), load_model(spec.model or "")
+        check_task(model, spec)
     metrics = {name: _as_json(value) for name, value in model.evaluate(dataset, num_threads=spec.num_threads, comm=comm).items()}
     with agree(comm, "writing the metrics"):
         if comm.rank == 0:
@@ -142,6 +169,7 @@ def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
         header=data.header,
         null_values=list(data.null_values),
         column_types=data.column_types,
+        comment=data.comment,
     )
 
 
@@ -154,7 +182,14 @@ def check_options(spec: JobSpec) -> None:
 
 def choose_output_type(model: Any, spec: JobSpec) -> str:
     """What to predict: what the job says, else what ``predict`` does by itself, such as the class."""
+    check_task(model, spec)
     return spec.output_type or str(inspect.signature(model.predict).parameters["output_type"].default)
+
+
+def check_task(model: Any, spec: JobSpec) -> None:
+    """Refuse to predict or evaluate rows with what is no model of rows."""
+    if not hasattr(model, spec.task):
+        raise OptionError(f"a model of {model.toolkit} has no rows to {spec.task}; its result for every vertex is in the model")
 
 
 def check_output(output: str, kinds: dict[str, Any]) -> tuple[pathlib.Path, Any]:

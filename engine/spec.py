@@ -24,13 +24,17 @@ TOOLKITS = (
     "logistic_classifier",
     "svm_classifier",
 )
+GRAPH_TOOLKITS = ("pagerank", "label_propagation")
 # What each task cannot do without, and what means nothing to it.
 _NEEDED = {"train": ("toolkit", "target", "output"), "predict": ("model", "output"), "evaluate": ("model",)}
 _FOREIGN = {
     "train": ("model", "output_type"),
-    "predict": ("toolkit", "target", "features", "options"),
-    "evaluate": ("toolkit", "target", "features", "options", "output_type"),
+    "predict": ("toolkit", "target", "features", "options", "graph"),
+    "evaluate": ("toolkit", "target", "features", "options", "output_type", "graph"),
 }
+# The same for training on graphs.
+_NEEDED_ON_GRAPHS = ("output", "graph")
+_FOREIGN_ON_GRAPHS = (*_FOREIGN["train"], "target", "features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +50,28 @@ class DataSpec:
     header: bool = True
     null_values: tuple[str, ...] = ("", "NA", "null")
     column_types: dict[str, str] | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSpec:
+    """How the data is a graph: the arguments of ``engine.Graph``, where the data are its edges.
+
+    Columns are said by name or position; ``vertices`` are files as the data is; ``table`` is a file for the result of every vertex.
+    """
+
+    src: str | int = 0
+    dst: str | int = 1
+    vid: str | int = 0
+    vertices: tuple[str, ...] | None = None
+    table: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """One job. ``train`` needs a toolkit, a target and an output folder; ``predict`` a model and an output file; ``evaluate`` a model.
+
+    For a toolkit of graphs ``train`` needs a ``graph`` instead of a target.
 
     ``options`` are the keyword arguments of the toolkit's ``create``, where a ``validation_set`` is a path or a list of them, read as the
     data is. ``output`` is the folder of the trained model, or the file of predictions or metrics. ``debug`` shows tracebacks.
@@ -61,6 +82,7 @@ class JobSpec:
     toolkit: str | None = None
     target: str | None = None
     features: tuple[str, ...] | None = None
+    graph: GraphSpec | None = None
     options: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     output_type: str | None = None
@@ -73,14 +95,18 @@ class JobSpec:
         """Refuse a job that lacks something, or says something that its task would not look at."""
         if self.task not in TASKS:
             raise OptionError(f"expected task to be one of {', '.join(TASKS)}, got {self.task!r}")
-        for name in _NEEDED[self.task]:
+        on_graph = self.toolkit in GRAPH_TOOLKITS
+        job = f"{self.task} job" + (f" of {self.toolkit}" if on_graph else "")
+        for name in _NEEDED_ON_GRAPHS if on_graph else _NEEDED[self.task]:
             if getattr(self, name) is None:
-                raise OptionError(f"expected {name!r} in a {self.task} job, got none: add it")
-        for name in _FOREIGN[self.task]:
+                raise OptionError(f"expected {name!r} in a {job}, got none: add it")
+        for name in _FOREIGN_ON_GRAPHS if on_graph else _FOREIGN[self.task]:
             if getattr(self, name):
-                raise OptionError(f"{name!r} means nothing in a {self.task} job, got {getattr(self, name)!r}: leave it out")
-        if self.toolkit is not None and self.toolkit not in TOOLKITS:
-            raise OptionError(f"expected toolkit to be one of {', '.join(TOOLKITS)}, got {self.toolkit!r}")
+                raise OptionError(f"{name!r} means nothing in a {job}, got {getattr(self, name)!r}: leave it out")
+        if self.toolkit is not None and self.toolkit not in (*TOOLKITS, *GRAPH_TOOLKITS):
+            raise OptionError(f"expected toolkit to be one of {', '.join((*TOOLKITS, *GRAPH_TOOLKITS))}, got {self.toolkit!r}")
+        if self.graph is not None and not on_graph:
+            raise OptionError(f"'graph' means nothing in a {job} of {self.toolkit}, got {self.graph!r}: leave it out")
         if self.num_threads is not None and self.num_threads < 1:
             raise OptionError(f"expected num_threads to be 1 or more, got {self.num_threads!r}: leave it out for all cores")
         if not self.data.paths:
@@ -102,14 +128,15 @@ class JobSpec:
         version = value.pop("version", VERSION)
         if not _is_int(version) or not 1 <= version <= VERSION:
             raise OptionError(f"expected a job of version 1 to {VERSION}, got {version!r}: install the release of samesum that wrote it")
-        data_value = value.pop("data", {})
+        data_value, graph_value = value.pop("data", {}), value.pop("graph", None)
         job = _read_fields(value, _JOB_FIELDS, "")
         data = _read_fields(data_value, _DATA_FIELDS, "data.")
+        graph = None if graph_value is None else GraphSpec(**_read_fields(graph_value, _GRAPH_FIELDS, "graph."))
         if "paths" not in data:
             raise OptionError("expected 'data.paths' in a job, got none: add the files to read")
         if "task" not in job:
             raise OptionError(f"expected 'task' in a job, got none: add one of {', '.join(TASKS)}")
-        return cls(data=DataSpec(**data), **job)
+        return cls(data=DataSpec(**data), graph=graph, **job)
 
 
 class _Type(NamedTuple):
@@ -147,6 +174,7 @@ _STRING = _Type("a string", _is_string)
 _STRINGS = _Type("a list of strings", _is_strings)
 _BOOL = _Type("true or false", lambda value: isinstance(value, bool))
 _INT = _Type("an integer", _is_int)
+_COLUMN = _Type("the name or position of a column", lambda value: _is_string(value) or _is_int(value))
 _STRING_MAP = _Type("an object of strings", lambda value: isinstance(value, dict) and all(map(_is_string, value.values())))
 _OPTIONS = _Type(
     "an object of plain values, lists or objects", lambda value: isinstance(value, dict) and all(map(_is_option, value.values()))
@@ -159,6 +187,14 @@ _DATA_FIELDS = {
     "header": _BOOL,
     "null_values": _STRINGS,
     "column_types": _or_null(_STRING_MAP),
+    "comment": _or_null(_STRING),
+}
+_GRAPH_FIELDS = {
+    "src": _COLUMN,
+    "dst": _COLUMN,
+    "vid": _COLUMN,
+    "vertices": _or_null(_STRINGS),
+    "table": _or_null(_STRING),
 }
 _JOB_FIELDS = {
     "task": _STRING,
@@ -187,11 +223,11 @@ def _read_fields(value: Any, known: Mapping[str, _Type], prefix: str) -> dict[st
     return {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
 
 
-def _as_json(spec: JobSpec | DataSpec) -> dict[str, Any]:
+def _as_json(spec: JobSpec | DataSpec | GraphSpec) -> dict[str, Any]:
     """The fields of a spec, tuples as lists."""
     values = {item.name: getattr(spec, item.name) for item in fields(spec)}
     return {
-        name: _as_json(value) if isinstance(value, DataSpec) else list(value) if isinstance(value, tuple) else value
+        name: _as_json(value) if isinstance(value, DataSpec | GraphSpec) else list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
     }
 

@@ -10,13 +10,15 @@ import csv
 import inspect
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, NoReturn, get_args
 
 import typer
 
 from engine import __version__
 from engine.errors import EngineError, OptionError
-from engine.spec import TOOLKITS, DataSpec, JobSpec
+from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec
 from launch import cli_options as words
 
 # Who this process is, as launchers say it: what is wrong with a command line is said once, by rank 0.
@@ -94,26 +96,71 @@ def train(
     become_rank(job)
 
 
-def _add_toolkit(toolkit: str) -> None:
+def train_on_graph(
+    context: typer.Context,
+    edges: words.EdgePaths,
+    *,
+    output: words.ModelOutput,
+    src: words.Source = "0",
+    dst: words.Destination = "1",
+    vertices: words.Vertices = None,
+    vid: words.VertexId = "0",
+    table: words.VertexTable = None,
+    format: words.EdgeFormat = None,
+    delimiter: words.Delimiter = ",",
+    header: words.Header = True,
+    null_values: words.NullValues = None,
+    column_types: words.ColumnTypes = None,
+    comment: words.Comment = None,
+    num_threads: words.NumThreads = None,
+    quiet: words.Quiet = False,
+    debug: words.Debug = False,
+    **options: Any,
+) -> None:
+    """Load a graph, train a model on it and save it."""
+    data = _data_spec(edges, format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types)
+    columns = {name: int(text) if text.isdecimal() else text for name, text in (("src", src), ("dst", dst), ("vid", vid))}
+    job = JobSpec(
+        task="train",
+        toolkit=context.info_name,
+        data=replace(data, comment=comment),
+        graph=GraphSpec(**columns, vertices=None if vertices is None else tuple(vertices), table=table),
+        options={name: value for name, value in options.items() if value is not None},
+        output=output,
+        verbose=not quiet,
+        num_threads=num_threads,
+        debug=debug,
+    )
+    become_rank(job)
+
+
+def _add_toolkit(toolkit: str, run: Callable[..., None], options_of: Mapping[str, Any]) -> None:
     """A command of its own, with the toolkit's options in the place of ``**options``."""
 
     def command(*arguments: Any, **options: Any) -> None:
-        train(*arguments, **options)
+        run(*arguments, **options)
 
-    signature = inspect.signature(train, eval_str=True)
+    signature = inspect.signature(run, eval_str=True)
     shared = [parameter for parameter in signature.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=word)
-        for name, word in words.options_of(toolkit).items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_default_of(word), annotation=word)
+        for name, word in options_of.items()
     ]
-    place = [parameter.name for parameter in shared].index("features") + 1
+    place = [parameter.name for parameter in shared].index("format")
     command.__signature__ = signature.replace(parameters=[*shared[:place], *added, *shared[place:]])  # type: ignore[attr-defined]
     command.__doc__ = f"Train a model of {toolkit.replace('_', ' ')} and save it."
     train_app.command(toolkit, no_args_is_help=True)(command)
 
 
+def _default_of(word: Any) -> Any:
+    """None for what may be left out."""
+    return None if type(None) in get_args(get_args(word)[0]) else inspect.Parameter.empty
+
+
 for _toolkit in TOOLKITS:
-    _add_toolkit(_toolkit)
+    _add_toolkit(_toolkit, train, words.options_of(_toolkit))
+for _toolkit in GRAPH_TOOLKITS:
+    _add_toolkit(_toolkit, train_on_graph, words.graph_options_of(_toolkit))
 
 
 @app.command(no_args_is_help=True)

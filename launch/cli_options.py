@@ -36,6 +36,26 @@ ColumnTypes = Annotated[
     ),
 ]
 
+Comment = Annotated[
+    str | None,
+    typer.Option(help="The character that begins lines to skip, such as #.", rich_help_panel=_DATA, show_default=False),
+]
+EdgePaths = Annotated[
+    list[str],
+    typer.Argument(metavar="EDGES...", help="CSV, Parquet or Arrow IPC, or edge lists: files, globs, folders or http(s):// addresses."),
+]
+EdgeFormat = Annotated[
+    str | None,
+    typer.Option("--format", help="csv, parquet, arrow or snap. Default: by extension.", rich_help_panel=_DATA, show_default=False),
+]
+Source = Annotated[str, typer.Option("--src", help="The column of sources, by name or position from 0.", rich_help_panel=_DATA)]
+Destination = Annotated[str, typer.Option("--dst", help="The column of destinations.", rich_help_panel=_DATA)]
+Vertices = Annotated[
+    list[str] | None,
+    typer.Option(help="Files with a row for each vertex, as EDGES; may be repeated.", rich_help_panel=_DATA, show_default=False),
+]
+VertexId = Annotated[str, typer.Option("--vid", help="The column of ids in these files.", rich_help_panel=_DATA)]
+
 Target = Annotated[str, typer.Option(help="The column to learn.", rich_help_panel=_MODEL)]
 Features = Annotated[
     list[str] | None,
@@ -121,6 +141,35 @@ _LINEAR_TRAINING = {
 }
 
 
+_COMMON_ON_GRAPHS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
+GRAPH_TRAINING: dict[str, dict[str, Any]] = {
+    "pagerank": {
+        "reset_probability": _word(float, "How often the walk jumps to any vertex [0 to 1; default 0.15]."),
+        "threshold": _word(float, "Stop when the ranks change by less in all [0 or more; default 0.01]."),
+        "max_iterations": _word(int, "Most iterations [1 or more; default 20]."),
+        "dangling": _word(str, "Ranks of vertices without edges out: drop or redistribute [default drop]."),
+        "normalize": _word(bool, "Ranks that add up to 1, instead of to the number of vertices."),
+        "weight_field": _word(str, "An attribute of edges: the walk takes edges in proportion."),
+        "personalization": _word(str, "An attribute of vertices: jumps go to vertices in proportion."),
+        "initial": _word(str, "An attribute of vertices: ranks to start from."),
+        "precision": _word(str, "float64, or float32 for what is sent along edges [default float64]."),
+    },
+    "label_propagation": {
+        "label_field": Annotated[str, typer.Option(help="The attribute of vertices with the labels.", rich_help_panel=_MODEL)],
+        "threshold": _word(float, "Stop when the distributions change by less, on average [0 or more; default 0.001]."),
+        "weight_field": _word(str, "An attribute of edges: their weights."),
+        "self_weight": _word(float, "The weight of a vertex's own distribution [0 or more; default 1]."),
+        "undirected": _word(bool, "Labels go both ways along edges."),
+        "max_iterations": _word(int, "Most iterations [1 or more; default 1000]."),
+    },
+}
+
+
+def graph_options_of(toolkit: str) -> dict[str, Any]:
+    """The annotations of the options of training of a toolkit of graphs."""
+    return {**GRAPH_TRAINING[toolkit], **{name: TRAINING[name] for name in _COMMON_ON_GRAPHS}}
+
+
 def options_of(toolkit: str) -> dict[str, Any]:
     """The annotations of a toolkit's options of training."""
     own = _LINEAR_TRAINING if "max_depth" in _FOREIGN[toolkit] else {}
@@ -128,6 +177,10 @@ def options_of(toolkit: str) -> dict[str, Any]:
 
 
 ModelOutput = Annotated[str, typer.Option("--output", "-o", help="The folder to save the model in.", rich_help_panel=_RUN)]
+VertexTable = Annotated[
+    str | None,
+    typer.Option(help="A file for the result of every vertex, .csv or .parquet.", rich_help_panel=_RUN, show_default=False),
+]
 PredictionsOutput = Annotated[str, typer.Option("--output", "-o", help="The file to write, .csv or .parquet.", rich_help_panel=_RUN)]
 MetricsOutput = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from typing import Any
 from engine.model_io import read_model
 
 _LABEL_WIDTH = 26
+_FACTS = ("toolkit", "target", "num_examples", "num_vertices", "num_edges", "num_iterations", "converged", "stop_reason")
 
 
 def describe_model(path: str) -> str:
@@ -15,12 +16,9 @@ def describe_model(path: str) -> str:
     document, _, run = read_model(path)
     classes = document.get("classes")
     counts = document.get("num_examples_per_class")
-    facts = {
-        "toolkit": document.get("toolkit"),
-        "target": document.get("target"),
-        "features": _count_names(name for name, _ in document.get("encoding", {}).get("sources", [])),
-        "num_examples": document.get("num_examples"),
-    }
+    facts = {name: document[name] for name in _FACTS if name in document}
+    if "encoding" in document:
+        facts["features"] = _count_names(name for name, _ in document["encoding"]["sources"])
     if classes and counts:
         facts["classes"] = ", ".join(f"{label!r} ({count})" for label, count in zip(classes, counts, strict=True))
     sections = [_lines("", facts), _lines("Options", document.get("options", {})), _lines("Metrics", document.get("metrics", {}))]

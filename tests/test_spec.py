@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import engine
 from engine.errors import OptionError
-from engine.spec import TOOLKITS, DataSpec, JobSpec
+from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec
 
 TRAIN = {
     "task": "train",
@@ -28,6 +28,11 @@ data_specs = st.builds(
     header=st.booleans(),
     null_values=st.lists(words, max_size=3).map(tuple),
     column_types=st.none() | st.dictionaries(words, words, max_size=3),
+    comment=st.none() | words,
+)
+columns = words | st.integers()
+graph_specs = st.builds(
+    GraphSpec, src=columns, dst=columns, vid=columns, vertices=st.none() | st.lists(words, max_size=3).map(tuple), table=st.none() | words
 )
 common = {"data": data_specs, "verbose": st.booleans(), "num_threads": st.none() | st.integers(1, 99), "debug": st.booleans()}
 jobs = st.one_of(
@@ -40,6 +45,9 @@ jobs = st.one_of(
         options=st.dictionaries(words, scalars | st.lists(scalars, max_size=2) | st.dictionaries(words, scalars, max_size=2), max_size=3),
         output=words,
         **common,
+    ),
+    st.builds(
+        JobSpec, task=st.just("train"), toolkit=st.sampled_from(GRAPH_TOOLKITS), graph=graph_specs, output=words, **common
     ),
     st.builds(JobSpec, task=st.just("predict"), model=words, output=words, output_type=st.none() | words, **common),
     st.builds(JobSpec, task=st.just("evaluate"), model=words, output=st.none() | words, **common),
@@ -74,9 +82,14 @@ def test_defaults():
         ({"task": None}, "'task' to be a string, got null"),
         (
             {"toolkit": "boosted"},
-            f"toolkit to be one of {', '.join(TOOLKITS)}, got 'boosted'",
+            f"toolkit to be one of {', '.join((*TOOLKITS, *GRAPH_TOOLKITS))}, got 'boosted'",
         ),
         ({"toolkit": None}, "'toolkit' in a train job"),
+        ({"toolkit": "pagerank", "target": None}, "'graph' in a train job of pagerank"),
+        ({"toolkit": "pagerank", "graph": {}}, "'target' means nothing in a train job of pagerank, got 'label'"),
+        ({"graph": {}}, "'graph' means nothing in a train job of"),
+        ({"graph": {"source": 1}}, "unknown key 'graph.source'"),
+        ({"graph": {"src": 1.5}}, "'graph.src' to be the name or position of a column, got 1.5"),
         ({"target": None}, "'target' in a train job"),
         ({"output": None}, "'output' in a train job"),
         ({"model": "m"}, "'model' means nothing in a train job, got 'm'"),

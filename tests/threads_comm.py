@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.collectives.communicator import Array
+from engine.collectives.communicator import Array, CommonArray, PrivateArray, check_common
 from engine.collectives.serial import check_summable
 
 Result = TypeVar("Result")
@@ -74,6 +74,17 @@ class ThreadComm:
         """A fresh array full of what nobody should rely on."""
         self._exchange(None, f"work_array {size}")
         return np.full(size, -(2**40) - self.rank)
+
+    def common_array(self, counts: list[int], dtype: Any) -> CommonArray:
+        """A copy per rank."""
+        check_common(counts, dtype, self.size)
+        self._exchange(None, f"common_array {counts} {np.dtype(dtype)}")
+        return PrivateArray(counts, self.rank, dtype, self._gather_in_place)
+
+    def _gather_in_place(self, whole: Array, counts: list[int], name: str) -> None:
+        first = sum(counts[: self.rank])
+        parts = self._exchange(whole[first : first + counts[self.rank]].copy(), f"publish {name} {counts}")
+        whole[:] = np.concatenate(parts)
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
         """Copy ``root``'s array."""

@@ -1,9 +1,9 @@
 """The quote automaton of CSV: where records begin and end, in any piece of a file.
 
 A quote opens a quoted field only as the first byte of a field; inside, two quotes are one; after the closing quote the rest of the field is
-literal, further quotes included; elsewhere a quote is an ordinary byte. Lines end with LF, CRLF or a lone CR, and blank lines are no
-records: so pyarrow's parser reads, and cuts made here must agree with it. As blank lines count for nothing, the LF of a CRLF needs no
-state of its own.
+literal, further quotes included; elsewhere a quote is an ordinary byte. A ``quote`` of -1 means that there are none. Lines end with LF,
+CRLF or a lone CR, and blank lines are no records: so pyarrow's parser reads, and cuts made here must agree with it. As blank lines count
+for nothing, the LF of a CRLF needs no state of its own.
 """
 
 from libc.stdint cimport int64_t, uint8_t
@@ -45,12 +45,14 @@ cdef Py_ssize_t find_line_end(const uint8_t *data, Py_ssize_t start, Py_ssize_t 
 
 
 cdef Py_ssize_t find_opening_quote(
-    const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int64_t state, uint8_t delimiter, uint8_t quote
+    const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int64_t state, uint8_t delimiter, int quote
 ) noexcept nogil:
     """Position of the first quote that opens a field, when ``data[start:]`` begins outside quotes in ``state``; else ``stop``."""
     cdef Py_ssize_t at = start
+    if quote < 0:
+        return stop
     while True:
-        at = find_byte(data, at, stop, quote)
+        at = find_byte(data, at, stop, <uint8_t> quote)
         if at == stop:
             return stop
         if at > start:
@@ -81,14 +83,14 @@ cdef void note_last_line_end(Walk *walk, const uint8_t *data, Py_ssize_t start, 
 
 
 cdef void walk_quotes(
-    Walk *walk, const uint8_t *data, Py_ssize_t size, uint8_t delimiter, uint8_t quote, bint want_last
+    Walk *walk, const uint8_t *data, Py_ssize_t size, uint8_t delimiter, int quote, bint want_last
 ) noexcept nogil:
     """Run the automaton over ``data``, from quote to quote with memchr: data without quotes is one step."""
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t stop
     while at < size:
         if walk.state == IN_QUOTES:
-            at = find_byte(data, at, size, quote)
+            at = find_byte(data, at, size, <uint8_t> quote)
             if at < size:
                 walk.state = QUOTE_SEEN
                 at += 1
@@ -146,7 +148,7 @@ def scan_states(
             walk.state = states[s]
             walk.first_record = 0 if firsts_before[s] >= 0 else -1
             walk.last_line_end = -1
-            walk_quotes(&walk, &data[0], data.shape[0], <uint8_t> delimiter, <uint8_t> quote, False)
+            walk_quotes(&walk, &data[0], data.shape[0], <uint8_t> delimiter, quote, False)
             states[s] = walk.state
             if firsts_before[s] < 0 and walk.first_record >= 0:
                 first_records[s] = offset + walk.first_record
@@ -163,7 +165,7 @@ def find_cut(const uint8_t[::1] data, int delimiter, int quote):
     walk.last_line_end = 0
     if data.shape[0] > 0:
         with nogil:
-            walk_quotes(&walk, &data[0], data.shape[0], <uint8_t> delimiter, <uint8_t> quote, True)
+            walk_quotes(&walk, &data[0], data.shape[0], <uint8_t> delimiter, quote, True)
     return walk.first_record, walk.last_line_end
 
 

@@ -1,4 +1,4 @@
-"""What the engine asks of a group of ranks: eleven operations on arrays, in place where that can be.
+"""What the engine asks of a group of ranks: twelve operations on arrays, in place where that can be.
 
 ``name`` says what is being exchanged; the watchdog shows it when a rank does not arrive. Sums are over integers only: they commute,
 so the result cannot depend on the number of ranks or on who adds first.
@@ -6,12 +6,35 @@ so the result cannot depend on the number of ranks or on who adds first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+class CommonArray(Protocol):
+    """A 1-d array of which every rank writes a part and all ranks read everything, as :meth:`Communicator.common_array` makes it.
+
+    Ranks of one node keep it once, in memory that all of them map. So a rank may write ``mine`` only while no other rank reads it: loops
+    keep two arrays, and read the one that was published last while they write the other.
+    """
+
+    @property
+    def whole(self) -> Array:
+        """All ranks' parts, in rank order; zeros at first. Only what was published holds for others."""
+
+    @property
+    def mine(self) -> Array:
+        """This rank's part, a view of ``whole``."""
+
+    def publish(self, *, name: str) -> None:
+        """Let all ranks see all parts as they are now; collective. Returns when every rank has called it."""
+
+    def close(self) -> None:
+        """Give the memory back; collective. Neither ``whole`` nor ``mine`` may be touched afterwards."""
 
 
 @runtime_checkable
@@ -51,6 +74,9 @@ class Communicator(Protocol):
 
         It holds anything at first, lives until the next call, and after a reduction may be written again only behind another collective.
         """
+
+    def common_array(self, counts: list[int], dtype: Any) -> CommonArray:
+        """An array that rank r writes ``counts[r]`` elements of and all ranks read; collective, with the same ``counts`` on every rank."""
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
         """Replace ``array`` on every rank by ``root``'s bytes; shape and dtype must agree."""
@@ -118,6 +144,30 @@ def check_counts(array: Array, counts: list[int], size: int) -> None:
     """Refuse counts that do not cut a 1-d array into one part per rank."""
     if array.ndim != 1 or len(counts) != size or min(counts) < 0 or sum(counts) != array.size:
         raise ValueError(f"expected {size} counts of 0 or more that add up to the array's length, got {counts!r} for shape {array.shape}")
+
+
+def check_common(counts: list[int], dtype: Any, size: int) -> None:
+    """Refuse anything but one count per rank and a dtype of plain numbers."""
+    if len(counts) != size or min(counts) < 0:
+        raise ValueError(f"expected {size} counts of 0 or more for a common array, got {counts!r}")
+    check_plain(np.empty(0, dtype=dtype))
+
+
+class PrivateArray:
+    """A common array of which this rank keeps a copy of its own; ``gather`` replaces the other ranks' parts by what they hold there."""
+
+    def __init__(self, counts: list[int], rank: int, dtype: Any, gather: Callable[[Array, list[int], str], None]) -> None:
+        self._counts, self._gather = counts, gather
+        first = sum(counts[:rank])
+        self.whole: Array = np.zeros(sum(counts), dtype=dtype)
+        self.mine: Array = self.whole[first : first + counts[rank]]
+
+    def publish(self, *, name: str) -> None:
+        """Fetch the other ranks' parts."""
+        self._gather(self.whole, self._counts, name)
+
+    def close(self) -> None:
+        """Nothing but this object holds the memory."""
 
 
 def check_root(root: int, size: int) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from engine.collectives.communicator import Array, Communicator
+from engine.collectives.communicator import Array, CommonArray, Communicator
 
 
 class MeteredComm:
@@ -39,6 +39,10 @@ class MeteredComm:
     def work_array(self, size: int) -> Array:
         """As of the communicator; not counted."""
         return self._comm.work_array(size)
+
+    def common_array(self, counts: list[int], dtype: Any) -> CommonArray:
+        """As of the communicator; what this rank publishes is counted, whether it is copied or not."""
+        return MeteredArray(self._comm.common_array(counts, dtype), self._metered)
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
         """As of the communicator."""
@@ -73,3 +77,20 @@ class MeteredComm:
         entry["calls"] += 1
         entry["bytes"] += n_bytes
         entry["seconds"] += time.perf_counter() - began
+
+
+class MeteredArray:
+    """A common array whose publishing is counted."""
+
+    def __init__(self, array: CommonArray, metered: Callable[[str, int], AbstractContextManager[None]]) -> None:
+        self._array, self._metered = array, metered
+        self.whole, self.mine = array.whole, array.mine
+
+    def publish(self, *, name: str) -> None:
+        """As of the array."""
+        with self._metered(name, self.mine.nbytes):
+            self._array.publish(name=name)
+
+    def close(self) -> None:
+        """As of the array."""
+        self._array.close()

@@ -15,6 +15,9 @@ from mpi4py import MPI
 from engine.collectives.agree import agree
 from engine.collectives.communicator import (
     Array,
+    CommonArray,
+    PrivateArray,
+    check_common,
     check_comparable,
     check_counts,
     check_in_place,
@@ -25,7 +28,7 @@ from engine.collectives.communicator import (
 )
 from engine.collectives.excepthook import install
 from engine.collectives.heartbeat import Heartbeat, open_board
-from engine.collectives.shared_memory import SharedArray, fits
+from engine.collectives.shared_memory import SharedArray, SharedParts, fits, has_room
 from engine.collectives.watchdog import start_watchdog
 
 LARGEST_COUNT = 2**31 - 1
@@ -109,6 +112,26 @@ class MpiComm:
         if self._work.size < size:
             self._work = np.empty(size, dtype=np.int64)
         return self._work[:size]
+
+    def common_array(self, counts: list[int], dtype: Any) -> CommonArray:
+        """In shared memory where all ranks are on one node with room for it."""
+        check_common(counts, dtype, self.size)
+        n_bytes = sum(counts) * np.dtype(dtype).itemsize
+        if self.ranks_on_node == self.size > 1 and n_bytes:
+            no_room = np.array([not has_room(n_bytes)], dtype=np.int64)
+            self.allreduce_max(no_room, name="shared memory")
+            if not no_room[0]:
+                return SharedParts(self._comm, counts, dtype, self._entered)
+        return PrivateArray(counts, self.rank, dtype, self._gather_in_place)
+
+    def _gather_in_place(self, whole: Array, counts: list[int], name: str) -> None:
+        """Replace every other rank's part of ``whole`` by what that rank holds there."""
+        with self._entered(name):
+            if whole.size <= LARGEST_COUNT:
+                self._comm.Allgatherv(MPI.IN_PLACE, _message(whole, counts))
+                return
+            for root, part in enumerate(_cut(whole, counts)):
+                self._broadcast(part, root)
 
     def _exchange_and_add(self, array: Array, counts: list[int]) -> Array:
         """A reduce-scatter of medium size: every rank is sent its parts and adds them up."""

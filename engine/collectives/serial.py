@@ -9,6 +9,9 @@ import numpy as np
 
 from engine.collectives.communicator import (
     Array,
+    CommonArray,
+    PrivateArray,
+    check_common,
     check_comparable,
     check_counts,
     check_in_place,
@@ -48,6 +51,11 @@ class SerialComm:
         if len(self._work) < size:
             self._work = np.empty(size, dtype=np.int64)
         return self._work[:size]
+
+    def common_array(self, counts: list[int], dtype: Any) -> CommonArray:
+        """An array of this rank alone."""
+        check_common(counts, dtype, self.size)
+        return PrivateArray(counts, self.rank, dtype, lambda whole, counts, name: None)
 
     def broadcast(self, array: Array, *, root: int = 0, name: str) -> None:
         """Leave ``array`` as it is."""

@@ -1,8 +1,11 @@
-"""Work arrays of all ranks of a node, which every rank can read: a sum over ranks then copies nothing."""
+"""Arrays in memory that all ranks of a node map: sums over ranks, and what every rank reads of the others, copy nothing there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -46,9 +49,45 @@ class SharedArray:
         self._window.Free()
 
 
-def fits(size: int, n_ranks: int) -> bool:
-    """Whether arrays of ``size`` elements on ``n_ranks`` ranks are small enough, and this node has shared memory for them."""
-    if 8 * size > LARGEST_WINDOW or not os.path.isdir(FOLDER):
+class SharedParts:
+    """A common array (see :class:`engine.collectives.communicator.CommonArray`) that all ranks of one node map. Making it is collective.
+
+    ``entered(name)`` is what a rank says and does as it comes to a collective.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, counts: list[int], dtype: Any, entered: Callable[[str], AbstractContextManager[Any]]) -> None:
+        self._comm, self._entered = comm, entered
+        size, rank = sum(counts), comm.Get_rank()
+        item = np.dtype(dtype).itemsize
+        self._window = MPI.Win.Allocate_shared(size * item if rank == 0 else 0, item, comm=comm)
+        self.whole: Array = np.asarray(self._window.Shared_query(0)[0]).view(np.uint8)[: size * item].view(dtype)
+        first = sum(counts[:rank])
+        self.mine: Array = self.whole[first : first + counts[rank]]
+        self._window.Lock_all(MPI.MODE_NOCHECK)
+        self.mine.view(np.uint8)[:] = 0
+        self.publish(name="shared memory")
+
+    def publish(self, *, name: str) -> None:
+        """Wait for every rank: what was written before is seen after."""
+        with self._entered(name):
+            self._window.Sync()
+            self._comm.Barrier()
+            self._window.Sync()
+
+    def close(self) -> None:
+        """Give the memory back; collective."""
+        self._window.Unlock_all()
+        self._window.Free()
+
+
+def has_room(n_bytes: int) -> bool:
+    """Whether this node has shared memory for ``n_bytes``, twice over."""
+    if not os.path.isdir(FOLDER):
         return False
     room = os.statvfs(FOLDER)
-    return 2 * 8 * size * n_ranks < room.f_bavail * room.f_frsize
+    return 2 * n_bytes < room.f_bavail * room.f_frsize
+
+
+def fits(size: int, n_ranks: int) -> bool:
+    """Whether arrays of ``size`` elements on ``n_ranks`` ranks are small enough, and this node has shared memory for them."""
+    return 8 * size <= LARGEST_WINDOW and has_room(8 * size * n_ranks)

@@ -7,12 +7,10 @@ its text, and ranks and pieces that parsed it as something else parse it again, 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -23,6 +21,7 @@ from engine.collectives.threads import resolve_threads
 from engine.data.csv_cuts import share_cuts
 from engine.data.csv_parse import ColumnPlan, ParsedPiece, parse_piece, read_text
 from engine.data.csv_text import CsvFile, CsvFormat, Piece, Progress, is_compressed, read_header, read_pieces
+from engine.data.pool import map_ordered
 from engine.data.scan import OpenRows, Stamp, scan_table, stamp_of, unchanged
 from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import Segment, gather_json, plan_segments, share_from_root
@@ -30,8 +29,6 @@ from engine.data.text_types import accepted_types, convert_text, type_of_mask
 from engine.errors import DataError
 
 SAMPLE_BYTES = 64 << 10  # text per rank that the first guess of the types looks at
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class CsvSource:
@@ -61,6 +58,13 @@ class CsvSource:
         plans, reader = self._open_segments(comm, columns)
         table, n_rows, is_kept = reader.read(plans, on_bytes, keep_bytes=keep_bytes)
         return OpenRows(table.schema, n_rows, scan_table(table) if is_kept else partial(reader.scan, table.schema))
+
+    def open_pieces(self, comm: Communicator, columns: list[str]) -> TextPieces | None:
+        """This rank's text, whose values decide what ``columns`` are; None where ``column_types`` says so for some. Collective."""
+        _, reader = self._open_segments(comm, columns)
+        with agree(comm, "reading"):
+            reader.stamp()
+        return None if any(name in self._column_types for name in columns) else TextPieces(self._form, reader.pieces)
 
     def _open_segments(self, comm: Communicator, columns: list[str] | None) -> tuple[dict[str, ColumnPlan], _SegmentReader]:
         """What is known of the columns, and this rank's part of the files. Collective."""
@@ -134,6 +138,13 @@ class CsvSource:
         return {name: ColumnPlan(given=self._column_types.get(name)) for name in names}
 
 
+class TextPieces(NamedTuple):
+    """This rank's text, to go through any number of times in pieces of whole records."""
+
+    form: CsvFormat
+    pieces: Callable[[], Iterator[Piece]]
+
+
 class _SegmentReader:
     """The passes over one rank's segments."""
 
@@ -152,7 +163,7 @@ class _SegmentReader:
         Returns the rows if they fit ``keep_bytes``, else an empty table of their schema; their number; and which of the two it was.
         """
         with agree(self._comm, "reading"):
-            self._stamps = {segment.file: stamp_of(self._files[segment.file].path) for segment in self._segments}
+            self.stamp()
             self._room = keep_bytes if keep_bytes else -1
             self._n_threads = resolve_threads(None, self._comm)
             plans = self._sample(plans)
@@ -175,11 +186,16 @@ class _SegmentReader:
     def scan(self, schema: pa.Schema, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Parse these columns once more, their types known."""
         plans = {name: ColumnPlan(given=schema.field(name).type) for name in columns}
-        for piece in _map_ordered(lambda piece: parse_piece(piece, plans, self._form), self._pieces(), self._n_threads):
+        for piece in map_ordered(lambda piece: parse_piece(piece, plans, self._form), self.pieces(), self._n_threads):
             batch = pa.record_batch([piece.columns[name] for name in columns], names=columns)
             yield from (batch.slice(at, most_rows) for at in range(0, batch.num_rows, most_rows))
 
-    def _pieces(self, on_bytes: Progress | None = None, piece_bytes: int | None = None) -> Iterator[Piece]:
+    def stamp(self) -> None:
+        """Note what the files are now; reading them later compares."""
+        self._stamps = {segment.file: stamp_of(self._files[segment.file].path) for segment in self._segments}
+
+    def pieces(self, on_bytes: Progress | None = None, piece_bytes: int | None = None) -> Iterator[Piece]:
+        """This rank's text, piece by piece."""
         for segment in self._segments:
             file = self._files[segment.file]
             with unchanged(file.path, self._stamps[segment.file]):
@@ -189,7 +205,7 @@ class _SegmentReader:
         """What the beginning of this rank's text says about the types."""
         inferred = [name for name, plan in plans.items() if plan.given is None]
         masks = {}
-        for piece in islice(self._pieces(piece_bytes=SAMPLE_BYTES), 1):
+        for piece in islice(self.pieces(piece_bytes=SAMPLE_BYTES), 1):
             text = read_text(piece, inferred, self._form)
             masks = {name: accepted_types(text[name]) for name in inferred}
         return _narrow(plans, masks)
@@ -206,7 +222,7 @@ class _SegmentReader:
             new = parse_piece(piece, todo, self._form) if todo or old is None else ParsedPiece({}, {}, old.n_rows)
             return ParsedPiece(new.columns if old is None else {**old.columns, **new.columns}, new.masks, new.n_rows)
 
-        for number, piece in enumerate(_map_ordered(parse, enumerate(self._pieces(on_bytes)), self._n_threads)):
+        for number, piece in enumerate(map_ordered(parse, enumerate(self.pieces(on_bytes)), self._n_threads)):
             current = _narrow(current, piece.masks)
             if is_first:
                 parsed.append(piece)
@@ -238,22 +254,3 @@ def _all_typed(parsed: list[ParsedPiece], plans: Mapping[str, ColumnPlan]) -> bo
 
 def _narrow(plans: Mapping[str, ColumnPlan], masks: Mapping[str, int]) -> dict[str, ColumnPlan]:
     return {name: ColumnPlan(plan.mask & masks.get(name, plan.mask), plan.given) for name, plan in plans.items()}
-
-
-def _map_ordered(function: Callable[[Item], Result], items: Iterable[Item], n_threads: int) -> Iterator[Result]:
-    """``map`` on a few threads: results in order, no more items under way than keep the threads busy."""
-    if n_threads == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        under_way: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                under_way.append(pool.submit(function, item))
-                if len(under_way) > 2 * n_threads:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()

@@ -15,7 +15,7 @@ from engine import storage
 from engine._kernels.csv_scan import scan_states
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.data.csv_text import PIECE_BYTES, QUOTE, CsvFile, CsvFormat
+from engine.data.csv_text import PIECE_BYTES, CsvFile, CsvFormat
 from engine.data.shard_plan import Segment, gather_json
 
 N_STATES = 5
@@ -56,7 +56,7 @@ def _scan(file: CsvFile, segment: Segment, form: CsvFormat) -> list[int]:
         data = storage.read_range(file.path, position, min(PIECE_BYTES, segment.end - position))
         if not data:
             break
-        scan_states(data, ord(form.delimiter), QUOTE, position, states, firsts)
+        scan_states(data, ord(form.delimiter), form.quote, position, states, firsts)
         position += len(data)
     return [*states.tolist(), *firsts.tolist()]
 

@@ -85,7 +85,7 @@ def _read(piece: Piece, types: Mapping[str, pa.DataType], form: CsvFormat) -> di
     table = pyarrow.csv.read_csv(
         pa.BufferReader(data),
         pyarrow.csv.ReadOptions(column_names=piece.file.names, use_threads=False, block_size=max(len(data), 1024)),
-        pyarrow.csv.ParseOptions(delimiter=form.delimiter, newlines_in_values=piece.has_quotes),
+        pyarrow.csv.ParseOptions(delimiter=form.delimiter, newlines_in_values=piece.has_quotes, quote_char=form.quote_char),
         pyarrow.csv.ConvertOptions(
             column_types=dict(types),
             include_columns=list(types),
@@ -109,10 +109,11 @@ def _length(columns: Mapping[str, pa.Array]) -> int:
 def _explain(piece: Piece, form: CsvFormat, error: pa.ArrowInvalid) -> DataError:
     """Find out by ourselves what pyarrow did not like, so that file and line can be named."""
     names = piece.file.names or []
-    _, start, stop, n_fields = find_record(piece.data, ord(form.delimiter), QUOTE, n_fields=len(names))
+    _, start, stop, n_fields = find_record(piece.data, ord(form.delimiter), form.quote, n_fields=len(names))
     if start >= 0:
         record = bytes(piece.data[start : min(stop, start + SHOWN)]).decode("utf-8", "replace")
-        hint = "; a quote may have been left open" if QUOTE in piece.data[start:stop] and b"\n" in bytes(piece.data[start:stop]) else ""
+        is_open = piece.has_quotes and b"\n" in bytes(piece.data[start:stop])
+        hint = "; a quote may have been left open" if is_open and QUOTE in piece.data[start:stop] else ""
         return DataError(f"{_place(piece, start)}: expected {len(names)} fields, got {n_fields}: {record!r}{hint}; mend or remove the row")
     try:
         bytes(piece.data).decode("utf-8")
@@ -122,9 +123,19 @@ def _explain(piece: Piece, form: CsvFormat, error: pa.ArrowInvalid) -> DataError
     return DataError(f"{_place(piece, 0)}: could not parse the text from here on: {error}")
 
 
+def null_value(piece: Piece, name: str, row: int, form: CsvFormat, what: str) -> DataError:
+    """The error for a null value where there must be ``what``."""
+    _, start, stop, _ = find_record(piece.data, ord(form.delimiter), form.quote, index=row)
+    record = bytes(piece.data[start : min(stop, start + SHOWN)]).decode("utf-8", "replace")
+    return DataError(
+        f"{_place(piece, start)}: column {name!r}: expected {what}, got a null value in {record!r}; mend or remove the row, or say by "
+        f"null_values which texts mean null (now {list(form.null_values)!r})"
+    )
+
+
 def _misfit(piece: Piece, name: str, text: pa.Array, given: pa.DataType, form: CsvFormat) -> DataError:
     row = first_misfit(text, given)
-    _, start, _, _ = find_record(piece.data, ord(form.delimiter), QUOTE, index=row)
+    _, start, _, _ = find_record(piece.data, ord(form.delimiter), form.quote, index=row)
     return DataError(f"{_place(piece, start)}: column {name!r}: expected {str(given)!r} as column_types says, got {text[row].as_py()!r}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
@@ -15,6 +16,7 @@ from engine._kernels.csv_scan import count_line_ends, find_cut, find_record
 from engine.errors import DataError, OptionError, StorageError
 
 QUOTE = ord('"')
+NO_QUOTE = -1
 BOM = b"\xef\xbb\xbf"
 PIECE_BYTES = 2 << 20  # text parsed at once, by one thread: what fits its cache parses fastest
 HEADER_BYTES = 64 << 10  # first look at a file; grows for longer headers
@@ -26,17 +28,41 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How CSV text is written. Raises ``OptionError`` for a delimiter that is no single plain character, or a header that is no bool."""
+    """How CSV text is written. Raises ``OptionError`` for what are no single plain characters, or a header that is no bool.
+
+    With ``comment``, lines that begin with it are skipped, and quotes are ordinary characters: so are the edge lists of graph archives.
+    """
 
     delimiter: str = ","
     header: bool = True
     null_values: tuple[str, ...] = ("", "NA", "null")
+    comment: str | None = None
 
     def __post_init__(self) -> None:
+        taken = '"\r\n' + self.delimiter
+        if self.comment is not None and (len(self.comment) != 1 or not self.comment.isascii() or self.comment in taken):
+            raise OptionError(f"comment: expected one ASCII character, no delimiter, quote or line end, got {self.comment!r}")
         if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
             raise OptionError(f"delimiter: expected one ASCII character other than a quote or a line end, got {self.delimiter!r}")
         if not isinstance(self.header, bool):
             raise OptionError(f"header: expected True or False, got {self.header!r}")
+
+    @property
+    def quote_char(self) -> str | bool:
+        """The quote as pyarrow wants it."""
+        return '"' if self.comment is None else False
+
+    @property
+    def quote(self) -> int:
+        """The quote's byte, or ``NO_QUOTE``."""
+        return QUOTE if self.comment is None else NO_QUOTE
+
+    def blank_comments(self, text: bytes) -> bytes:
+        """``text``, which begins at a line start, with line ends in place of every byte of a comment: what follows keeps its place."""
+        if self.comment is None or self.comment.encode() not in text:
+            return text
+        lines = re.compile(rb"(?:\A|(?<=[\r\n]))%s[^\r\n]*" % re.escape(self.comment.encode()))
+        return lines.sub(lambda line: b"\n" * len(line[0]), text)
 
 
 class CsvFile(NamedTuple):
@@ -102,8 +128,8 @@ def read_header(path: str, size: int, form: CsvFormat) -> CsvFile:
         data, more = reader.read(HEADER_BYTES), True
         while True:
             skip = len(BOM) if data.startswith(BOM) else 0
-            text = memoryview(data)[skip:]
-            _, start, stop, n_fields = find_record(text, ord(form.delimiter), QUOTE, index=0)
+            text = memoryview(form.blank_comments(data[skip:]))
+            _, start, stop, n_fields = find_record(text, ord(form.delimiter), form.quote, index=0)
             if (0 <= stop < len(text)) or not more:
                 break
             if len(data) > LONGEST_RECORD // 2:
@@ -126,7 +152,7 @@ def _header_names(path: str, record: bytes, n_fields: int, form: CsvFormat) -> l
         row = pyarrow.csv.read_csv(
             pa.BufferReader(b"\n" + record + b"\n"),
             pyarrow.csv.ReadOptions(column_names=keys, use_threads=False, block_size=len(record) + 1024),
-            pyarrow.csv.ParseOptions(delimiter=form.delimiter, newlines_in_values=True),
+            pyarrow.csv.ParseOptions(delimiter=form.delimiter, newlines_in_values=form.comment is None, quote_char=form.quote_char),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
         ).to_pylist()[0]
     except pa.ArrowInvalid as error:
@@ -150,12 +176,14 @@ def read_pieces(
                 seen = reader.raw_position
             data = carry + chunk if carry else chunk
             is_last = left == 0 or not chunk
-            first, cut = find_cut(data, ord(form.delimiter), QUOTE)
+            first, cut = find_cut(data, ord(form.delimiter), form.quote)
             cut = len(data) if is_last else cut
+            whole = data if form.comment is None else form.blank_comments(data[:cut])
+            first = first if whole is data else find_cut(whole, ord(form.delimiter), form.quote)[0]
             if cut > LONGEST_RECORD or len(data) - cut > LONGEST_RECORD:
                 raise DataError(f"{file.path}, line {line_of(file, position)}: expected records under 2 GiB; is a quote left open?")
             if cut and first >= 0:
-                yield Piece(file, position, memoryview(data)[:cut], data.find(QUOTE, 0, cut) >= 0)
+                yield Piece(file, position, memoryview(whole)[:cut], form.quote >= 0 and whole.find(form.quote, 0, cut) >= 0)
             if is_last:
                 return
             wanted = wanted if cut else min(2 * len(data), 1 << 30)

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.csv import TextPieces
 from engine.data.memory import is_tabular, to_table
 from engine.data.origin import FileOrigin, MemoryOrigin, Origin
 from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, check_names
+from engine.data.shard_plan import share_from_root
 from engine.data.splits import Split
 from engine.errors import DataError, OptionError
 
@@ -25,10 +27,12 @@ class Dataset:
     """Rows from files or memory, lazily: making one opens nothing.
 
     ``data`` is a path, glob, folder, ``http(s)://`` address or a list of these (CSV, Parquet or Arrow IPC by suffix, or as ``format``,
-    one of ``'csv'``, ``'parquet'``, ``'arrow'``, says), or a table: Arrow, pandas, polars or anything with the Arrow PyCapsule interface,
-    or a dict of arrays, which is the whole table on every rank unless ``sharded``. ``delimiter`` (a tab for ``.tsv``), ``header``
-    (without: X1, X2, ...), ``null_values`` and ``column_types`` (name to int, float, str, bool or an Arrow type; by default the values
-    decide) are for CSV. Raises ``OptionError`` for options that do not fit.
+    one of ``'csv'``, ``'parquet'``, ``'arrow'``, ``'snap'``, says), or a table: Arrow, pandas, polars or anything with the Arrow
+    PyCapsule interface, or a dict of arrays, which is the whole table on every rank unless ``sharded``. For CSV are ``delimiter`` (a tab
+    for ``.tsv``), ``header`` (without: X1, X2, ...), ``null_values``, ``column_types`` (name to int, float, str, bool or an Arrow type; by
+    default the values decide) and ``comment``: where it is given, such as ``'#'``, lines that begin with it are skipped and quotes are
+    ordinary characters. ``'snap'`` is the edge lists of graph archives: no header, ``#`` before comments, tabs or single spaces or commas
+    between values. Raises ``OptionError`` for options that do not fit.
 
     Under MPI the accessors below are local: they look at all rows on each rank that calls them. ``create`` and the like read in parallel.
     """
@@ -42,6 +46,7 @@ class Dataset:
         header: bool = True,
         null_values: Sequence[str] = ("", "NA", "null"),
         column_types: Mapping[str, Any] | None = None,
+        comment: str | None = None,
         sharded: bool = False,
     ) -> None:
         self._columns: tuple[str, ...] | None = None
@@ -55,7 +60,13 @@ class Dataset:
         if sharded:
             raise OptionError("sharded: expected False for files, whose rows are dealt out to the ranks anyway, got True")
         self._origin = FileOrigin(
-            _paths_of(data), format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types or {}
+            _paths_of(data),
+            format=format,
+            delimiter=delimiter,
+            header=header,
+            null_values=null_values,
+            column_types=column_types or {},
+            comment=comment,
         )
 
     def __repr__(self) -> str:
@@ -161,6 +172,15 @@ class Dataset:
         """This rank's rows before splits, to go through; use :func:`engine.data.stream.open_stream`. Collective."""
         own = None if self._columns is None else list(self._columns)
         return self._origin.open_rows(comm, own if columns is None else columns, keep_bytes, on_bytes, allowed=own), self._splits
+
+    def open_text(self, comm: Communicator, columns: list[str]) -> TextPieces | None:
+        """This rank's text, where nothing but its values says what type ``columns`` are, and no row is left out; else None. Collective."""
+        own = None if self._columns is None else list(self._columns)
+        return None if self._splits else self._origin.open_text(comm, columns, allowed=own)
+
+    def names_of(self, comm: Communicator) -> list[str]:
+        """As :attr:`columns`, looked up by rank 0 for all. Collective."""
+        return list(share_from_root(comm, lambda: self.columns, stage="reading"))
 
     def _derived(self, columns: tuple[str, ...] | None, splits: tuple[Split, ...]) -> Dataset:
         other = object.__new__(Dataset)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,8 +14,8 @@ from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
-from engine.data.csv import CsvSource
-from engine.data.csv_text import CsvFormat, is_compressed
+from engine.data.csv import CsvSource, TextPieces
+from engine.data.csv_text import HEADER_BYTES, CsvFormat, TextReader, is_compressed
 from engine.data.grouped import ArrowGroups, GroupedSource, ParquetGroups
 from engine.data.memory import MemorySource
 from engine.data.scan import OpenRows
@@ -25,7 +27,9 @@ FORMATS = {
     "csv": (".csv", ".tsv", ".txt"),
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".feather", ".ipc", ".arrows"),
+    "snap": (),
 }
+SNAP_DELIMITERS = "\t ,"
 Progress = Callable[[int], None]
 
 
@@ -87,6 +91,14 @@ class Origin:
         self._remember(opened.schema, opened.n_rows if comm.size == 1 else None)
         return opened
 
+    def open_text(self, comm: Communicator, columns: list[str], *, allowed: list[str] | None) -> TextPieces | None:
+        """This rank's text if there is any, and its values alone say what type ``columns`` are; else None. Collective."""
+        with agree(comm, "reading"):
+            if allowed is not None:
+                check_columns(columns, allowed, self.describe())
+        source = self.open(comm)
+        return source.open_pieces(comm, columns) if isinstance(source, CsvSource) else None
+
     def types_of(self, columns: Sequence[str]) -> dict[str, pa.DataType]:
         """The types of these columns; reads what is not known yet, on this rank alone."""
         unknown = [name for name in columns if name not in self._types]
@@ -147,6 +159,7 @@ class FileOrigin(Origin):
         header: bool,
         null_values: Sequence[str],
         column_types: Mapping[str, Any],
+        comment: str | None = None,
     ) -> None:
         super().__init__()
         if format is not None and format not in FORMATS:
@@ -155,7 +168,7 @@ class FileOrigin(Origin):
             raise OptionError(f"null_values: expected a list of strings, got {null_values!r}")
         self._paths = paths
         self._format = format
-        self._csv = CsvFormat(delimiter, header, tuple(null_values))
+        self._csv = CsvFormat(delimiter, header, tuple(null_values), comment)
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
         self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
@@ -185,9 +198,11 @@ class FileOrigin(Origin):
         return source
 
     def _reader(self, files: list[str]) -> Source:
+        if self._format == "snap":
+            return CsvSource(files, _snap_format(files[0], self._csv), {**self._default_types, **self._column_types})
         if self._common_format(files) == "csv":
             is_tabbed = self._csv.delimiter == "," and all(_plain_suffix(file) == ".tsv" for file in files)
-            form = CsvFormat("\t", self._csv.header, self._csv.null_values) if is_tabbed else self._csv
+            form = dataclasses.replace(self._csv, delimiter="\t") if is_tabbed else self._csv
             return CsvSource(files, form, {**self._default_types, **self._column_types})
         if self._column_types:
             raise OptionError(f"column_types: expected none for files that say their types, got {sorted(self._column_types)!r}")
@@ -200,6 +215,15 @@ class FileOrigin(Origin):
         if len(formats) > 1:
             raise DataError(f"expected files of one format, got {', '.join(f'{file!r} ({name})' for name, file in formats.items())}")
         return next(iter(formats))
+
+
+def _snap_format(file: str, form: CsvFormat) -> CsvFormat:
+    """No header, comments after ``#``, and between values what the first line has."""
+    form = dataclasses.replace(form, header=False, comment=form.comment or "#")
+    with contextlib.closing(TextReader(file, 0)) as reader:
+        lines = form.blank_comments(reader.read(HEADER_BYTES)).split(b"\n")
+    line = next((line for line in lines if line.strip()), b"")
+    return dataclasses.replace(form, delimiter=next((each for each in SNAP_DELIMITERS if each.encode() in line.strip()), form.delimiter))
 
 
 def _format_of(file: str) -> str:

@@ -32,14 +32,16 @@ class Stream:
     n_rows: int  # of all ranks
     scan: Scan
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str] | None = None, most_rows: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, in order, with these columns (None: all) in their types, but float32 where the source has it for float64.
+
+        A batch has at most ``most_rows``, by default as many as take about 16 MiB.
 
         Raises ``DataError`` for a file that is not what it was when the stream was opened.
         """
         names = self.schema.names if columns is None else columns
         fields = [self.schema.field(name) for name in names]
-        for batch in self.scan(names, batch_rows(len(names))):
+        for batch in self.scan(names, most_rows or batch_rows(len(names))):
             yield pa.record_batch([_cast(array, field) for array, field in zip(batch.columns, fields, strict=True)], names=names)
         pa.default_memory_pool().release_unused()
 
@@ -51,6 +53,7 @@ def open_stream(
     *,
     keep_bytes: int = 0,
     on_bytes: Callable[[int], None] | None = None,
+    allow_empty: bool = False,
 ) -> Stream:
     """Find out this rank's rows, their types and their ids. Collective.
 
@@ -60,7 +63,7 @@ def open_stream(
     opened, splits = dataset.open_local(comm, columns, keep_bytes, on_bytes)
     first_row, n_rows = first_row_and_total(comm, opened.n_rows, name="reading: rows")
     with agree(comm, "reading"):
-        if n_rows == 0 and dataset.is_from_files:
+        if n_rows == 0 and not allow_empty and dataset.is_from_files:
             raise DataError(f"expected rows in {dataset!r}, got none (a header only?)")
     stream = Stream(opened.schema, opened.n_rows, first_row, n_rows, opened.scan)
     for split in splits:

@@ -62,12 +62,17 @@ LIMITS: Mapping[str, Limits] = {
     "random_seed": Limits(int, 0, LARGEST_SEED, none_means=0, allows_none=True),
     "num_threads": Limits(int, 1, allows_none=True),
     "k": Limits(int, 1),
+    "reset_probability": Limits(float, 0, 1),
+    "threshold": Limits(float, 0),
+    "self_weight": Limits(float, 0, 1e30),
 }
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "objective": ("auto", "squared_error", "poisson", "quantile"),
     "categorical": ("onehot", "partition"),
     "averaging": ("margin", "probability"),
+    "dangling": ("drop", "redistribute"),
+    "precision": ("float64", "float32"),
 }
 
 

@@ -13,6 +13,8 @@ from engine.model_io import read_model
 _CLASSES = {
     "boosted_trees_classifier": "BoostedTreesClassifier",
     "boosted_trees_regression": "BoostedTreesRegression",
+    "label_propagation": "LabelPropagation",
+    "pagerank": "PageRank",
     "random_forest_classifier": "RandomForestClassifier",
     "random_forest_regression": "RandomForestRegression",
     "linear_regression": "LinearRegression",

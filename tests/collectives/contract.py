@@ -22,7 +22,7 @@ def triangle(size: int) -> int:
 
 
 class CommunicatorContract:
-    """Assertions on the ten operations; ``comm`` is a fixture."""
+    """Assertions on the twelve operations; ``comm`` is a fixture."""
 
     def test_ranks_are_numbered_and_share_a_node(self, comm):
         assert 0 <= comm.rank < comm.size
@@ -99,6 +99,37 @@ class CommunicatorContract:
             comm.barrier(name="all have read")
             expected = (np.arange(first, first + counts[comm.rank]) + turn) * comm.size + triangle(comm.size)
             np.testing.assert_array_equal(part, expected)
+
+    @pytest.mark.parametrize("dtype", PLAIN)
+    @pytest.mark.parametrize("lengths", ["equal", "growing", "one rank has all", "nothing"])
+    def test_common_arrays(self, comm, dtype, lengths):
+        """Two of them in turn, as loops use them: what is read was published by all ranks, and zeros before."""
+        counts = {
+            "equal": [3] * comm.size,
+            "growing": list(range(comm.size)),
+            "one rank has all": [0] * (comm.size - 1) + [5],
+            "nothing": [0] * comm.size,
+        }[lengths]
+        arrays = [comm.common_array(counts, dtype) for _ in range(2)]
+        for array in arrays:
+            assert (array.whole.dtype, array.whole.shape, array.mine.shape) == (np.dtype(dtype), (sum(counts),), (counts[comm.rank],))
+            assert array.whole.tobytes() == bytes(array.whole.nbytes)
+        comm.barrier(name="all have looked")
+        for turn in range(4):
+            array = arrays[turn % 2]
+            array.mine[:] = bytes_as(dtype, counts[comm.rank], seed=comm.rank + turn)
+            array.publish(name="values")
+            expected = b"".join(bytes_as(dtype, count, seed=rank + turn).tobytes() for rank, count in enumerate(counts))
+            assert array.whole.tobytes() == expected
+        for array in arrays:
+            array.close()
+
+    def test_common_arrays_of_misfits_are_refused(self, comm):
+        for counts in ([1] * (comm.size + 1), [-1] * comm.size):
+            with pytest.raises(ValueError, match="counts"):
+                comm.common_array(counts, np.float64)
+        with pytest.raises(TypeError, match="object"):
+            comm.common_array([1] * comm.size, object)
 
     def test_counts_that_do_not_fit_are_refused(self, comm):
         fitting = [2] * comm.size

@@ -274,5 +274,5 @@ def test_formats_must_be_known(tmp_path):
     raised_everywhere(lambda: Dataset(write(tmp_path, "a\n1\n", "data")), DataError, "ending in one of .csv")
     raised_everywhere(lambda: Dataset([write(tmp_path, "a\n1\n"), write(tmp_path, "", "b.parquet")]), DataError, "files of one format")
     assert read_everywhere(lambda: Dataset(write(tmp_path, "a\n1\n", "data"), format="csv")).to_pydict() == {"a": [1]}
-    with pytest.raises(OptionError, match="format: expected one of 'csv', 'parquet', 'arrow', got 'xls'"):
+    with pytest.raises(OptionError, match="format: expected one of 'csv', 'parquet', 'arrow', 'snap', got 'xls'"):
         Dataset("x", format="xls")

@@ -10,7 +10,7 @@ import pytest
 import engine.spec
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-TOOLKITS = engine.spec.TOOLKITS
+TOOLKITS = [*engine.spec.TOOLKITS, *engine.spec.GRAPH_TOOLKITS]
 
 
 def documented_options(page):

@@ -11,7 +11,7 @@ import pytest
 import engine
 from engine.models._linear.creating import LIMITS as LINEAR_LIMITS
 from engine.models._options import LIMITS
-from engine.spec import TOOLKITS, DataSpec, JobSpec
+from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec
 from launch import cli
 
 TRAIN = ["train", "boosted_trees_classifier"]
@@ -129,6 +129,23 @@ def test_words_of_forests_and_classifiers(run):
         "metric": ["auc", "log_loss"],
     }
     assert job_of(run(*TRAIN, "a.csv", "--target", "y", "-o", "m", "--class-weights", "auto")).options == {"class_weights": "auto"}
+
+
+def test_a_graph(run):
+    job = job_of(run("train", "pagerank", "e.csv", "--output", "m"))
+    assert job == JobSpec(task="train", toolkit="pagerank", data=DataSpec(paths=("e.csv",)), graph=GraphSpec(), output="m")
+    words = "e.txt f.txt --src 3 --dst to --vertices v.csv --vid id --table t.csv --format snap --comment % -o m --label-field l --undirected"
+    job = job_of(run("train", "label_propagation", *words.split(), "--max-iterations", "7"))
+    assert job.data == DataSpec(paths=("e.txt", "f.txt"), format="snap", comment="%")
+    assert job.graph == GraphSpec(src=3, dst="to", vid="id", vertices=("v.csv",), table="t.csv")
+    assert job.options == {"label_field": "l", "undirected": True, "max_iterations": 7}
+
+
+@pytest.mark.parametrize("toolkit", GRAPH_TOOLKITS)
+def test_every_option_of_a_toolkit_of_graphs_has_its_word(toolkit):
+    create = getattr(engine, toolkit).create
+    said = {"graph", "verbose", "num_threads", "comm", "kwargs"}
+    assert set(cli.words.graph_options_of(toolkit)) == set(inspect.signature(create).parameters) - said
 
 
 def test_predict_and_evaluate(run):

@@ -1,0 +1,1 @@
+"""Graphs that benchmarks make for themselves."""

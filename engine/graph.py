@@ -1,0 +1,172 @@
+"""What a user calls a graph: edges and vertices, loaded and shared out to the ranks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.collectives.agree import agree, agree_on_value
+from engine.collectives.communicator import Communicator
+from engine.collectives.default import resolve
+from engine.collectives.threads import resolve_threads
+from engine.data.dataset import Dataset
+from engine.data.memory import is_tabular
+from engine.encode.graph_partition import GraphPartition
+from engine.encode.graph_reading import Column, TableSpec, read_graph
+from engine.encode.vertex_tables import fetch_ids, plain_ids
+from engine.errors import OptionError
+from engine.graph_io import read_graph_folder, write_graph
+
+ID, SOURCE_ID, DESTINATION_ID = "__id", "__src_id", "__dst_id"
+
+
+class Graph:
+    """A directed graph: edges, parallel ones and self-loops included, and the vertices at their ends.
+
+    ``edges`` and ``vertices`` are what :class:`engine.Dataset` takes, or datasets; vertices are those of the table and all ends of edges.
+    ``src``, ``dst`` and ``vid`` say which columns hold the ids, by name or position (from 0): int64 or string, one type in all. In
+    text files ids are integers if all of them are, otherwise strings. Of rows for one vertex the last wins. ``edge_fields`` and
+    ``vertex_fields`` are the other columns to keep (None: all), which toolkits may use by name. ``format``, ``delimiter``, ``header``,
+    ``null_values``, ``column_types`` and ``comment`` say how files are written, as for datasets: an edge list of a graph archive is
+    ``format='snap'``.
+
+    Making one reads everything and is collective: each rank then holds the edges into its range of vertices. Vertices are numbered by
+    sorted id (strings by their UTF-8 bytes). Raises on every rank ``DataError`` for columns that are not there, ids that are null or of two
+    types and whatever reading finds, ``OptionError`` for options that do not fit.
+    """
+
+    def __init__(
+        self,
+        edges: Any,
+        vertices: Any = None,
+        *,
+        src: Column = 0,
+        dst: Column = 1,
+        vid: Column = 0,
+        edge_fields: Sequence[str] | None = None,
+        vertex_fields: Sequence[str] | None = None,
+        format: str | None = None,
+        delimiter: str = ",",
+        header: bool = True,
+        null_values: Sequence[str] = ("", "NA", "null"),
+        column_types: Mapping[str, Any] | None = None,
+        comment: str | None = None,
+        num_threads: int | None = None,
+        comm: Communicator | Any | None = None,
+    ) -> None:
+        files = {
+            "format": format,
+            "delimiter": delimiter,
+            "header": header,
+            "null_values": null_values,
+            "column_types": column_types,
+            "comment": comment,
+        }
+        group = resolve(comm)
+        with agree(group, "checking options"):
+            _check_threads(num_threads)
+            edge_table = TableSpec(_dataset_of(edges, files), (src, dst), _check_fields("edge_fields", edge_fields))
+            fields = _check_fields("vertex_fields", vertex_fields)
+            vertex_table = None if vertices is None else TableSpec(_dataset_of(vertices, files), (vid,), fields)
+        said = {"src": src, "dst": dst, "vid": vid, "edge_fields": edge_table.fields, "vertex_fields": fields, "has": vertices is not None}
+        agree_on_value(group, said, "options")
+        threads = resolve_threads(num_threads, group)
+        self._hold(read_graph(group, edge_table, vertex_table, num_threads=threads), group, threads)
+
+    @classmethod
+    def of(cls, partition: GraphPartition, comm: Communicator, num_threads: int = 1) -> Graph:
+        """The graph that this partition is a part of."""
+        graph = object.__new__(cls)
+        graph._hold(partition, comm, num_threads)
+        return graph
+
+    def _hold(self, partition: GraphPartition, comm: Communicator, num_threads: int) -> None:
+        self.partition = partition
+        self.comm = comm
+        self.num_threads = num_threads
+
+    def __repr__(self) -> str:
+        return f"Graph({self.num_vertices} vertices, {self.num_edges} edges)"
+
+    @property
+    def num_vertices(self) -> int:
+        """Number of vertices, of all ranks."""
+        return self.partition.n_vertices
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges, of all ranks; parallel ones count one by one."""
+        return self.partition.n_edges
+
+    @property
+    def vertex_fields(self) -> list[str]:
+        """Names of the vertices' attributes."""
+        return list(self.partition.vertex_attributes.schema.names)
+
+    @property
+    def edge_fields(self) -> list[str]:
+        """Names of the edges' attributes."""
+        return list(self.partition.edge_attributes.schema.names)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the graph to a folder, from which :func:`load_graph` loads it on any number of ranks. Collective.
+
+        Raises ``StorageError``, on every rank, for a path at which there is anything else than a graph or an empty folder.
+        """
+        write_graph(path, self.partition, self.comm)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, num_threads: int | None = None, comm: Communicator | Any | None = None) -> Graph:
+        """The graph that :meth:`save` wrote, on any number of ranks. Collective.
+
+        Raises on every rank ``MissingFileError`` if there is none, ``ModelFileError`` if it is damaged or of a newer release.
+        """
+        group = resolve(comm)
+        with agree(group, "checking options"):
+            _check_threads(num_threads)
+        return cls.of(read_graph_folder(path, group), group, resolve_threads(num_threads, group))
+
+    def summary(self) -> dict[str, int]:
+        """Number of vertices and edges."""
+        return {"num_vertices": self.num_vertices, "num_edges": self.num_edges}
+
+    @property
+    def vertices(self) -> pa.Table:
+        """This rank's vertices, ids ascending, with their attributes; the ranks' tables follow each other."""
+        attributes = self.partition.vertex_attributes
+        return pa.table([plain_ids(self.partition.ids), *attributes.columns], names=[ID, *attributes.schema.names])
+
+    @property
+    def edges(self) -> pa.Table:
+        """The edges into this rank's vertices, with their attributes: by destination, then source, then input row. Collective."""
+        part = self.partition
+        destinations = part.ids.take(pa.array(np.repeat(np.arange(part.n_local), np.diff(part.edges_in.indptr))))
+        columns = [plain_ids(fetch_ids(part, self.comm, part.edges_in.neighbours)), plain_ids(destinations), *part.edge_attributes.columns]
+        return pa.table(columns, names=[SOURCE_ID, DESTINATION_ID, *part.edge_attributes.schema.names])
+
+
+def _dataset_of(data: Any, files: Mapping[str, Any]) -> Dataset:
+    """As a dataset; how files are written is said to files only."""
+    return data if isinstance(data, Dataset) else Dataset(data) if is_tabular(data) else Dataset(data, **files)
+
+
+def _check_threads(value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise OptionError(f"num_threads must be an integer of 1 or more, or None, got {value!r}")
+
+
+def _check_fields(name: str, value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) for each in value):
+        raise OptionError(f"{name} must be a list of names of columns, or None for all, got {value!r}")
+    return list(value)
+
+
+def load_graph(path: str | os.PathLike[str], *, num_threads: int | None = None, comm: Communicator | Any | None = None) -> Graph:
+    """The graph that :meth:`Graph.save` wrote; as :meth:`Graph.load`."""
+    return Graph.load(path, num_threads=num_threads, comm=comm)

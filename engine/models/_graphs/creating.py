@@ -1,0 +1,91 @@
+"""What ``create`` of a graph toolkit does before and after its iterations: options, ranks, the words about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.collectives.agree import agree, agree_on_value
+from engine.collectives.communicator import Communicator
+from engine.collectives.default import resolve
+from engine.collectives.metered import MeteredComm
+from engine.collectives.threads import resolve_threads
+from engine.encode.graph_partition import GraphPartition
+from engine.errors import OptionError
+from engine.models._graphs.checkpoints import TIME_COLUMN, Course
+from engine.models._options import check_column_name, check_flag, check_option, check_path, refuse_unknown
+from engine.progress import ProgressTable
+
+RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
+CONVERGED, LIMIT = "converged", "max_iterations"
+Check = Callable[[str, Any], Any]
+
+
+class Call:
+    """A checked call of ``create``: the graph, the mathematical options, the ranks and threads, and the course of iterations to come."""
+
+    def __init__(self, toolkit: str, arguments: Mapping[str, Any], *, checks: Mapping[str, Check], columns: list[str]) -> None:
+        """``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know; ``columns`` of the table. Collective."""
+        given = dict(arguments)
+        graph, unknown = given.pop("graph"), given.pop("kwargs")
+        if not isinstance(getattr(graph, "partition", None), GraphPartition):
+            raise TypeError(f"expected an engine.Graph as graph, got {graph!r}: make one of its edges by Graph(edges, src=..., dst=...)")
+        given_comm = given.pop("comm")
+        group: Communicator = graph.comm if given_comm is None else resolve(given_comm)
+        with agree(group, "checking options"):
+            refuse_unknown(unknown, [name for name in arguments if name not in ("graph", "kwargs")])
+            if (group.rank, group.size) != (graph.partition.rank, len(graph.partition.bounds) - 1):
+                raise OptionError(f"comm must be that of the graph, of {len(graph.partition.bounds) - 1} ranks, got one of {group.size}")
+            verbose = check_flag("verbose", given.pop("verbose"))
+            self.num_threads = resolve_threads(check_option("num_threads", given.pop("num_threads")), group)
+            self.run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
+            self.options = {name: checks.get(name, check_option)(name, value) for name, value in given.items()}
+        agree_on_value(group, {**self.options, **self.run_options}, "options")
+        self.graph, self.partition, self.comm = graph, graph.partition, MeteredComm(group)
+        self.table = ProgressTable(columns, verbose=verbose, comm_rank=group.rank, total=self.options["max_iterations"])
+        self.course = Course(
+            toolkit=toolkit,
+            options=self.options,
+            folder=self.run_options["model_checkpoint_path"],
+            interval=self.run_options["model_checkpoint_interval"],
+            resume=self.run_options["resume_from_checkpoint"],
+            table=self.table,
+            comm=self.comm,
+        )
+
+    def describe(self, columns: list[str]) -> dict[str, Any]:
+        """The document's part that all graph models have: only what is the same however it was made."""
+        return {
+            "toolkit": self.course.toolkit,
+            "options": self.options,
+            "num_vertices": self.partition.n_vertices,
+            "num_edges": self.partition.n_edges,
+            "progress": {"columns": columns, "rows": [[row[name] for name in columns] for row in self.course.rows]},
+        }
+
+    def describe_run(self, training_time: float) -> dict[str, Any]:
+        """How a model came about: times, ranks, threads, release; collective."""
+        from engine import __version__
+
+        return {
+            "release": __version__,
+            "training_time": training_time,
+            "elapsed_time": [row.get(TIME_COLUMN) for row in self.course.rows],
+            "options": self.run_options,
+            "n_ranks": self.comm.size,
+            "num_threads": self.num_threads,
+            "communication": self.comm.gather_objects(self.comm.account, name="account of communication"),
+        }
+
+
+def check_attribute(name: str, value: Any) -> str | None:
+    """The name of an attribute, or None; '' means None."""
+    return None if value is None or value == "" else check_column_name(name, value)
+
+
+def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options about checkpoints."""
+    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
+    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
+        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
+    return options
