@@ -32,16 +32,22 @@ class Stream:
     n_rows: int  # of all ranks
     scan: Scan
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str] | None = None, most_rows: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, in order, with these columns (None: all) in their types, but float32 where the source has it for float64.
 
-        Raises ``DataError`` for a file that is not what it was when the stream was opened.
+        ``most_rows`` of a batch: by default few enough for one to be held. Raises ``DataError`` for a file that is not what it was when
+        the stream was opened.
         """
         names = self.schema.names if columns is None else columns
         fields = [self.schema.field(name) for name in names]
-        for batch in self.scan(names, batch_rows(len(names))):
+        for batch in self.scan(names, batch_rows(len(names)) if most_rows is None else most_rows):
             yield pa.record_batch([_cast(array, field) for array, field in zip(batch.columns, fields, strict=True)], names=names)
         pa.default_memory_pool().release_unused()
+
+    def table(self) -> pa.Table:
+        """The rows as one table, as :meth:`batches` gives them, and without a copy of what is in memory in such types already."""
+        batches = list(self.batches(most_rows=max(1, self.n_rows_local)))
+        return pa.Table.from_batches(batches) if batches else self.schema.empty_table()
 
 
 def open_stream(
