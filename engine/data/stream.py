@@ -45,6 +45,11 @@ class Stream:
             yield pa.record_batch([_cast(array, field) for array, field in zip(batch.columns, fields, strict=True)], names=names)
         pa.default_memory_pool().release_unused()
 
+    def table(self) -> pa.Table:
+        """The rows as one table, as :meth:`batches` gives them, and without a copy of what is in memory in such types already."""
+        batches = list(self.batches(most_rows=max(1, self.n_rows_local)))
+        return pa.Table.from_batches(batches) if batches else self.schema.empty_table()
+
 
 def open_stream(
     dataset: Dataset,

@@ -18,6 +18,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.data.dataset import as_dataset
 from engine.data.shard import read_shard
+from engine.data.stream import open_stream
 from engine.encode.encoding import Encoding, SourceType
 from engine.encode.features import is_list, single_chunk
 from engine.errors import DataError
@@ -27,7 +28,7 @@ from engine.errors import DataError
 class Rows:
     """This rank's rows of what was asked. ``single``: it was one row given as a dict, and one value is wanted."""
 
-    table: pa.Table
+    table: pa.Table  # where rows are in memory, columns of float32 stay so
     first_row: int
     n_rows: int
     comm: Communicator
@@ -72,8 +73,13 @@ def read_rows(
     )
     with agree(comm, "opening the data"):
         dataset = as_dataset(data).with_default_types({name: pa.string() for name in text_columns})
-    shard = read_shard(dataset, comm, columns)
-    return Rows(shard.table, shard.first_row, shard.n_rows, comm)
+    if dataset.is_from_files:
+        shard = read_shard(dataset, comm, columns)
+        return Rows(shard.table, shard.first_row, shard.n_rows, comm)
+    stream = open_stream(dataset, comm, columns)
+    with agree(comm, "reading"):
+        table = stream.table()
+    return Rows(table, stream.first_row, stream.n_rows, comm)
 
 
 def is_local(data: Any, encoding: Encoding) -> bool:

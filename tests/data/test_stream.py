@@ -128,3 +128,16 @@ def test_a_file_that_changes_between_passes_is_refused(kind: str, tmp_path: path
 def test_rows_of_a_table() -> None:
     part = table_stream(pa.table({"x": [1.0, 2.0]}), first_row=3, n_rows=9)
     assert (part.first_row, part.n_rows, part.n_rows_local, rows_of(part).num_rows) == (3, 9, 2, 2)
+
+
+def test_a_table_in_memory_comes_back_without_a_copy() -> None:
+    """float32 stays what it is, on any number of ranks, and with splits; what has no rows has its types all the same."""
+    given = pa.table({"single": np.arange(N_ROWS, dtype=np.float32), "whole": np.arange(N_ROWS, dtype=np.int32)})
+    table = open_stream(Dataset(given), SerialComm()).table()
+    assert table.schema.types == [pa.float32(), pa.int64()]
+    assert table["single"].chunk(0).buffers()[1].address == given["single"].chunk(0).buffers()[1].address
+    parts = run_ranks(3, lambda comm: open_stream(Dataset(given), comm).table())
+    assert pa.concat_tables(parts) == table
+    kept = open_stream(Dataset(given).random_split(0.5, seed=1)[0], SerialComm()).table()
+    assert kept["whole"] == Dataset(given).random_split(0.5, seed=1)[0].to_table()["whole"]
+    assert open_stream(Dataset(given.slice(0, 0)), SerialComm()).table().num_rows == 0
