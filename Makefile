@@ -111,13 +111,14 @@ prove: $(VENV)/.base $(VENV)/.kernels
 
 # make torture twenty trainings of each family killed at random moments and resumed on other numbers of ranks: the same bytes
 torture: $(VENV)/.base $(VENV)/.kernels
-	$(PYTHON) benchmarks/torture.py $(TORTURE)
-	$(PYTHON) benchmarks/torture.py --family linear $(TORTURE)
+	@for family in trees linear pagerank label_propagation; do $(PYTHON) benchmarks/torture.py --family $$family $(TORTURE); done
 
-# make bench   speed beside XGBoost and LightGBM, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for less
+# make bench   speed beside peers, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for some of the trees alone
 bench: setup
 	@export SAMESUM_KERNELS=0; $(call pip_install,--no-build-isolation --editable $(BENCH_EXTRAS))
 	$(PYTHON) benchmarks/trees.py $(BENCH)
+	$(if $(BENCH),,$(PYTHON) benchmarks/linear.py)
+	$(if $(BENCH),,$(PYTHON) benchmarks/graphs.py)
 
 # make clean   remove what was built, the environment too
 clean:
