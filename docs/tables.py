@@ -1,4 +1,4 @@
-"""Write what ``benchmarks/scaling.py --predict`` prints into ``docs/scaling.md``, between its markers: ``python docs/tables.py``."""
+"""Write what the benchmarks' ``--predict`` prints into ``docs/scaling.md``, between its markers: ``python docs/tables.py``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ import subprocess
 import sys
 
 DOCS = pathlib.Path(__file__).resolve().parent
-BEGIN, END = (f"<!-- made by docs/tables.py: {edge} -->" for edge in ("begin", "end"))
+BENCHMARKS = DOCS.parent / "benchmarks"
+SCRIPTS = {"": "scaling", " (linear models)": "linear_scaling"}  # by the name of the block
 
 
 def main() -> None:
-    """Replace the tables by those of the last measurement."""
-    script = DOCS.parent / "benchmarks" / "scaling.py"
-    done = subprocess.run([sys.executable, script, "--predict"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    """Replace the tables by those of the last measurements."""
     page = DOCS / "scaling.md"
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n{done.stdout.strip()}\n\n{END}{rest.split(END)[1]}")
+    text = page.read_text()
+    for name, script in SCRIPTS.items():
+        if not (BENCHMARKS / "results" / f"{script}.json").exists():
+            print(f"{script} has no results: its tables stay as they are")
+            continue
+        begin, end = (f"<!-- made by docs/tables.py{name}: {edge} -->" for edge in ("begin", "end"))
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{predict(script)}\n\n{end}{rest.split(end)[1]}"
+    page.write_text(text)
+
+
+def predict(script: str) -> str:
+    """The tables that a benchmark prints of what it measured last."""
+    command = [sys.executable, BENCHMARKS / f"{script}.py", "--predict"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
