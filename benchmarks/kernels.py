@@ -16,7 +16,20 @@ import numpy as np
 from _result import write_result
 from numpy.typing import NDArray
 
-from engine._kernels import binning, exact, gradients, histogram, leaves, metrics, partition, prediction, quantiles, routing, splits
+from engine._kernels import (
+    binning,
+    dense_solve,
+    exact,
+    gradients,
+    histogram,
+    leaves,
+    metrics,
+    partition,
+    prediction,
+    quantiles,
+    routing,
+    splits,
+)
 from engine.encode.bins import index_thresholds
 from engine.encode.panels import align_panels, fill_panels, panel_bytes, plan_panels
 
@@ -75,6 +88,7 @@ def make_cases(n: int, threads: int) -> Iterator[Case]:
     yield from weighted_cases(random, n, threads)
     yield from tree_cases(random, n, threads)
     yield from prediction_cases(random, n, threads)
+    yield from dense_cases(random)
 
 
 def elementary_cases(x: NDArray[np.float64]) -> Iterator[Case]:
@@ -401,6 +415,30 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
     )  # fmt: skip
     words = np.empty((0, n), np.uint64)
     yield Case("hash of rows", lambda: routing.hash_rows(bins, wide, words, 0, threads), lambda: bins.astype(np.uint64).sum(), COLUMNS * n)
+
+
+def dense_cases(random: np.random.Generator) -> Iterator[Case]:
+    """Dense algebra of solvers, one thread and a fixed order, beside LAPACK; elements are multiplications of the textbook's loops."""
+    n = 500
+    x = random.normal(size=(2 * n, n))
+    a, b = np.ascontiguousarray(x.T @ x), random.normal(size=n)
+    lower, pivots, least, out = a.copy(), np.empty(n), 1e-13 * np.diag(a), np.empty(n)
+
+    def factor() -> None:
+        lower[:] = a
+        dense_solve.factor_ldlt(lower, pivots, least)
+
+    def solve() -> None:
+        out[:] = b
+        dense_solve.solve_ldlt(lower, pivots, out)
+
+    yield Case("factor_ldlt", factor, lambda: np.linalg.cholesky(a), n**3 // 6)
+    yield Case("solve_ldlt", solve, lambda: np.linalg.solve(a, b), n * n)
+    yield Case("fill_inverse_diagonal", lambda: dense_solve.fill_inverse_diagonal(lower, pivots, out), lambda: np.linalg.inv(a), n**3 // 6)
+    slope, chosen, penalty = -b, np.arange(n), np.full(n, 0.1)
+    every = lambda: dense_solve.sweep_coordinates(a, chosen, penalty, slope, out)  # noqa: E731
+    yield Case("sweep_coordinates", every, lambda: a @ b, n * n)
+    yield Case("dot", lambda: dense_solve.dot(b, out), lambda: b @ out, n)
 
 
 if __name__ == "__main__":
