@@ -238,10 +238,10 @@ def pass_rows(Features features, Ask ask, const double[::1] y, const double[::1]
     free(sums)
     if failed:
         raise MemoryError(f"no memory for a pass over {features.n_columns} columns on {num_threads} threads")
-    for k in range(num_threads - 1):
-        for f in range(n_folds):
-            np.asarray(mixed_hessian[f]).reshape(-1)[...] += np.asarray(own[k, f, :n_mixed])
-            np.asarray(sparse_hessian[f]).reshape(-1)[...] += np.asarray(own[k, f, n_mixed:])
+    if num_threads > 1 and n_mixed + n_pairs > 0:
+        others = np.asarray(own).sum(axis=0)
+        np.asarray(mixed_hessian).reshape(n_folds, -1)[...] += others[:, :n_mixed]
+        np.asarray(sparse_hessian).reshape(n_folds, -1)[...] += others[:, n_mixed:]
 
 
 cdef void pass_block(const linear* l, int64_t block, Py_ssize_t n_folds, linear_scratch* scratch, linear_sums* sums) noexcept nogil:
