@@ -49,7 +49,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "linear": {
         "toolkit": "logistic_classifier",
-        "rows": 400_000,
+        "rows": 100_000,
         "options": {**SHARED, "solver": "lbfgs", "max_iterations": 100, "convergence_threshold": 1e-10, "l2_penalty": 0.0},
     },
     "pagerank": {

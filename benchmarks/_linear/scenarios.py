@@ -9,7 +9,7 @@ from _linear.data import Shape
 from _linear.engines import Engine, Samesum, Sklearn, linear_svc, logistic, ridge
 
 SUBJECT = "samesum"
-THRESHOLDS = (100.0, 1.0, 1e-2, 1e-4)
+THRESHOLDS = (100.0, 10.0, 1.0, 0.1, 1e-2, 1e-3)
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
 L1 = 100.0
 

@@ -238,10 +238,10 @@ def pass_rows(Features features, Ask ask, const double[::1] y, const double[::1]
     free(sums)
     if failed:
         raise MemoryError(f"no memory for a pass over {features.n_columns} columns on {num_threads} threads")
-    for k in range(num_threads - 1):
-        for f in range(n_folds):
-            np.asarray(mixed_hessian[f]).reshape(-1)[...] += np.asarray(own[k, f, :n_mixed])
-            np.asarray(sparse_hessian[f]).reshape(-1)[...] += np.asarray(own[k, f, n_mixed:])
+    if num_threads > 1 and n_mixed + n_pairs > 0:
+        others = np.asarray(own).sum(axis=0)
+        np.asarray(mixed_hessian).reshape(n_folds, -1)[...] += others[:, :n_mixed]
+        np.asarray(sparse_hessian).reshape(n_folds, -1)[...] += others[:, n_mixed:]
 
 
 cdef void pass_block(const linear* l, int64_t block, Py_ssize_t n_folds, linear_scratch* scratch, linear_sums* sums) noexcept nogil:
@@ -373,9 +373,9 @@ def square_entries(const int32_t[::1] index, const double[::1] value, int64_t[:,
 
 def collect_entries(const int64_t[::1] row, const int32_t[::1] column, const double[::1] value, int64_t first_row, int64_t[::1] seen,
                     int32_t[::1] out_index, double[::1] out_value, int64_t[::1] count):
-    """Keep entries (by ascending ``row``) of columns >= 0, of repeated ones the last; returns how many; ``count``: of each row.
+    """Keep entries (by ascending ``row``) of columns >= 0, of repeated ones the last; returns how many. ``count``: those of each row.
 
-    ``seen`` [n_sparse]: for every column one more than the last global row that had it, kept from call to call; ``first_row``: that of row 0.
+    ``seen`` [n_sparse]: one more than the last global row that had the column, kept from call to call; ``first_row``: global id of row 0.
     """
     cdef Py_ssize_t k, n = 0
     cdef unsigned char* kept = <unsigned char*> calloc(max(row.shape[0], 1), 1)

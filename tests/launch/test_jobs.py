@@ -50,6 +50,36 @@ def test_ranks_train_the_same_model(model, tmp_path, ranks):
     assert json.loads((tmp_path / "model" / "run.json").read_text()) != json.loads((model / "run.json").read_text())
 
 
+@pytest.mark.parametrize("toolkit", ["logistic_classifier", "svm_classifier", "linear_regression"])
+def test_linear_models_are_trained_by_ranks_too(tmp_path, toolkit):
+    target = "label"
+    if toolkit == "linear_regression":
+        target = "rings"
+        table = pa.table({"x": [0.5 * k for k in range(40)], "word": ["a", "b"] * 20, target: [3.0 * k + (k % 3) for k in range(40)]})
+        csv.write_csv(table, tmp_path / "data.csv")
+    data = MUSHROOM if target == "label" else tmp_path / "data.csv"
+    for ranks in (0, 3):
+        words = (
+            "train",
+            toolkit,
+            data,
+            "--target",
+            target,
+            "--max-iterations",
+            20,
+            "--output",
+            tmp_path / str(ranks),
+            "--no-feature-rescaling",
+        )
+        done = samesum(*words, ranks=ranks)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("Starting ") == 1
+    for name in ("model.json", "arrays.safetensors"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+    assert samesum("evaluate", tmp_path / "3", data).returncode == 0
+    assert samesum("info", tmp_path / "3").stdout.startswith(f"toolkit                   : {toolkit}")
+
+
 def test_several_files_are_one_table(model, tmp_path):
     lines = pathlib.Path(MUSHROOM).read_text().splitlines(keepends=True)
     for name, part in (("b.csv", lines[1:5000]), ("a.csv", lines[5000:])):

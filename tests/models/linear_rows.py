@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -17,6 +18,7 @@ FEATURES = ["a", "i", "t", "s", "m", "v", "l"]
 KEYS = ["w", "x", "yy", "z"]
 
 
+@functools.cache
 def mixed_table(n: int, n_classes: int = 2, seed: int = 0) -> pa.Table:
     """Numbers, booleans, strings with missing ones, maps, vectors and lists, with weights ``w``, offsets ``o`` and a target ``y``."""
     draw = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ import engine
 from engine.data.dataset import Dataset
 from engine.errors import DataError, EngineError, ModelFileError, OptionError
 from engine.models._linear.distributions import quantile, two_sided
-from tests.models.linear_helpers import FEATURES, TOOLKITS, create, design_of, mixed_frame
+from tests.models.linear_helpers import FEATURES, TARGET, TOOLKITS, create, design_of, mixed_frame
 from tests.models.training_helpers import model_bytes
 from tests.threads_comm import run_ranks
 from tests.training import cut_rows
@@ -383,3 +383,32 @@ def test_loading_damaged_files(tmp_path):
     model.save(tmp_path / "m")
     with pytest.raises(ModelFileError, match="is damaged: means has shape"):
         engine.load_model(pathlib.Path(tmp_path, "m"))
+
+
+def test_onnx_of_strings_alone(tmp_path):
+    frame = mixed_frame()[["word", "grade"]]
+    model = create("logistic_classifier", frame, "grade")
+    model.export_onnx(tmp_path / "m.onnx")
+    columns = np.column_stack(model.encode(frame).columns)
+    margins = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(["margins"], {"columns": columns})[0]
+    np.testing.assert_allclose(margins[:, 0], model.predict(frame, output_type="margin").to_numpy(), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("toolkit", TOOLKITS)
+def test_constant_huge_tiny_and_oddly_named_columns(toolkit):
+    frame = mixed_frame(200)
+    odd = {
+        "ü" * 3000: frame["x"],
+        "=1+1": frame["count"],
+        "constant": 7.0,
+        "nothing": 0.0,
+        "huge": 1e100 * frame["x"],
+        "tiny": 1e-150 * frame["x"],
+    }
+    data = pd.DataFrame({**odd, "y": frame[TARGET[toolkit]], "words": "the same"})
+    model = create(toolkit, data, "y", max_iterations=50)
+    assert np.isfinite(model.coefficients["value"].to_numpy()).all()
+    assert not model.training_solver_status.startswith("TERMINATED")
+    quality = model.evaluate(data)
+    assert quality["rmse"] < 1.5 if toolkit == "linear_regression" else quality["accuracy"] > 0.7

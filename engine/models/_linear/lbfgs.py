@@ -77,7 +77,7 @@ def search(problem: Penalised, point: Point, direction: Floats, *, has_scale: bo
 
 
 def apply_inverse(gradient: Floats, steps: list[Floats], changes: list[Floats], diagonal: Floats) -> Floats:
-    """``-B g``, B being the approximate inverse Hessian of the pairs ``s``, ``y``, the latest last, that begins as D^-1 but for a factor."""
+    """``-B g``, B being the approximate inverse Hessian of the pairs ``s``, ``y``, the latest last, that begins as a multiple of D^-1."""
     if not steps:
         direction = -gradient / diagonal
         return direction / max(largest(direction), EPSILON)
