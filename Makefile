@@ -109,9 +109,12 @@ test-checked: setup
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
 
-# make torture twenty trainings killed at random moments and resumed on other numbers of ranks: the same bytes
+# make torture twenty trainings and six of each graph toolkit killed at random and resumed on other numbers of ranks: the same bytes
 torture: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/torture_trees.py $(TORTURE)
+	for toolkit in pagerank label_propagation; do \
+		$(PYTHON) benchmarks/torture_trees.py --toolkit $$toolkit --kills 6 --output torture_$$toolkit $(TORTURE) || exit 1; \
+	done
 
 # make bench   speed beside XGBoost and LightGBM, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for less
 bench: setup
