@@ -1,4 +1,7 @@
-"""Write what scripts of ``benchmarks`` print with ``--predict`` into ``docs/scaling.md``, between markers: ``python docs/tables.py``."""
+"""Write what scripts of ``benchmarks`` print with ``--predict`` into ``docs/scaling.md``, between markers.
+
+``python docs/tables.py`` for all of them, ``python docs/tables.py graphs`` for one.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,18 @@ import subprocess
 import sys
 
 DOCS = pathlib.Path(__file__).resolve().parent
-# The script of each place, by what its markers say.
-PLACES = {"": "scaling.py", "graphs ": "graph_scaling.py"}
+# What is between which markers comes from which script.
+PLACES = {"trees": ("", "scaling.py"), "graphs": ("graphs ", "graph_scaling.py")}
 
 
 def main() -> None:
     """Replace the tables by those of the last measurements."""
     page = DOCS / "scaling.md"
-    for place, name in PLACES.items():
-        script = DOCS.parent / "benchmarks" / name
-        done = subprocess.run(
-            [sys.executable, script, "--predict"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
-        )
-        begin, end = (f"<!-- made by docs/tables.py: {place}{edge} -->" for edge in ("begin", "end"))
+    for place in sys.argv[1:] or PLACES:
+        words, name = PLACES[place]
+        command = [sys.executable, DOCS.parent / "benchmarks" / name, "--predict"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+        begin, end = (f"<!-- made by docs/tables.py: {words}{edge} -->" for edge in ("begin", "end"))
         before, rest = page.read_text().split(begin)
         page.write_text(f"{before}{begin}\n\n{done.stdout.strip()}\n\n{end}{rest.split(end)[1]}")
 
