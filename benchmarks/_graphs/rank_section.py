@@ -72,8 +72,8 @@ def medians_of(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def calm(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs during which other processes had little of the machine, all of them if there is none."""
-    return [run for run in runs if run["others"] < MOST_FOREIGN] or runs
+    """The runs during which other processes had little of the machine, as far as is known; all of them if there is none."""
+    return [run for run in runs if run.get("others", 0.0) < MOST_FOREIGN] or runs
 
 
 TITLES = {
@@ -108,7 +108,8 @@ def tabulate(result: dict[str, Any], title: str) -> list[str]:
         seconds, whole = [run["seconds"] for run in counted], [run["whole"] for run in counted if "whole" in run]
         ratio = result["medians"][first] / result["medians"][label]
         shown = f"{statistics.median(whole):.3f}" if whole else ""
-        cells = [label, len(counted), f"{max(run['others'] for run in counted):.0%}", f"{result['medians'][label]:.3f}"]
+        others = f"{max(run['others'] for run in counted):.0%}" if all("others" in run for run in counted) else "not known"
+        cells = [label, len(counted), others, f"{result['medians'][label]:.3f}"]
         cells += [f"{min(seconds):.3f} to {max(seconds):.3f}", f"{ratio:.2f}", shown]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return [*lines, "", *tabulate_memory(result, labels)]
