@@ -112,6 +112,12 @@ def test_parquet_and_arrow(tmp_path):
         assert edges.column("x").to_pylist() == order.tolist()
 
 
+def test_tabs_and_many_files(write, tmp_path):
+    for number, part in enumerate((PAIRS[:2], PAIRS[2:])):
+        write("from\tto\r\n" + lines(part, "\t", "\r\n"), f"e{number}.tsv")
+    check(lambda comm: engine.Graph(str(tmp_path / "*.tsv"), comm=comm), PAIRS)
+
+
 @pytest.mark.parametrize(
     ("text", "pairs"),
     [
