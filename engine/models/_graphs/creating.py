@@ -22,7 +22,7 @@ Check = Callable[[str, Any], Any]
 
 
 class Call:
-    """A checked call of ``create``: the part of the graph, the mathematical options, the ranks and threads, and the course of iterations to come."""
+    """A checked call of ``create``: a part of the graph, the mathematical options, ranks and threads, the course of iterations to come."""
 
     def __init__(self, toolkit: str, arguments: Mapping[str, Any], *, checks: Mapping[str, Check], columns: list[str]) -> None:
         """``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know; ``columns`` of the table. Collective."""
