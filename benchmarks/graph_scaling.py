@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import pathlib
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -105,9 +104,8 @@ def tabulate_bytes(counted: dict[str, Any]) -> list[str]:
 
 def edges_a_second(speed: dict[str, Any]) -> float:
     """Of one core, in the median run of scale 22."""
-    runs = [run for run in speed["runs"] if run["name"] == "samesum" and (run["ranks"], run.get("threads", 1)) == (1, 1)]
-    runs = [run for run in runs if run.get("precision", "float64") == "float64"]
-    return runs[0]["num_edges"] * speed["iterations"] / statistics.median(run["seconds"] for run in runs)
+    edges = next(run["num_edges"] for run in speed["runs"] if run["name"] == "samesum")
+    return edges * speed["iterations"] / speed["medians"]["samesum"]
 
 
 def seconds(ranks: int, network: Network, speed: float) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Graphs beside other libraries: ``python benchmarks/graphs.py rank --scale 20``. Every run goes to ``benchmarks/results/graphs_*.json``.
 
 Graphs are R-MAT with 16 edges a vertex and permuted ids; contenders run in turn, each in a process of its own, with equal work. Sections:
-``rank`` and ``peers`` (PageRank), ``labels`` (label propagation); ``report`` writes ``benchmarks/results/graphs.md`` from their results.
+``load`` (from files to a ready graph), ``rank`` and ``peers`` (PageRank), ``labels`` (label propagation); ``report`` writes
+``benchmarks/results/graphs.md`` from their results.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import json
 import pathlib
 import tempfile
 
-from _graphs import contenders, rank_section
+from _graphs import contenders, load_section, rank_section
 from _result import RESULTS
 
 
 def main() -> None:
     """Run one section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("section", nargs="?", choices=[*rank_section.PLANS, "report"], default="rank")
+    parser.add_argument("section", nargs="?", choices=[*rank_section.PLANS, "load", "report"], default="rank")
     parser.add_argument("--scale", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=pathlib.Path, help="where graphs are kept from call to call")
@@ -32,9 +33,11 @@ def main() -> None:
         rank_section.report(arguments.results)
         return
     with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
-        rank_section.measure(
-            arguments.section, arguments.scale, arguments.repeats, arguments.folder or pathlib.Path(folder), arguments.results
-        )
+        kept = arguments.folder or pathlib.Path(folder)
+        if arguments.section == "load":
+            load_section.measure(arguments.scale, arguments.repeats, kept, arguments.results)
+        else:
+            rank_section.measure(arguments.section, arguments.scale, arguments.repeats, kept, arguments.results)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 from _result import write_result
 from numpy.typing import NDArray
 
@@ -35,7 +36,10 @@ from engine._kernels import (
     splits,
 )
 from engine.encode.bins import index_thresholds
+from engine.encode.edge_rows import EdgeBlock, build_rows
+from engine.encode.id_lists import int_ids, sorted_order
 from engine.encode.panels import align_panels, fill_panels, panel_bytes, plan_panels
+from engine.encode.vertex_ids import Collector, IntCollector, TextCollector, add_column
 
 SEED = 12
 COLUMNS, CODES, CLASSES, NODES = 28, 256, 3, 32
@@ -93,6 +97,7 @@ def make_cases(n: int, threads: int) -> Iterator[Case]:
     yield from tree_cases(random, n, threads)
     yield from prediction_cases(random, n, threads)
     yield from graph_cases(random, n, threads)
+    yield from loading_cases(random, n, threads)
     yield from dense_cases(random)
     yield from linear_cases(random, n, threads)
 
@@ -426,6 +431,36 @@ def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Itera
     )  # fmt: skip
     words = np.empty((0, n), np.uint64)
     yield Case("hash of rows", lambda: routing.hash_rows(bins, wide, words, 0, threads), lambda: bins.astype(np.uint64).sum(), COLUMNS * n)
+
+
+def loading_cases(random: np.random.Generator, n_edges: int, threads: int) -> Iterator[Case]:
+    """From ids to rows of numbers, eight edges to each of the vertices; what the sort takes of blocks is copied for every run."""
+    n = max(1, n_edges // 8)
+    source, destination = (random.integers(0, n, n_edges).astype(np.uint32) for _ in range(2))
+
+    def sort_rows() -> object:
+        cuts = range(0, n_edges, 1 << 17)
+        blocks = [EdgeBlock(source[at : at + (1 << 17)].copy(), destination[at : at + (1 << 17)].copy()) for at in cuts]
+        return build_rows(blocks, 0, n, n, num_threads=threads)
+
+    yield Case("edge_sort.rows", sort_rows, lambda: np.lexsort((source, destination)), n_edges)
+    scattered = random.integers(-(2**62), 2**62, n)[source]
+    texts = pa.array([f"vertex-{number:013d}" for number in source.tolist()])
+    forms: list[tuple[str, type[Collector], pa.Array]] = [
+        ("vertex_numbers.bitmap", IntCollector, pa.array(source.astype(np.int64))),
+        ("id_table.integers", IntCollector, pa.array(scattered)),
+        ("id_table.texts", TextCollector, texts),
+    ]
+
+    def collect(make: type[Collector], ids: pa.Array) -> object:
+        collector = make()
+        numbers = add_column(collector, ids)
+        return collector.settle(threads), numbers
+
+    for name, make, ids in forms:
+        values = ids.to_numpy(zero_copy_only=False) if ids.type == pa.int64() else np.array(ids.to_pylist())
+        yield Case(name, partial(collect, make, ids), partial(np.unique, values, return_inverse=True), n_edges)
+    yield Case("edge_sort.sort_pairs", partial(sorted_order, int_ids(scattered)), partial(np.argsort, scattered, kind="stable"), n_edges)
 
 
 def graph_cases(random: np.random.Generator, n_edges: int, threads: int) -> Iterator[Case]:

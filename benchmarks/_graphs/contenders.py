@@ -48,10 +48,19 @@ def run(name: str, folder: pathlib.Path, *, ranks: int = 1, **order: Any) -> dic
     if ranks > 1:
         command = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-n", str(ranks), *command]
     environment = {**os.environ, "OMP_NUM_THREADS": str(order.get("threads", 1))}
+    began, before = time.perf_counter(), foreign_seconds()
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    others = (foreign_seconds() - before) / (time.perf_counter() - began) / (os.cpu_count() or 1)
     if done.returncode:
         raise SystemExit(f"{name} {order} failed with exit code {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return {"name": name, "ranks": ranks, **order, **json.loads(done.stdout.strip().splitlines()[-1])}
+    return {"name": name, "ranks": ranks, **order, "others": round(others, 3), **json.loads(done.stdout.strip().splitlines()[-1])}
+
+
+def foreign_seconds() -> float:
+    """Processor seconds, of all cores since the start, that neither this process nor those it has waited for have used."""
+    used = sum(map(int, pathlib.Path("/proc/stat").read_text().split()[1:4])) / os.sysconf("SC_CLK_TCK")
+    own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return used - sum(usage.ru_utime + usage.ru_stime for usage in own)
 
 
 def work(order: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from _result import write_result
 from _graphs.contenders import ITERATIONS, run, write_graph
 
 PACKAGES = ("scipy", "networkit", "igraph", "rustworkx", "mpi4py", "mpich")
+MOST_FOREIGN = 0.1  # of all cores' time that other processes may use during a run that counts
 OWN = [
     {"name": "samesum"},
     {"name": "samesum", "precision": "float32"},
@@ -59,15 +60,20 @@ def label_of(entry: dict[str, Any]) -> str:
 
 def describe(entry: dict[str, Any]) -> str:
     """A run in a line."""
-    return f"{label_of(entry):34} {entry['seconds']:8.3f} s"
+    return f"{label_of(entry):34} {entry['seconds']:8.3f} s  others {entry['others']:.0%}"
 
 
 def medians_of(runs: list[dict[str, Any]]) -> dict[str, float]:
     """Median seconds of every contender, in the order of their first run."""
-    by_label: dict[str, list[float]] = {}
-    for entry in runs:
-        by_label.setdefault(label_of(entry), []).append(entry["seconds"])
-    return {label: statistics.median(seconds) for label, seconds in by_label.items()}
+    labels = dict.fromkeys(map(label_of, runs))
+    return {
+        label: statistics.median(entry["seconds"] for entry in calm([run for run in runs if label_of(run) == label])) for label in labels
+    }
+
+
+def calm(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs during which other processes had little of the machine, as far as is known; all of them if there is none."""
+    return [run for run in runs if run.get("others", 0.0) < MOST_FOREIGN] or runs
 
 
 TITLES = {
@@ -91,18 +97,21 @@ def tabulate(result: dict[str, Any], title: str) -> list[str]:
     labels = {label: [run for run in result["runs"] if label_of(run) == label] for label in result["medians"] if label != "bandwidth"}
     first = next(iter(labels))
     machine = f"{result['processor']}, {result['cores']} cores, commit {result['commit'][:12]}"
-    lines = [
-        f"## {title}: R-MAT scale {result['scale']}",
-        "",
-        machine,
-        "",
+    counting = f"Runs during which other processes used less than {MOST_FOREIGN:.0%} of the cores count, all where there are none such."
+    lines = [f"## {title}: R-MAT scale {result['scale']}", "", f"{machine}. {counting}", ""]
+    lines += [
+        f"| contender | runs | others | median s | least and most s | times {first} | whole call s |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += [f"| contender | median s | least and most s | times {first} | whole call s |", "|---|---|---|---|---|"]
     for label, runs in labels.items():
-        seconds, whole = [run["seconds"] for run in runs], [run["whole"] for run in runs if "whole" in run]
+        counted = calm(runs)
+        seconds, whole = [run["seconds"] for run in counted], [run["whole"] for run in counted if "whole" in run]
         ratio = result["medians"][first] / result["medians"][label]
         shown = f"{statistics.median(whole):.3f}" if whole else ""
-        lines.append(f"| {label} | {result['medians'][label]:.3f} | {min(seconds):.3f} to {max(seconds):.3f} | {ratio:.2f} | {shown} |")
+        others = f"{max(run['others'] for run in counted):.0%}" if all("others" in run for run in counted) else "not known"
+        cells = [label, len(counted), others, f"{result['medians'][label]:.3f}"]
+        cells += [f"{min(seconds):.3f} to {max(seconds):.3f}", f"{ratio:.2f}", shown]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return [*lines, "", *tabulate_memory(result, labels)]
 
 
@@ -113,7 +122,7 @@ def tabulate_memory(result: dict[str, Any], labels: dict[str, list[dict[str, Any
     if not own or not stream:
         return []
     n, m = own[0]["num_vertices"], own[0]["num_edges"]
-    seconds = statistics.median(run["seconds"] for run in own) / result["iterations"]
+    seconds = statistics.median(run["seconds"] for run in calm(own)) / result["iterations"]
     least, lines_of_cache = 4 * m + 56 * n, 64 * m + 4 * m + 48 * n
     bytes_an_edge = max((run["memory"]["rank"] - run["memory"]["import"] - 8 * n) / m for run in own)
     return [

@@ -24,7 +24,7 @@ from engine.data.pool import map_ordered
 from engine.data.stream import Stream, open_stream
 from engine.errors import DataError
 
-BATCH_ROWS = 1 << 18
+BATCH_ROWS = 1 << 17
 WHAT = "the id of a vertex"
 _INTEGER = r"^[+-]?[0-9]+$"
 

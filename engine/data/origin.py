@@ -223,7 +223,8 @@ def _snap_format(file: str, form: CsvFormat) -> CsvFormat:
     with contextlib.closing(TextReader(file, 0)) as reader:
         lines = form.blank_comments(reader.read(HEADER_BYTES)).split(b"\n")
     line = next((line for line in lines if line.strip()), b"")
-    return dataclasses.replace(form, delimiter=next((each for each in SNAP_DELIMITERS if each.encode() in line.strip()), form.delimiter))
+    found = [each for text in (line.strip(), line) for each in SNAP_DELIMITERS if each.encode() in text]  # the last field may be empty
+    return dataclasses.replace(form, delimiter=found[0] if found else form.delimiter)
 
 
 def _format_of(file: str) -> str:

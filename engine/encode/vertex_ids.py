@@ -50,7 +50,7 @@ class IntCollector:
         self._table = IntTable()
         self._plain: list[Local] = []  # whose numbers are the ids themselves
         self._tabled: list[Local] = []
-        self._top = -1
+        self._tops = [-1]  # the largest id of each of the plain ones; threads append, which needs no lock
 
     def add(self, ids: NDArray[np.int64]) -> Local:
         """Numbers of the next ids."""
@@ -60,7 +60,7 @@ class IntCollector:
             self._tabulate(ids, numbers)
             self._tabled.append(numbers)
         else:
-            self._top = max(self._top, top)
+            self._tops.append(top)
             self._plain.append(numbers)
         return numbers
 
@@ -68,8 +68,9 @@ class IntCollector:
         """The distinct ids, sorted; replaces all numbers that were given by places among them."""
         plain, tabled = self._plain, self._tabled
         self._plain, self._tabled = [], []
-        if not tabled and self._top < max(LEAST_BITMAP, BITMAP_IDS * sum(map(len, plain))):
-            return self._settle_marked(plain, num_threads)
+        top = max(self._tops)
+        if not tabled and top < max(LEAST_BITMAP, BITMAP_IDS * sum(map(len, plain))):
+            return _settle_marked(plain, top, num_threads)
         run_all(lambda numbers: self._tabulate(numbers.astype(np.int64), numbers), plain, num_threads)
         counts = self._table.counts()
         ids = np.empty(sum(counts), dtype=np.int64)
@@ -79,16 +80,6 @@ class IntCollector:
 
     def _tabulate(self, ids: NDArray[np.int64], numbers: Local) -> None:
         self._table.add(ids, *_scratch(len(ids)), numbers)
-
-    def _settle_marked(self, numbered: Sequence[Local], num_threads: int) -> pa.Array:
-        marks = np.zeros((self._top >> 6) + 1, dtype=np.uint64)
-        before = np.empty(len(marks), dtype=np.uint32)
-        run_all(lambda numbers: vertex_numbers.mark_ids(numbers, marks), numbered, num_threads)
-        ids = np.empty(vertex_numbers.count_marks(marks, before), dtype=np.int64)
-        vertex_numbers.list_marks(marks, ids)
-        if len(ids) <= self._top:  # else every id is its place
-            run_all(lambda numbers: vertex_numbers.rank_marked(numbers, marks, before), numbered, num_threads)
-        return int_ids(ids)
 
 
 class TextCollector:
@@ -162,6 +153,18 @@ def _splitters(comm: Communicator, ids: pa.Array) -> pa.Array:
     samples = samples.take(pa.array(sorted_order(samples)))
     places = [rank * len(samples) // comm.size for rank in range(1, comm.size)] if len(samples) else []
     return samples.take(pa.array(places, pa.int64()))
+
+
+def _settle_marked(numbered: Sequence[Local], top: int, num_threads: int) -> pa.Array:
+    """Sort ids up to ``top`` by marking them, and replace each by its place."""
+    marks = np.zeros((top >> 6) + 1, dtype=np.uint64)
+    before = np.empty(len(marks), dtype=np.uint32)
+    run_all(lambda numbers: vertex_numbers.mark_ids(numbers, marks), numbered, num_threads)
+    ids = np.empty(vertex_numbers.count_marks(marks, before), dtype=np.int64)
+    vertex_numbers.list_marks(marks, ids)
+    if len(ids) <= top:  # else every id is its place
+        run_all(lambda numbers: vertex_numbers.rank_marked(numbers, marks, before), numbered, num_threads)
+    return int_ids(ids)
 
 
 def _settle_table(ids: pa.Array, counts: list[int], numbered: Sequence[Local], num_threads: int) -> pa.Array:

@@ -43,7 +43,6 @@ class LabelPropagation(GraphModel):
     """Distributions of classes of all vertices; made by :func:`create` or :func:`engine.load_model`."""
 
     toolkit: ClassVar[str] = "label_propagation"
-    title: ClassVar[str] = "Label propagation"
     array_names: ClassVar[tuple[str, ...]] = ("codes", "probabilities")
 
     def _results(self) -> dict[str, Any]:

@@ -41,7 +41,6 @@ class PageRank(GraphModel):
     """Ranks of all vertices; made by :func:`create` or :func:`engine.load_model`."""
 
     toolkit: ClassVar[str] = "pagerank"
-    title: ClassVar[str] = "PageRank"
     array_names: ClassVar[tuple[str, ...]] = ("pagerank", "delta")
 
     def _results(self) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """A graph in parts, beside NumPy on the whole: the same on any number of ranks, however its edges are cut into blocks."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.graphs import make_partition
-from tests.threads_comm import run_ranks
 
 from engine.encode import edge_rows, graph_building, ownership, vertex_ids
 from engine.encode.adjacency import load_edges_both, load_edges_in, load_edges_out
@@ -15,6 +14,8 @@ from engine.encode.graph_building import EdgeRows, VertexRows, build_partition
 from engine.encode.vertex_ids import IntCollector, TextCollector, add_column
 from engine.encode.vertex_tables import fetch_ids, gather_vertices
 from engine.errors import DataError
+from tests.graphs import make_partition
+from tests.threads_comm import run_ranks
 
 SIZES = (1, 2, 3, 4, 7)
 
@@ -31,11 +32,13 @@ class Case:
         self.weight = rng.integers(0, 4, m) / 2
         self.listed = rng.permutation(np.concatenate([base[: n // 2], rng.integers(2**40, 2**41, 3), base[: n // 4]]))
         every = {*self.source.tolist(), *self.destination.tolist(), *self.listed.tolist()}
-        self.ids = sorted(every, key=lambda id: f"é{id}".encode() if kind == "text" else id)
-        self.number = {id: number for number, id in enumerate(self.ids)}
+        self.ids = sorted(every, key=lambda each: f"é{each}".encode() if kind == "text" else each)
+        self.number = {each: number for number, each in enumerate(self.ids)}
 
     def column(self, ids):
-        return pa.array([f"é{id}" for id in ids.tolist()], pa.string()) if self.kind == "text" else pa.array(np.asarray(ids, dtype=np.int64))
+        if self.kind == "text":
+            return pa.array([f"é{each}" for each in ids.tolist()], pa.string())
+        return pa.array(np.asarray(ids, dtype=np.int64))
 
     def load(self, comm):
         collector = TextCollector() if self.kind == "text" else IntCollector()
@@ -43,7 +46,7 @@ class Case:
         cuts = [*range(begin, end, 7), end]
         blocks = [
             EdgeBlock(*(add_column(collector, self.column(ids[a:b])) for ids in (self.source, self.destination)))
-            for a, b in zip(cuts, cuts[1:], strict=False)
+            for a, b in pairwise(cuts)
         ]
         attributes = pa.table({"w": self.weight[begin:end], "row": np.arange(begin, end)})
         begin, end = comm.rank * len(self.listed) // comm.size, (comm.rank + 1) * len(self.listed) // comm.size
@@ -51,8 +54,9 @@ class Case:
         return build_partition(comm, EdgeRows(blocks, attributes), rows, collector, num_threads=1 + comm.rank % 2)
 
     def check(self, part, adjacencies):
-        source, destination = ([self.number[id] for id in ids.tolist()] for ids in (self.source, self.destination))
-        extra = {"attributes": {"w": self.weight, "row": np.arange(len(source))}, "bounds": part.bounds, "ids": self.column(np.array(self.ids))}
+        source, destination = ([self.number[each] for each in ids.tolist()] for ids in (self.source, self.destination))
+        attributes = {"w": self.weight, "row": np.arange(len(source))}
+        extra = {"attributes": attributes, "bounds": part.bounds, "ids": self.column(np.array(self.ids))}
         twin = make_partition(source, destination, len(self.ids), rank=part.rank, size=len(part.bounds) - 1, **extra)
         np.testing.assert_array_equal(part.edges_in.indptr, twin.edges_in.indptr)
         np.testing.assert_array_equal(part.edges_in.neighbours, twin.edges_in.neighbours)
@@ -87,11 +91,11 @@ def test_every_part(kind, n, m, size):
     case = Case(kind, n, m)
     for part, adjacencies, table, sources in run_ranks(size, lambda comm: load_and_walk(case, comm)):
         case.check(part, adjacencies)
-        last = {id: row for row, id in enumerate(case.listed.tolist())}
+        last = {each: row for row, each in enumerate(case.listed.tolist())}
         listed = sorted(last, key=last.__getitem__)
-        others = [id for id in case.ids if id not in last]
+        others = [each for each in case.ids if each not in last]
         assert table.column("__id").to_pylist() == case.column(np.array(listed + others)).to_pylist()
-        assert table.column("x").to_pylist() == [last[id] for id in listed] + [None] * len(others)
+        assert table.column("x").to_pylist() == [last[each] for each in listed] + [None] * len(others)
         named = case.column(np.array(case.ids)).take(pa.array(part.edges_in.neighbours.astype(np.int64)))
         assert sources.to_pylist() == named.to_pylist()
 

@@ -134,7 +134,8 @@ def test_words_of_forests_and_classifiers(run):
 def test_a_graph(run):
     job = job_of(run("train", "pagerank", "e.csv", "--output", "m"))
     assert job == JobSpec(task="train", toolkit="pagerank", data=DataSpec(paths=("e.csv",)), graph=GraphSpec(), output="m")
-    words = "e.txt f.txt --src 3 --dst to --vertices v.csv --vid id --table t.csv --format snap --comment % -o m --label-field l --undirected"
+    words = "e.txt f.txt --src 3 --dst to --vertices v.csv --vid id --table t.csv --format snap --comment % -o m"
+    words += " --label-field l --undirected"
     job = job_of(run("train", "label_propagation", *words.split(), "--max-iterations", "7"))
     assert job.data == DataSpec(paths=("e.txt", "f.txt"), format="snap", comment="%")
     assert job.graph == GraphSpec(src=3, dst="to", vid="id", vertices=("v.csv",), table="t.csv")

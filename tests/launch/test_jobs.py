@@ -134,6 +134,36 @@ def test_a_regression(tmp_path):
     assert predicted == engine.load_model(tmp_path / "m").predict(str(tmp_path / "t.csv")).to_pylist()
 
 
+@pytest.mark.parametrize("toolkit", ["pagerank", "label_propagation"])
+def test_graphs_are_the_same_on_any_ranks(tmp_path, toolkit):
+    (tmp_path / "edges.txt").write_text("# a graph\n" + "".join(f"v{n * n % 97}\tv{n % 89}\n" for n in range(400)))
+    (tmp_path / "v.csv").write_text("kind;id\n" + "".join(f"{n % 3 or ''};v{n}\n" for n in range(99, 0, -1)))
+    graph = engine.Graph(
+        engine.Dataset(tmp_path / "edges.txt", format="snap"), engine.Dataset(tmp_path / "v.csv", delimiter=";"), vid="id"
+    )
+    expected = engine.pagerank.create(graph, verbose=False).pagerank
+    if toolkit == "label_propagation":
+        expected = engine.label_propagation.create(graph, "kind", verbose=False).labels
+    (tmp_path / "v.txt").write_text("# vertices\n" + "".join(f"v{n}\t{n % 3 or ''}\n" for n in range(99, 0, -1)))
+    words = ["train", toolkit, tmp_path / "edges.txt", "--vertices", tmp_path / "v.txt", "--format", "snap", "--quiet"]
+    words += ["--label-field", "X2"] if toolkit == "label_propagation" else []
+    models = []
+    for ranks in (0, 3):
+        folder = tmp_path / f"on{ranks}"
+        done = samesum(*words, "--table", folder / "t.parquet", "--output", folder / "model", ranks=ranks)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        table = parquet.read_table(folder / "t.parquet")
+        assert [column.to_pylist() for column in table.columns] == [column.to_pylist() for column in expected.columns]
+        models.append((folder / "model" / "arrays.safetensors").read_bytes())
+    assert models[0] == models[1]
+    done = samesum("predict", folder / "model", MUSHROOM, "--output", tmp_path / "p.csv")
+    assert done.returncode == 2
+    assert f"a model of {toolkit} has no rows to predict" in done.stderr
+    done = samesum("info", folder / "model")
+    assert "num_vertices" in done.stdout
+    assert "target" not in done.stdout
+
+
 def test_info(model):
     done = samesum("info", model)
     assert (done.returncode, done.stderr) == (0, "")

@@ -31,8 +31,8 @@ def edge_table(kind: str) -> pa.Table:
     rng = np.random.default_rng(5)
     names = [f"ö{n}" for n in range(N)] if kind == "text" else (rng.permutation(N) * 10**14 - 10**16).tolist()
     source, destination = rng.integers(0, N, M), (rng.random(M) ** 4 * N).astype(np.int64)
-    take = lambda numbers: pa.array([names[number] for number in numbers])
-    return pa.table({"a": take(source), "b": take(destination), "w": rng.integers(0, 3, M) / 4})
+    ends = {name: pa.array([names[number] for number in numbers]) for name, numbers in (("a", source), ("b", destination))}
+    return pa.table({**ends, "w": rng.integers(0, 3, M) / 4})
 
 
 def same(comm, part, whole) -> bool:

@@ -22,7 +22,7 @@ Check = Callable[[str, Any], Any]
 
 
 class Call:
-    """A checked call of ``create``: the graph, the mathematical options, the ranks and threads, and the course of iterations to come."""
+    """A checked call of ``create``: a part of the graph, the mathematical options, ranks and threads, the course of iterations to come."""
 
     def __init__(self, toolkit: str, arguments: Mapping[str, Any], *, checks: Mapping[str, Check], columns: list[str]) -> None:
         """``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know; ``columns`` of the table. Collective."""
@@ -41,7 +41,7 @@ class Call:
             self.run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
             self.options = {name: checks.get(name, check_option)(name, value) for name, value in given.items()}
         agree_on_value(group, {**self.options, **self.run_options}, "options")
-        self.graph, self.partition, self.comm = graph, graph.partition, MeteredComm(group)
+        self.partition, self.comm = graph.partition, MeteredComm(group)
         self.table = ProgressTable(columns, verbose=verbose, comm_rank=group.rank, total=self.options["max_iterations"])
         self.course = Course(
             toolkit=toolkit,

@@ -25,7 +25,6 @@ class GraphModel(Model):
     """
 
     array_names: ClassVar[tuple[str, ...]]  # beside those of the ids
-    title: ClassVar[str]
 
     def __init__(self, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, rank: int | None) -> None:
         self._document, self._arrays, self._run = dict(document), dict(arrays), run
