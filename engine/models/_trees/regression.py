@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from engine._kernels.gradients import fill_means
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.encode.features import is_text, numbers, single_chunk
-from engine.encode.labels import check_finite, check_present
-from engine.errors import DataError
+from engine.data.stream import table_stream
+from engine.encode.labels import read_numbers
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import compute_regression_metrics
 from engine.models._metrics.tracked import METRICS
@@ -89,12 +88,7 @@ class TreesRegression(TreesModel):
         target = self._document["target"]
         with agree(rows.comm, "reading the target"):
             check_any_rows(rows)
-            column = single_chunk(rows.table.column(target))
-            if is_text(column.type) and len(column):
-                raise DataError(f"target {target!r}: expected numbers, got {column.type}")
-            check_present(column, target, rows.first_row)
-            actual = np.ascontiguousarray(numbers(column, target))
-            check_finite(actual, target, rows.first_row, most=math.inf)
+            actual = read_numbers(table_stream(rows.table, rows.first_row, rows.n_rows), target, "target", most=math.inf)
         return compute_regression_metrics(
             rows.comm,
             self._predictions(rows, threads),
