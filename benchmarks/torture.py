@@ -1,10 +1,10 @@
 """Kill trainings at random moments and resume them on other numbers of ranks: ``python benchmarks/torture.py`` or ``make torture``.
 
-A training, of trees with samples of rows and columns, weights, validation rows and early stopping, or with ``--family linear`` of logistic
-regression by L-BFGS with weights and validation rows, or with ``pagerank`` or ``label_propagation`` of a graph, writes a checkpoint every
-other iteration. It is ended by SIGKILL, one rank or all of them, until that has happened ``--kills`` times; after each,
-``resume_from_checkpoint='auto'`` goes on with another number of ranks. Every model that comes to its end must have the bytes of the one that
-was never killed. What happened goes to ``benchmarks/results/torture_<family>.json``.
+A training writes a checkpoint every other iteration: of trees with samples of rows and columns, weights, validation rows and early
+stopping, or, with ``--family``, of logistic regression by L-BFGS with weights and validation rows, or of a graph. It is ended by SIGKILL,
+one rank or all of them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on with another
+number of ranks. Every model that comes to its end must have the bytes of the one that was never killed. What happened goes to
+``benchmarks/results/torture_<family>.json``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,11 @@ import sys
 DOCS = pathlib.Path(__file__).resolve().parent
 BENCHMARKS = DOCS.parent / "benchmarks"
 # The script of each place, and the result that it speaks of.
-PLACES = {"trees": ("scaling", "scaling"), "linear models": ("linear_scaling", "linear_scaling"), "graphs": ("graph_scaling", "graphs_scaling")}
+PLACES = {
+    "trees": ("scaling", "scaling"),
+    "linear models": ("linear_scaling", "linear_scaling"),
+    "graphs": ("graph_scaling", "graphs_scaling"),
+}
 
 
 def main() -> None:

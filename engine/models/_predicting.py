@@ -15,10 +15,8 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.serial import SerialComm
 from engine.collectives.threads import resolve_threads
+from engine.data.stream import table_stream
 from engine.encode.encoding import Encoding
-from engine.encode.features import is_text, numbers, single_chunk
-from engine.encode.labels import check_finite, check_present
-from engine.errors import DataError
 from engine.models._exported import encoded_table
 from engine.models._model import Model
 from engine.models._options import check_flag, check_option
@@ -138,15 +136,12 @@ class PredictingModel(Model):
 
 def read_numbers_of(rows: Rows, target: str) -> NDArray[np.float64]:
     """The target's numbers in the rows to evaluate; collective. Raises :class:`DataError` for missing values, text, NaN and infinity."""
+    stream = table_stream(rows.table, rows.first_row, rows.n_rows)
+    actual = np.empty(0)
     with agree(rows.comm, "reading the target"):
         check_any_rows(rows)
-        column = single_chunk(rows.table.column(target))
-        if is_text(column.type) and len(column):
-            raise DataError(f"target {target!r}: expected numbers, got {column.type}")
-        check_present(column, target, rows.first_row)
-        actual = np.ascontiguousarray(numbers(column, target))
-        check_finite(actual, target, rows.first_row, most=np.inf)
-    return actual
+        actual = read_numbers(stream, target, "target", most=np.inf)
+    return actual  # noqa: RET504 - the end of the block may raise another rank's error
 
 
 def as_lists(values: NDArray[Any], *, single: bool) -> Any:

@@ -26,7 +26,7 @@ from engine.models._trees.lanes import Gradients
 from tests.threads_comm import run_ranks
 
 ONE = 2**50
-N = 600
+N = 1500
 
 
 def make_table(seed: int) -> pa.Table:

@@ -6,6 +6,7 @@ the others wait in a collective, ends the whole run after printing why; nothing 
 
 from __future__ import annotations
 
+import pathlib
 import time
 
 import numpy as np
@@ -24,6 +25,12 @@ _REPORTS = MPI.COMM_WORLD.Dup()
 def comm():
     """All ranks, also if there is only one."""
     return mpi.wrap(MPI.COMM_WORLD)
+
+
+@pytest.fixture
+def folder(comm, tmp_path):
+    """A folder that all ranks see: rank 0's."""
+    return pathlib.Path(comm.gather_objects(str(tmp_path), name="folder")[0])
 
 
 @pytest.fixture

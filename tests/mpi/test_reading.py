@@ -21,12 +21,6 @@ MUSHROOM = pathlib.Path(__file__).parents[2] / "examples" / "data" / "mushroom.c
 NASTY = b"\xef\xbb\xbf" + b'id,"te\nxt",n\r\n' + b"".join(b'%d,"a ""b""\n\r\n%d,",0%d\r' % (i, i, i) for i in range(200)) + b'7,5" x,NA'
 
 
-@pytest.fixture
-def folder(comm, tmp_path):
-    """A folder that all ranks see: rank 0's."""
-    return pathlib.Path(comm.gather_objects(str(tmp_path), name="folder")[0])
-
-
 def on_rank_0(comm, act) -> None:
     if comm.rank == 0:
         act()

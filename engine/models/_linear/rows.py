@@ -22,14 +22,13 @@ from engine.encode.categories import fit_encoding
 from engine.encode.design_encoding import DesignEncoding
 from engine.encode.design_matrix import apply_design, fit_design
 from engine.encode.features import Floats, select_features
-from engine.encode.labels import encode_classes, encode_numbers
-from engine.encode.labels import read_numbers as read_column
+from engine.encode.labels import LARGEST_TARGET, encode_classes, encode_numbers, read_numbers
 from engine.errors import DataError
 from engine.memory import Memory
 from engine.models._linear.loss import LossName, make_loss
 from engine.models._linear.objective import RowSet, SumObjective, make_row_set
 from engine.models._metrics.labels import number_labels
-from engine.models._trees.validation import AUTO_MESSAGE, AUTO_ROWS, encode_known_classes, read_numbers, set_apart
+from engine.models._trees.validation import AUTO_MESSAGE, AUTO_ROWS, encode_known_classes, set_apart
 from engine.models._trees.weights import join_weights, read_weights, resolve_class_weights
 from engine.progress import ProgressTable
 
@@ -187,7 +186,7 @@ def read_extra(
     offset: Floats | None = None
     if columns.offset is not None:
         with agree(comm, "reading offsets"):
-            offset = read_column(stream, columns.offset, "offset", most=LARGEST_OFFSET)
+            offset = read_numbers(stream, columns.offset, "offset", most=LARGEST_OFFSET)
     return join_weights(own, class_weights, y), offset
 
 
@@ -222,10 +221,10 @@ def encode_apart(
     y: NDArray[Any] = np.empty(0)
     if classes is not None:
         y, _ = number_labels(comm, shard.table.column(columns.target), classes, target=columns.target, first_row=shard.first_row)
-    else:
-        with agree(comm, "reading the validation set"):
-            y = read_numbers(shard, columns.target)
     stream = table_stream(shard.table, shard.first_row, shard.n_rows)
+    if classes is None:
+        with agree(comm, "reading the validation set"):
+            y = read_numbers(stream, columns.target, "validation target", most=LARGEST_TARGET)
     weight, offset = read_extra(stream, columns, class_weights, y, comm)
     return make_row_set(apply_design(stream, design, comm, borrow=True, num_threads=num_threads), y, weight, offset, comm)
 

@@ -19,8 +19,8 @@ from engine.data.splits import Split
 from engine.data.stream import Stream, split_stream, table_stream
 from engine.encode.bins import BinSpec
 from engine.encode.encoding import Encoding
-from engine.encode.features import is_text, numbers, shorten, single_chunk
-from engine.encode.labels import LARGEST_TARGET, check_finite, check_present
+from engine.encode.features import shorten
+from engine.encode.labels import LARGEST_TARGET, read_numbers
 from engine.errors import DataError, warn
 from engine.models._metrics.labels import number_labels
 from engine.models._trees.routing import RowCodes, encode_codes
@@ -85,7 +85,7 @@ def encode_validation(
         shard, y = encode_known_classes(shard, target, classes, comm)
     else:
         with agree(comm, "reading the validation set"):
-            y = read_numbers(shard, target)
+            y = read_numbers(table_stream(shard.table, shard.first_row, shard.n_rows), target, "validation target", most=LARGEST_TARGET)
     with agree(comm, "reading the validation set"):
         if shard.n_rows == 0:
             raise DataError("expected rows in the validation set, got none; leave validation_set out to train without")
@@ -110,14 +110,3 @@ def encode_known_classes(shard: Shard, target: str, classes: list[Any], comm: Co
         left_out = shard.n_rows - n_rows
         warn(f"{left_out} rows of the validation set are left out: training has no row of class {shorten(unseen)}")
     return Shard(table, first_row, n_rows), codes[known].astype(np.int32)
-
-
-def read_numbers(shard: Shard, target: str) -> NDArray[np.float64]:
-    """The target of a regression. Raises :class:`DataError` for what is no finite number."""
-    column = single_chunk(shard.table.column(target))
-    if is_text(column.type) and len(column):
-        raise DataError(f"target {target!r} of the validation set: expected numbers, got {column.type}")
-    check_present(column, target, shard.first_row)
-    number = np.ascontiguousarray(numbers(column, target), dtype=np.float64)
-    check_finite(number, target, shard.first_row, most=LARGEST_TARGET)
-    return number
