@@ -17,6 +17,7 @@ from engine.collectives.serial import SerialComm
 from engine.collectives.threads import resolve_threads
 from engine.data.stream import table_stream
 from engine.encode.encoding import Encoding
+from engine.encode.labels import read_numbers
 from engine.models._exported import encoded_table
 from engine.models._model import Model
 from engine.models._options import check_flag, check_option
