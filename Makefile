@@ -118,7 +118,7 @@ bench: setup
 	@export SAMESUM_KERNELS=0; $(call pip_install,--no-build-isolation --editable $(BENCH_EXTRAS))
 	$(PYTHON) benchmarks/trees.py $(BENCH)
 	$(if $(BENCH),,$(PYTHON) benchmarks/linear.py)
-	$(if $(BENCH),,$(PYTHON) benchmarks/graphs.py)
+	$(if $(BENCH),,for section in load rank peers labels report; do $(PYTHON) benchmarks/graphs.py $$section || exit 1; done)
 
 # make clean   remove what was built, the environment too
 clean:

@@ -30,7 +30,7 @@ def main() -> None:
         contenders.work(json.loads(arguments.worker))
         return
     if arguments.section == "report":
-        rank_section.report(arguments.results)
+        report(arguments.results)
         return
     with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
         kept = arguments.folder or pathlib.Path(folder)
@@ -38,6 +38,17 @@ def main() -> None:
             load_section.measure(arguments.scale, arguments.repeats, kept, arguments.results)
         else:
             rank_section.measure(arguments.section, arguments.scale, arguments.repeats, kept, arguments.results)
+
+
+def report(folder: pathlib.Path) -> None:
+    """Write ``graphs.md``: a table for every result that is there."""
+    lines = ["# Graphs", "", "Made by `python benchmarks/graphs.py report`; every run is in the JSON beside it.", ""]
+    for file in sorted(folder.glob("graphs_load_*.json")):
+        lines += load_section.tabulate(json.loads(file.read_text()))
+    for what, title in rank_section.TITLES.items():
+        for file in sorted(folder.glob(f"graphs_{what}_*.json")):
+            lines += [*rank_section.tabulate(json.loads(file.read_text()), title), ""]
+    (folder / "graphs.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
 if __name__ == "__main__":

@@ -199,3 +199,27 @@ def _summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             summary[label]["bytes_an_edge"] = most / n_edges
             summary[label]["bytes_an_edge_less_ids"] = (most - 8 * runs[0]["num_vertices"]) / n_edges
     return summary
+
+
+TITLES = {
+    "integers": "From Parquet of integer ids (samesum) or from arrays (others) to a ready graph",
+    "text": "From CSV of ids of 20 characters to a ready graph",
+    "text, smaller": "From CSV of ids of 20 characters to a ready graph, small enough for the others",
+}
+
+
+def tabulate(result: dict[str, Any]) -> list[str]:
+    """A table of every part of a result: seconds, speed, ratios to samesum on one thread, memory."""
+    lines: list[str] = []
+    for section, summary in result["summary"].items():
+        runs = [run for run in result["runs"] if run["section"] == section]
+        machine = f"{result['processor']}, {result['cores']} cores, commit {result['commit'][:12]}"
+        lines += [f"## {TITLES[section]}: R-MAT of {runs[0]['num_edges']:,} edges", "", f"{machine}.", ""]
+        lines += ["| contender | runs | median s | million edges a second | times the first | bytes an edge |", "|---|---|---|---|---|---|"]
+        for label, line in summary.items():
+            n_runs = sum(label_of(run) == label for run in runs)
+            memory = f"{line['bytes_an_edge_less_ids']:.1f}" if "bytes_an_edge_less_ids" in line else ""
+            cells = [label, n_runs, f"{line['seconds']:.3f}", f"{line['edges_a_second'] / 1e6:.1f}", f"{line['times_first']:.2f}", memory]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append("")
+    return lines

@@ -83,15 +83,6 @@ TITLES = {
 }
 
 
-def report(folder: pathlib.Path) -> None:
-    """Write ``graphs.md``: a table for every result that is there."""
-    lines = ["# Graphs", "", "Made by `python benchmarks/graphs.py report`; every run is in the JSON beside it.", ""]
-    for what, title in TITLES.items():
-        for file in sorted(folder.glob(f"graphs_{what}_*.json")):
-            lines += [*tabulate(json.loads(file.read_text()), title), ""]
-    (folder / "graphs.md").write_text("\n".join(lines))
-
-
 def tabulate(result: dict[str, Any], title: str) -> list[str]:
     """Medians, ratios to the first contender, spread of the runs; what a kernel moves beside what memory can; memory an edge."""
     labels = {label: [run for run in result["runs"] if label_of(run) == label] for label in result["medians"] if label != "bandwidth"}
