@@ -325,10 +325,10 @@ class LogisticLoss(_Loss):
             self._gradients = sums.gradients(self._column, g_exponent=0, h_exponent=-2, hessian=OF_GRADIENT)
         else:
             self._take(scores, added)
-        if self.weights is not None and self.metrics:
-            weights = self.weights
-            sum_logistic_metrics(scores[0], self.y, weights.values, weights.exponent, sums.stats, sums.largest, self.num_threads)
-            sums.reduce()
+            if self.metrics:
+                weights = self.weights
+                sum_logistic_metrics(scores[0], self.y, weights.values, weights.exponent, sums.stats, sums.largest, self.num_threads)
+                sums.reduce()
         found = sums.class_metrics(self.n_rows, self.weights)
         if "auc" in self.metrics:
             probabilities = np.empty(len(self.y))
