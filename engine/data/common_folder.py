@@ -6,12 +6,12 @@ the mark that is written before everything else, and the manifest, written last,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import pathlib
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from engine import storage
@@ -21,6 +21,7 @@ from engine.data.shard_plan import share_from_root
 from engine.errors import StorageError
 
 INCOMPLETE = "_INCOMPLETE"
+PARTIAL = ".new"
 Result = TypeVar("Result")
 
 
@@ -35,19 +36,37 @@ class CommonFolder:
 
         def begin() -> str:
             check()
-            return _begin(address)
+            return _begin(address, manifest)
 
         self.written: str = share_from_root(comm, begin, stage=stage)
 
-    def write(self, *files: tuple[str, Callable[[str], Any]]) -> None:
-        """Write files of this rank, each a name and what writes it to a local path. Collective, each rank with its own."""
-        with self.agree():
-            for name, write in files:
-                _write_file(storage.join(self.written, name), write)
+    def put(self, name: str, write: Callable[[str], Result]) -> Result:
+        """A file of this rank, by what writes it to a local path; what that returned. Raises ``StorageError``: call it in :meth:`agree`."""
+        address = storage.join(self.written, name)
+        try:
+            if storage.is_local(address):
+                return write(str(storage.local_path(address)))
+            with tempfile.TemporaryDirectory(prefix="samesum-") as scratch:
+                path = os.path.join(scratch, name)
+                made = write(path)
+                storage.put_file(address, path)
+                return made
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"could not write {storage.join(self.address, name)!r}: {error.strerror or error}") from error
 
-    def agree(self) -> Any:
-        """As :func:`engine.collectives.agree.agree`; what was begun is removed where a rank fails."""
-        return _Agreement(self)
+    @contextlib.contextmanager
+    def agree(self) -> Iterator[None]:
+        """As :func:`engine.collectives.agree.agree`; where a rank fails, what was begun is removed."""
+        try:
+            with agree(self.comm, self.stage):
+                yield
+        except Exception:
+            if self.comm.rank == 0 and self.written != self.address:
+                with contextlib.suppress(StorageError):  # the error that brought us here says more
+                    storage.remove(self.written)
+            raise
 
     def publish(self, describe: Callable[[], dict[str, Any]]) -> None:
         """End with the manifest, which rank 0 makes, in place of what was there. Collective."""
@@ -61,27 +80,27 @@ class CommonFolder:
                     storage.remove(storage.join(self.address, INCOMPLETE))
 
 
-class _Agreement:
-    """A block whose error on one rank is every rank's, and ends the folder."""
+def check_is_whole(address: str) -> None:
+    """Refuse a folder that is being written, or whose writer was killed. Raises ``StorageError``."""
+    if not storage.can_rename(address) and storage.exists(storage.join(address, INCOMPLETE)):
+        raise StorageError(f"expected a whole folder, got {address!r}: it is being written, or its writer was killed; write it again")
 
-    def __init__(self, folder: CommonFolder) -> None:
-        self._folder = folder
-        self._agree = agree(folder.comm, folder.stage)
 
-    def __enter__(self) -> None:
-        self._agree.__enter__()
-
-    def __exit__(self, *error: Any) -> bool:
-        try:
-            return bool(self._agree.__exit__(*error))
-        except BaseException:
-            self._clean()
-            raise
-
-    def _clean(self) -> None:
-        folder = self._folder
-        if folder.comm.rank == 0 and folder.written != folder.address:
-            try:
-                storage.remove(folder.written)
-            except StorageError:
-                pass  # the error that brought us here says more
+def _begin(address: str, manifest: str) -> str:
+    """Where to write, with nothing in it."""
+    if storage.can_rename(address):
+        above, mine = storage.parent(address), f".{storage.name_of(address)}."
+        if storage.exists(above):
+            for entry in storage.list_folder(above):
+                if entry.is_folder and entry.name.startswith(mine) and entry.name.endswith(PARTIAL):
+                    storage.remove(storage.join(above, entry.name))  # what a killed writer left
+        fresh = storage.join(above, f"{mine}{uuid.uuid4().hex}{PARTIAL}")
+        storage.make_folder(fresh, 0o777)
+        return fresh
+    storage.put_bytes(storage.join(address, INCOMPLETE), b"")
+    storage.remove(storage.join(address, manifest))
+    if storage.exists(address):
+        for entry in storage.list_folder(address):
+            if entry.name != INCOMPLETE:
+                storage.remove(storage.join(address, entry.name))
+    return address

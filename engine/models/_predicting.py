@@ -102,7 +102,6 @@ class PredictingModel(Model):
         comm: Communicator | None,
     ) -> Any:
         """What :meth:`predict` does, whatever the model is made of; collective."""
-
         group = resolve(comm) if output is not None else comm
 
         def check() -> dict[str, Any]:

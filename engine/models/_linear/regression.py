@@ -39,13 +39,13 @@ class LinearRegressionModel(LinearModel):
     ) -> Any:
         """Predict one float a row, in input order. Collective: every rank calls it and gets the whole result.
 
-        ``dataset``: anything that ``create`` takes; other columns than features and offset are ignored, unseen categories count as
-        the reference category, unseen keys as nothing. A list of dicts, or one dict, is answered on this rank alone, a missing key being a
+        ``dataset``: anything that ``create`` takes; other columns than features and offset are ignored, unseen categories count as the
+        reference category, unseen keys as nothing. A list of dicts, or one dict, is answered on this rank alone, a missing key being a
         missing value; one dict gives one float. ``missing_value_action``: 'auto' or 'impute' (the mean of the training rows), or 'error'.
-        ``output_type``: 'value'. ``sharded=True`` gives each rank its own rows alone.
-        ``output``: a folder for them instead, at any address, as :meth:`engine.Dataset.save` writes one, in a column named as the output
-        type, a value being 'prediction'. Returns a ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises
-        :class:`OptionError`, :class:`DataError`, :class:`StorageError`.
+        ``output_type``: 'value'. ``sharded=True`` gives each rank its own rows alone. ``output``: a folder for them instead, at any
+        address, as :meth:`engine.Dataset.save` writes one, in a column named as the output type, a value being 'prediction'. Returns a
+        ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises :class:`OptionError`, :class:`DataError`,
+        :class:`StorageError`.
         """
         delivery: dict[str, Any] = {"sharded": sharded, "output": output, "num_threads": num_threads, "comm": comm}
         return self._predict(dataset, output_type, missing_value_action, **delivery)

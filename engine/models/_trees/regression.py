@@ -44,12 +44,12 @@ class TreesRegression(TreesModel):
         ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
         known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
         one float. ``output_type``: 'value', or 'contributions': what each of the ``unpacked_features`` adds to the prediction, in their
-        order, then the prediction that is expected without knowing any; they sum to the prediction (of Poisson: to its logarithm).
-        Exact Shapley values (Lundberg et al. 2018), by the covers of the training rows. ``missing_value_action``: 'auto' or 'none'
-        (trees know where missing values go), or 'error'. ``sharded=True`` gives each rank its own rows alone.
-        ``output``: a folder for them instead, at any address, as :meth:`engine.Dataset.save` writes one, in a column named as the output
-        type, a value being 'prediction'. Returns a ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises
-        :class:`OptionError`, :class:`DataError`, :class:`StorageError`.
+        order, then the prediction that is expected without knowing any; they sum to the prediction (of Poisson: to its logarithm). Exact
+        Shapley values (Lundberg et al. 2018), by the covers of the training rows. ``missing_value_action``: 'auto' or 'none' (trees know
+        where missing values go), or 'error'. ``sharded=True`` gives each rank its own rows alone. ``output``: a folder for them instead, at
+        any address, as :meth:`engine.Dataset.save` writes one, in a column named as the output type, a value being 'prediction'. Returns a
+        ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises :class:`OptionError`, :class:`DataError`,
+        :class:`StorageError`.
         """
         delivery: dict[str, Any] = {"sharded": sharded, "output": output, "num_threads": num_threads, "comm": comm}
         return self._predict(dataset, output_type, missing_value_action, **delivery)
