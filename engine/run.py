@@ -16,6 +16,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine import storage
@@ -24,7 +25,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.errors import EngineError, MissingFileError, OptionError, StorageError
 from engine.model_io import check_replaceable, local_folder
-from engine.spec import JobSpec
+from engine.spec import DataSpec, JobSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,23 +84,25 @@ def read_job(argument: str) -> JobSpec:
         raise StorageError(f"could not read the job file {argument!r}: {error}") from error
 
 
-def run_job(spec: JobSpec, comm: Communicator) -> None:
-    """Do the job's task. Collective: every rank calls it with the same job."""
+def run_job(spec: JobSpec, comm: Communicator) -> Any:
+    """Do the job's task; gives the model of a training. Collective: every rank calls it with the same job."""
     if spec.task not in ("train", "predict", "evaluate"):
         raise OptionError(f"a {spec.task} job is for a supervisor to run: submit it")
-    tasks: dict[str, Callable[[JobSpec, Communicator], None]] = {"train": train, "predict": predict, "evaluate": evaluate}
+    tasks: dict[str, Callable[[JobSpec, Communicator], Any]] = {"train": train, "predict": predict, "evaluate": evaluate}
     task = tasks[spec.task] if spec.graph is None else train_on_graph
-    task(spec, comm)
+    return task(spec, comm)
 
 
-def train(spec: JobSpec, comm: Communicator) -> None:
-    """Train the toolkit's model and save it in the folder ``output``. Collective."""
+def train(spec: JobSpec, comm: Communicator) -> Any:
+    """Train the toolkit's model, save it in the folder ``output``, and return it. Collective."""
     with agree(comm, "preparing the job"):
         check_options(spec)
         check_replaceable(pathlib.Path(local_folder(spec.output or "")))
         dataset = open_dataset(spec)
         options = dict(spec.options)
-        if (validation := options.get("validation_set")) not in (None, "auto"):
+        if spec.validation is not None:
+            options["validation_set"] = open_rows(spec.validation)
+        elif (validation := options.get("validation_set")) not in (None, "auto"):
             options["validation_set"] = open_dataset(spec, [validation] if isinstance(validation, str) else validation)
     toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
     features = None if spec.features is None else list(spec.features)
@@ -114,10 +117,11 @@ def train(spec: JobSpec, comm: Communicator) -> None:
     )
     with agree(comm, "saving the model"):
         model.save(spec.output)
+    return model
 
 
-def train_on_graph(spec: JobSpec, comm: Communicator) -> None:
-    """Load the graph, train the toolkit's model, save it in the folder ``output``, and write its table if one is wanted. Collective."""
+def train_on_graph(spec: JobSpec, comm: Communicator) -> Any:
+    """Load the graph, train and return the toolkit's model, save it as ``output``, and write its table if one is wanted. Collective."""
     from engine.graph import Graph
 
     assert spec.graph is not None
@@ -128,8 +132,11 @@ def train_on_graph(spec: JobSpec, comm: Communicator) -> None:
         table = None if spec.graph.table is None else check_output(spec.graph.table, _TABLE_WRITERS)
         edges = open_dataset(spec)
         vertices = None if spec.graph.vertices is None else open_dataset(spec, spec.graph.vertices)
-    columns = {"src": spec.graph.src, "dst": spec.graph.dst, "vid": spec.graph.vid}
-    graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)  # type: ignore[arg-type]
+        if spec.graph.vertex_data is not None:
+            vertices = open_rows(spec.graph.vertex_data)
+    names = ("src", "dst", "vid", "edge_fields", "vertex_fields")
+    columns: dict[str, Any] = {name: getattr(spec.graph, name) for name in names}
+    graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)
     toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
     model = toolkit.create(graph, verbose=spec.verbose, num_threads=spec.num_threads, comm=comm, **spec.options)
     with agree(comm, "saving the model"):
@@ -137,6 +144,7 @@ def train_on_graph(spec: JobSpec, comm: Communicator) -> None:
         if table is not None and comm.rank == 0:
             path, write = table
             put_file(path, lambda partial: write(model[_TABLES[spec.toolkit or ""]], partial))
+    return model
 
 
 def predict(spec: JobSpec, comm: Communicator) -> None:
@@ -175,12 +183,16 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
 
 def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
     """The job's data, or that at ``paths`` read in the same way; not read yet."""
+    assert spec.data is not None
+    return open_rows(spec.data if paths is None else replace(spec.data, paths=tuple(paths)))
+
+
+def open_rows(data: DataSpec) -> Dataset:
+    """The rows that are described; not read yet."""
     from engine.data.dataset import Dataset
 
-    data = spec.data
-    assert data is not None
-    return Dataset(
-        list(data.paths if paths is None else paths),
+    dataset = Dataset(
+        list(data.paths),
         format=data.format,
         delimiter=data.delimiter,
         header=data.header,
@@ -188,6 +200,9 @@ def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
         column_types=data.column_types,
         comment=data.comment,
     )
+    for fraction, seed, first in data.splits:
+        dataset = dataset.random_split(fraction, seed=seed)[0 if first else 1]
+    return dataset if data.columns is None else dataset.select(list(data.columns))
 
 
 def check_options(spec: JobSpec) -> None:

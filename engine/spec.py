@@ -168,7 +168,8 @@ class JobSpec:
     ``options`` are the keyword arguments of the toolkit's ``create``, where a ``validation_set`` is a path or a list of them, read as the
     data is; ``validation`` is one that is read in its own way. ``output`` is the folder of the trained model, or the file of predictions or
     metrics. A job with ``resources`` has a working directory, in which its results are, so that an ``output`` is not needed; there
-    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``debug`` shows tracebacks.
+    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``debug`` shows
+    tracebacks.
     """
 
     task: str
