@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine import storage
-from engine.checkpoint import fenced_by, list_checkpoints
+from engine.checkpoint import check_may_publish, list_checkpoints, publishing_while
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.data.shard_plan import share_from_root
@@ -73,7 +73,7 @@ def recorded(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> 
         return
     try:
         log.write(lines)
-        with recorded_by(log), fenced_by(lambda: wd.may_publish(number)):
+        with recorded_by(log), publishing_while(lambda: wd.may_publish(number)):
             yield
     finally:
         log.close()
@@ -97,8 +97,7 @@ def publish(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> N
     """End the job with SUCCESS, and what came of it. Collective."""
     with agree(comm, "publishing the result"):
         if comm.rank == 0:
-            if not wd.may_publish(number):
-                raise SupersededError("another attempt of this job has taken over, or the job has ended")
+            check_may_publish()
             more: dict[str, Any] = {}
             if spec.task == "train":
                 model = f"attempts/{number}/model"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.collectives.default import resolve
 from engine.collectives.serial import SerialComm
 from engine.data.csv import TextPieces
 from engine.data.memory import is_tabular, to_table
@@ -21,6 +23,7 @@ from engine.data.splits import Split
 from engine.errors import DataError, OptionError
 
 _SLICE = 1 << 20  # rows whose split is decided at once
+_KEPT = 256 << 20  # bytes of parsed text that saving keeps, rather than parse it twice
 
 
 class Dataset:
@@ -154,6 +157,27 @@ class Dataset:
             raise OptionError(f"seed: expected an integer, got {seed!r}")
         first, second = (self._derived(self._columns, (*self._splits, Split(seed, float(fraction), side))) for side in (True, False))
         return first, second
+
+    def save(self, uri: str | os.PathLike[str], format: str = "parquet", *, comm: Communicator | Any | None = None) -> None:
+        """Write all rows to a folder, local, ``hdfs://`` or ``s3://``: each rank its rows, as ``part-00000.parquet`` and so on. Collective.
+
+        Reading the folder gives the same rows in the same order. It appears whole or not at all, in place of rows saved before or an empty
+        folder; anything else that is there is refused. ``format``: 'parquet', which keeps every type, or 'csv', where types are read
+        from the text again, and lists of one length are columns. Raises on every rank ``OptionError``, ``DataError``, ``StorageError``.
+        """
+        from engine.data.saving import save_rows
+        from engine.data.stream import open_stream
+
+        group, address = resolve(comm), os.fspath(uri)
+        with agree(group, "saving the rows"):
+            self._origin.refuse_source(address)
+        stream = open_stream(self, group, keep_bytes=_KEPT, allow_empty=True)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in stream.batches():
+                yield batch.cast(stream.schema)  # a batch may still have float32
+
+        save_rows(stream.schema, batches, address, group, format=format)
 
     def to_table(self) -> pa.Table:
         """All rows (this rank's, for a table that is ``sharded``), in memory."""
