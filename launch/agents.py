@@ -16,7 +16,9 @@ from launch.order import Order
 
 END_WITHIN = 30.0  # seconds for an agent to end what is left of its gang
 # What a launcher around the supervisor has said is not for the ranks of its job.
-_LAUNCHER_VARIABLES = re.compile(r"(PMI|PMIX|OMPI|PRTE|HYD|HYDRA|MV2|PALS|JSM|FLUX|SLURM|MPI|PBS)_|PMI_|MPIR_CVAR_CH3|SAMESUM_(JOB|GANG|SCRATCH|ATTEMPT|AGENT|LOGS|HEARTBEAT_DIR)$")
+_LAUNCHER_VARIABLES = re.compile(
+    r"(PMI|PMIX|OMPI|PRTE|HYD|HYDRA|MV2|PALS|JSM|FLUX|SLURM|MPI|PBS)_|PMI_|MPIR_CVAR_CH3|SAMESUM_(JOB|GANG|SCRATCH|ATTEMPT|AGENT|LOGS|HEARTBEAT_DIR)$"
+)
 
 
 class LocalAgent:

@@ -24,6 +24,7 @@ from launch.summary import describe_containers, what_happened
 # Seconds between two looks: at a folder of this machine, and at a server, less often the longer nothing happens.
 LOCAL_PAUSE = 0.1
 REMOTE_PAUSES = (1.0, 2.0)
+CLEARED_WITHIN = 30.0  # seconds from a job's result until its supervisor has ended
 
 
 class Job:
@@ -149,12 +150,13 @@ class Job:
 
     def summary(self) -> str:
         """The workers, how each of them ended and, if the job failed, what happened and what to do. Returns text, prints nothing."""
-        is_over = self.get_state() == State.COMPLETED
+        is_over = self._is_cleared()
         text = describe_containers(self._directory.containers())
         return text if not is_over else f"{text}\n\n{what_happened(self._ended())}"
 
     def get_log_file_path(self) -> str:
         """The path of a file with the logs of all workers, which is there as long as this handle. ``JobError`` if there are no logs yet."""
+        self._is_cleared()
         logs = self._directory.logs()
         if not logs:
             raise JobError(f"job {self.job_id} has no logs yet, it is {self.get_state()}: ask again when it runs")
@@ -181,6 +183,15 @@ class Job:
             if self._end is not None and self._spec.staged is not None:
                 storage.remove(self._spec.staged)
         return self._end
+
+    def _is_cleared(self) -> bool:
+        """Whether it has ended; if so, this waits until all that is to be written of it is there, a moment later than its result."""
+        if self.get_state() != State.COMPLETED:
+            return False
+        until = time.monotonic() + CLEARED_WITHIN
+        while self._backend.status(self._directory) != "ended" and time.monotonic() < until:
+            time.sleep(LOCAL_PAUSE)
+        return True
 
     def _ended(self) -> dict[str, Any]:
         end = self._find_end()

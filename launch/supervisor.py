@@ -6,7 +6,6 @@ while its attempt is the latest; a later supervisor on the same working director
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import shutil
@@ -21,8 +20,7 @@ from typing import Any
 
 from engine import storage
 from engine.errors import EngineError
-from engine.spec import JobSpec, Resources
-from engine.working_dir import CONTAINERS_FILE, ERROR_FILE, PROGRESS_FILE, WorkingDir
+from engine.working_dir import PROGRESS_FILE, WorkingDir
 from launch.agents import LocalAgent
 from launch.commands import gang_command, rank_command
 from launch.environment import rank_environment
