@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,11 +10,10 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from engine.working_dir import WorkingDir
-
 import engine
 from engine import errors, storage
 from engine.errors import JobError, JobKindError, MissingFileError, OptionError
+from engine.working_dir import WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, find_cluster
 from launch.states import FinalState, State
@@ -215,10 +213,9 @@ class Job:
         end, task = self._ended(), self._spec.task
         if task == "train":
             return engine.load_model(self._address_of(end["model"]))
-        if task == "script":
-            return 0
-        output = self._address_of(end["output"])
-        return output if task == "predict" else json.loads(storage.read_bytes(output))
+        if task == "evaluate":
+            return {name: _as_metric(value) for name, value in end["metrics"].items()}
+        return 0 if task == "script" else self._address_of(end["output"])
 
     def _address_of(self, path: str) -> str:
         """A path in the result is in the job's directory, unless it is an address or begins at the root."""
@@ -231,6 +228,15 @@ class Job:
         yield REMOTE_PAUSES[0]
         while True:
             yield REMOTE_PAUSES[1]
+
+
+def _as_metric(value: Any) -> Any:
+    """A metric as ``evaluate`` of a model gives it: an object of columns is a table."""
+    if not isinstance(value, Mapping):
+        return value
+    import pyarrow as pa
+
+    return pa.table(dict(value))
 
 
 def load_job(working_dir: str | os.PathLike[str]) -> Job:
