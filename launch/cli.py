@@ -119,7 +119,7 @@ def train_on_graph(
 ) -> None:
     """Load a graph, train a model on it and save it."""
     data = _data_spec(edges, format=format, delimiter=delimiter, header=header, null_values=null_values, column_types=column_types)
-    columns = {name: int(text) if text.isdecimal() else text for name, text in (("src", src), ("dst", dst), ("vid", vid))}
+    columns: dict[str, Any] = {name: int(text) if text.isdecimal() else text for name, text in (("src", src), ("dst", dst), ("vid", vid))}
     job = JobSpec(
         task="train",
         toolkit=context.info_name,

@@ -26,6 +26,7 @@ __all__ = [
     "PathLike",
     "block_hosts",
     "cache_dir",
+    "can_rename",
     "create_bytes",
     "exists",
     "file_size",
@@ -35,6 +36,7 @@ __all__ = [
     "list_folder",
     "local_path",
     "make_folder",
+    "move_folder",
     "name_of",
     "open_file",
     "parent",
@@ -174,6 +176,21 @@ def put_folder(address: PathLike, source: PathLike, *, last: str) -> None:
     """
     with _opened(address, "write") as (store, text):
         store.put_folder(text, pathlib.Path(source), last=last)
+
+
+def can_rename(address: PathLike) -> bool:
+    """Whether :func:`move_folder` works there."""
+    with _opened(address) as (store, _):
+        return store.renames
+
+
+def move_folder(source: PathLike, address: PathLike) -> None:
+    """Rename the folder ``source``, whose files are whole, in place of what is at ``address`` on the same storage.
+
+    Raises ``StorageError``, also where nothing can be renamed (see :func:`can_rename`).
+    """
+    with _opened(address, "write") as (store, text):
+        store.move_folder(os.fspath(source), text)
 
 
 def remove(address: PathLike) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from abc import ABC, abstractmethod
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 from engine.errors import StorageError
 from engine.storage.address import scheme_of
@@ -35,6 +35,8 @@ class Readable(Protocol):
 
 class Store(ABC):
     """A kind of storage that can be read. What writes refuses here; stores that can be written override it."""
+
+    renames: ClassVar[bool] = False  # whether a folder can be moved at once, by :meth:`move_folder`
 
     @abstractmethod
     def list_files(self, address: str) -> list[str]:
@@ -82,6 +84,10 @@ class Store(ABC):
 
     def put_folder(self, address: str, source: pathlib.Path, *, last: str) -> None:
         """Write a folder that appears whole, in place of what was there."""
+        raise self._refusal(address)
+
+    def move_folder(self, source: str, address: str) -> None:
+        """Rename a folder of this store that is whole to ``address``, in place of what was there; only where ``renames``."""
         raise self._refusal(address)
 
     def remove(self, address: str) -> None:
