@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from engine.errors import OptionError
 
 VERSION = 1
-TASKS = ("train", "predict", "evaluate")
+TASKS = ("train", "predict", "evaluate", "head", "schema")
 TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
@@ -26,11 +26,13 @@ TOOLKITS = (
 )
 GRAPH_TOOLKITS = ("pagerank", "label_propagation")
 # What each task cannot do without, and what means nothing to it.
-_NEEDED = {"train": ("toolkit", "target", "output"), "predict": ("model", "output"), "evaluate": ("model",)}
+_NEEDED = {"train": ("toolkit", "target", "output"), "predict": ("model", "output"), "evaluate": ("model",), "head": (), "schema": ()}
 _FOREIGN = {
     "train": ("model", "output_type"),
     "predict": ("toolkit", "target", "features", "options", "graph"),
     "evaluate": ("toolkit", "target", "features", "options", "output_type", "graph"),
+    "head": ("toolkit", "target", "model", "output_type", "output", "graph"),
+    "schema": ("toolkit", "target", "features", "model", "output_type", "output", "graph"),
 }
 # The same for training on graphs.
 _NEEDED_ON_GRAPHS = ("output", "graph")
@@ -70,6 +72,7 @@ class GraphSpec:
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """One job. ``train`` needs a toolkit, a target and an output folder; ``predict`` a model and an output file; ``evaluate`` a model.
+    ``head`` and ``schema`` show rows and columns.
 
     For a toolkit of graphs ``train`` needs a ``graph`` instead of a target.
 

@@ -71,6 +71,14 @@ class Origin:
         """The same rows, with these types where otherwise the values would decide; here nowhere."""
         return self
 
+    def list_files(self) -> list[str]:
+        """The files that it is made of; here none."""
+        return []
+
+    def is_text(self) -> bool:
+        """Whether types and the number of rows are known only by reading the rows."""
+        return isinstance(self.open(SerialComm()), CsvSource)
+
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
         with agree(comm, "reading"):
@@ -188,9 +196,15 @@ class FileOrigin(Origin):
         shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
         return ", ".join(shown)
 
+    def list_files(self) -> list[str]:
+        """The files, listed once."""
+        if self._files is None:
+            self._files = storage.list_files(self._paths)
+        return self._files
+
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
-        self._files = share_from_root(comm, lambda: self._files or storage.list_files(self._paths), stage="reading")
+        self._files = share_from_root(comm, self.list_files, stage="reading")
         source: Source | None = None
         with agree(comm, "reading"):
             source = self._reader(self._files)

@@ -1,0 +1,95 @@
+"""Groups of options that several commands share, and what they mean to a job."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import OptionError
+from engine.spec import DataSpec, GraphSpec
+from launch.cli import words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How rows are read."""
+
+    format: words.Format = None
+    delimiter: words.Delimiter = ","
+    header: words.Header = True
+    null_values: words.NullValues = None
+    column_types: words.ColumnTypes = None
+    comment: words.Comment = None
+
+    def data(self, paths: list[str]) -> DataSpec:
+        """The data at ``paths``, read so."""
+        return DataSpec(
+            paths=tuple(paths),
+            format=self.format,
+            delimiter=self.delimiter,
+            header=self.header,
+            column_types=dict(map(_split_type, self.column_types)) if self.column_types else None,
+            comment=self.comment,
+            **({} if self.null_values is None else {"null_values": tuple(self.null_values)}),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns make a graph of edges, and of vertices where there is a file of them."""
+
+    src: words.Source = "0"
+    dst: words.Destination = "1"
+    vertices: words.Vertices = None
+    vid: words.VertexId = "0"
+    table: words.VertexTable = None
+
+    def graph(self) -> GraphSpec:
+        """What they mean to a job."""
+        given = {"src": self.src, "dst": self.dst, "vid": self.vid}
+        columns = {name: int(text) if text.isdecimal() else text for name, text in given.items()}
+        return GraphSpec(**columns, vertices=None if self.vertices is None else tuple(self.vertices), table=self.table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How this machine does the work."""
+
+    ranks: words.Ranks = None
+    num_threads: words.NumThreads = None
+    debug: words.Debug = False
+
+
+def split_names(texts: list[str] | None) -> tuple[str, ...] | None:
+    """Names between commas; a name that holds a comma is written in double quotes, as in CSV."""
+    return None if texts is None else tuple(name for names in csv.reader(texts) for name in names)
+
+
+def parse_option(name: str, value: Any) -> Any:
+    """An option of training as the toolkit takes it."""
+    if name in ("class_weights", "monotone_constraints") and value != ["auto"]:
+        kind = float if name == "class_weights" else int
+        return {label: _to_number(name, text, kind) for label, text in (_split_pair(name, each) for each in value)}
+    return value[0] if name in ("class_weights", "validation_set", "metric") and len(value) == 1 else value
+
+
+def _split_type(text: str) -> tuple[str, str]:
+    name, equals, kind = text.rpartition("=")
+    if not (name and equals and kind):
+        raise OptionError(f"expected --column-type NAME=TYPE, as zip=string, got {text!r}")
+    return name, kind
+
+
+def _split_pair(name: str, text: str) -> tuple[str, str]:
+    label, equals, number = text.rpartition("=")
+    if not (label and equals and number):
+        raise OptionError(f"expected --{name.replace('_', '-')} NAME=NUMBER, got {text!r}")
+    return label, number
+
+
+def _to_number(name: str, text: str, kind: type[int | float]) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise OptionError(f"expected a number in --{name.replace('_', '-')} NAME=NUMBER, got {text!r}") from None

@@ -1,0 +1,94 @@
+"""How the command line meets the engine: it becomes a rank of it, starts several, or asks it one question."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from typing import Any, NoReturn
+
+from engine.errors import MissingFileError, OptionError
+from engine.spec import JobSpec
+from launch.cli.codes import ExitCode, leave
+
+# Who this process is, as launchers say it: what is wrong with a command line is said once, by rank 0.
+_RANK_VARIABLES = (
+    "OMPI_COMM_WORLD_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "PALS_RANKID",
+    "JSM_NAMESPACE_RANK",
+    "FLUX_TASK_RANK",
+    "SLURM_PROCID",
+)
+# What launchers say to their ranks begins so: a program that is to be no rank of theirs does not hear it.
+_LAUNCHERS = ("OMPI_", "PMI", "MV2_", "PALS_", "JSM_NAMESPACE_", "FLUX_", "SLURM_", "HYDI_", "MPI_LOCAL", "PRTE_")
+# Linux takes no longer argument than 128 KiB.
+_LONGEST_ARGUMENT = 100_000
+
+
+def launched_rank() -> int:
+    """Number of this process among those that a launcher started; 0 if none did."""
+    return next((int(value) for value in _given_ranks()), 0)
+
+
+def become_rank(job: JobSpec, ranks: int | None = None) -> NoReturn:
+    """Replace this process by ``python -m engine JOB``, with its open files, environment and place among the ranks.
+
+    With ``ranks`` it is replaced by an ``mpiexec`` that starts so many of them. Raises :class:`OptionError` where a launcher has done so.
+    """
+    command = [*_engine_command(), _as_argument(job.to_json())]
+    if ranks is not None:
+        command = [*_launcher(ranks), *command]
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def ask_engine(job: JobSpec) -> Any:
+    """What a task of one process answers, as JSON; where it fails it has said why, and this command ends with its code."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
+    command = [*_engine_command(), _as_argument(job.to_json())]
+    descriptors = [int(command[-1].rpartition("/")[2])] if command[-1].startswith("/proc/") else []
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False, pass_fds=descriptors
+    )
+    if done.returncode != 0:
+        raise leave(ExitCode(done.returncode) if done.returncode in set(ExitCode) else ExitCode.FAILED)
+    return json.loads(done.stdout)
+
+
+def _given_ranks() -> list[str]:
+    return [value for variable in _RANK_VARIABLES if (value := os.environ.get(variable, "")).isdigit()]
+
+
+def _engine_command() -> list[str]:
+    # Without -P, a file named engine.py where the user stands would be run instead.
+    safe_path = ["-P"] if sys.version_info >= (3, 11) else []
+    return [sys.executable, *safe_path, "-m", "engine"]
+
+
+def _launcher(ranks: int) -> list[str]:
+    """The words that start so many ranks: the ``mpiexec`` that was installed with this Python, else the first one there is."""
+    if ranks < 1:
+        raise OptionError(f"expected --ranks to be 1 or more, got {ranks!r}")
+    if _given_ranks() and "SLURM_PROCID" not in os.environ:
+        raise OptionError("--ranks starts ranks of its own, but a launcher has started this command: leave one of them out")
+    beside = pathlib.Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise MissingFileError("expected an mpiexec for --ranks, found none: pip install 'samesum[mpich]', or load an MPI of the cluster")
+    return [found, "-n", str(ranks)]
+
+
+def _as_argument(text: str) -> str:
+    """The job itself, or a file in memory that holds it if it is too long for an argument."""
+    if len(text.encode()) < _LONGEST_ARGUMENT:
+        return text
+    descriptor = os.memfd_create("samesum-job", 0)
+    with open(descriptor, "w", encoding="utf-8", closefd=False) as file:
+        file.write(text)
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
