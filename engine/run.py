@@ -165,7 +165,7 @@ def show_data(spec: JobSpec, comm: Communicator) -> None:
         if comm.rank == 0:
             dataset = open_dataset(spec)
             found = (
-                peek.first_rows(dataset, spec.features, spec.options)
+                peek.first_rows(dataset, spec.data.columns if spec.data else None, spec.options)
                 if spec.task == "head"
                 else peek.column_types(dataset, spec.options)
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -30,8 +31,8 @@ def head(
     """Show the first rows, reading little more than these."""
     if rows < 0:
         raise OptionError(f"expected --rows to be 0 or more, got {rows!r}")
-    job = JobSpec(task="head", data=reading.data(data), features=split_names(columns), options={"rows": rows}, debug=debug)
-    found = ask_engine(job)
+    asked = replace(reading.data(data), columns=split_names(columns))
+    found = ask_engine(JobSpec(task="head", data=asked, options={"rows": rows}, debug=debug))
     answer.wide_table([column["name"] for column in found["columns"]], [column["type"] for column in found["columns"]], found["rows"])
 
 
