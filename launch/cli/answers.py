@@ -1,7 +1,7 @@
-"""The one place where answers are printed: tables on a terminal, tab separated lines in a pipe, JSON where it was asked for.
+r"""The one place where answers are printed: tables on a terminal, tab separated lines in a pipe, JSON where it was asked for.
 
-In a pipe a table has a line of names first; a tab, a line break or a control character inside of a value is written as ``\\t``, ``\\n`` or
-``\\x1b``, so that every row is one line. JSON is exact but for numbers that are none, which are null.
+In a pipe a table has a line of names first; a tab, a line break or a control character inside of a value is written as ``\t``, ``\n`` or
+``\x1b``, so that every row is one line. JSON is exact but for numbers that are none, which are null.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import typer
 
 from engine import __version__
 from engine.errors import EngineError
-from launch.cli import data, model, training
+from launch.cli import clusters, data, model, training
 from launch.cli.codes import ExitCode, code_of
 from launch.cli.commands import command
 from launch.cli.predicting import evaluate, predict
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(training.app, name="train", subcommand_metavar="TOOLKIT DATA...")
 command(app, on_every_rank=True)(predict)
 command(app, on_every_rank=True)(evaluate)
+app.add_typer(clusters.app, name="cluster")
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 command(app, "info", hidden=True)(model.show)

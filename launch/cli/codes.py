@@ -10,24 +10,29 @@ from engine.errors import OptionError
 
 
 class ExitCode(IntEnum):
-    """The exit code of every command, and what it means; ``explanation`` goes into the page on the command line."""
+    """The exit code of every command."""
 
-    explanation: str
+    DONE = 0
+    FAILED = 1
+    MISTAKEN = 2
+    UNFINISHED = 3
+    KILLED = 4
+    JOB_FAILED = 5
+    INTERRUPTED = 130
+    UNREAD = 141
 
-    def __new__(cls, value: int, explanation: str) -> ExitCode:
-        """A code with what it means."""
-        member = int.__new__(cls, value)
-        member._value_, member.explanation = value, explanation
-        return member
 
-    DONE = 0, "Done. Of a job that was waited for or asked about: it ended in success."
-    FAILED = 1, "The command failed: data, a file, a model, a job or a server was not there or not as expected."
-    MISTAKEN = 2, "The command line cannot be meant; nothing was done."
-    UNFINISHED = 3, "The job has not ended: it waits or runs."
-    KILLED = 4, "The job was cancelled."
-    JOB_FAILED = 5, "The job failed; `samesum summary JOB` says why."
-    INTERRUPTED = 130, "Interrupted by Ctrl-C. A job that was being followed goes on."
-    UNREAD = 141, "Whoever read the output stopped reading, as `head` does."
+# What each of them means, for the page on the command line.
+EXPLANATIONS = {
+    ExitCode.DONE: "Done. Of a job that was waited for or asked about: it ended in success.",
+    ExitCode.FAILED: "The command failed: data, a file, a model, a job or a server was not there or not as expected.",
+    ExitCode.MISTAKEN: "The command line cannot be meant; nothing was done.",
+    ExitCode.UNFINISHED: "The job has not ended: it waits or runs.",
+    ExitCode.KILLED: "The job was cancelled.",
+    ExitCode.JOB_FAILED: "The job failed; `samesum summary JOB` says why.",
+    ExitCode.INTERRUPTED: "Interrupted by Ctrl-C. A job that was being followed goes on.",
+    ExitCode.UNREAD: "Whoever read the output stopped reading, as `head` does.",
+}
 
 
 def code_of(error: BaseException) -> ExitCode:

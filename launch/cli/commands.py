@@ -9,7 +9,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import typer
 
@@ -34,7 +34,8 @@ def command(
     """Add the decorated function to ``app``, as the command ``name`` or its own name.
 
     ``options`` are annotations of further options, which the function gets as its argument of that name, those given alone. Unless
-    ``on_every_rank``, only rank 0 of a launcher's ranks runs it. ``needs_words``: without arguments it shows its help. ``text`` is its help, else the docstring.
+    ``on_every_rank``, only rank 0 of a launcher's ranks runs it. ``needs_words``: without arguments it shows its help. ``text`` is its
+    help, else the docstring.
     """
 
     def add(function: Function) -> Function:
@@ -80,7 +81,7 @@ def _parameters_of(parameter: inspect.Parameter, options: Mapping[str, Any]) -> 
     if parameter.name == "options":
         yield from (_keyword(name, word, _default_of(word)) for name, word in options.items())
     elif is_dataclass(parameter.annotation):
-        yield from inspect.signature(parameter.annotation, eval_str=True).parameters.values()
+        yield from inspect.signature(cast(Function, parameter.annotation), eval_str=True).parameters.values()
     else:
         yield parameter
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.errors import OptionError
@@ -24,14 +24,15 @@ class Reading:
 
     def data(self, paths: list[str]) -> DataSpec:
         """The data at ``paths``, read so."""
-        return DataSpec(
-            paths=tuple(paths),
+        usual = DataSpec(paths=tuple(paths))
+        return replace(
+            usual,
             format=self.format,
             delimiter=self.delimiter,
             header=self.header,
             column_types=dict(map(_split_type, self.column_types)) if self.column_types else None,
             comment=self.comment,
-            **({} if self.null_values is None else {"null_values": tuple(self.null_values)}),
+            null_values=usual.null_values if self.null_values is None else tuple(self.null_values),
         )
 
 
@@ -47,9 +48,8 @@ class Columns:
 
     def graph(self) -> GraphSpec:
         """What they mean to a job."""
-        given = {"src": self.src, "dst": self.dst, "vid": self.vid}
-        columns = {name: int(text) if text.isdecimal() else text for name, text in given.items()}
-        return GraphSpec(**columns, vertices=None if self.vertices is None else tuple(self.vertices), table=self.table)
+        src, dst, vid = map(_name_or_position, (self.src, self.dst, self.vid))
+        return GraphSpec(src=src, dst=dst, vid=vid, vertices=None if self.vertices is None else tuple(self.vertices), table=self.table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,10 @@ def parse_option(name: str, value: Any) -> Any:
         kind = float if name == "class_weights" else int
         return {label: _to_number(name, text, kind) for label, text in (_split_pair(name, each) for each in value)}
     return value[0] if name in ("class_weights", "validation_set", "metric") and len(value) == 1 else value
+
+
+def _name_or_position(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
 
 
 def _split_type(text: str) -> tuple[str, str]:

@@ -33,7 +33,8 @@ _LONGEST_ARGUMENT = 100_000
 
 def launched_rank() -> int:
     """Number of this process among those that a launcher started; 0 if none did."""
-    return next((int(value) for value in _given_ranks()), 0)
+    values = (os.environ.get(variable, "") for variable in _RANK_VARIABLES)
+    return next((int(value) for value in values if value.isdigit()), 0)
 
 
 def become_rank(job: JobSpec, ranks: int | None = None) -> NoReturn:
@@ -52,17 +53,10 @@ def ask_engine(job: JobSpec) -> Any:
     """What a task of one process answers, as JSON; where it fails it has said why, and this command ends with its code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
     command = [*_engine_command(), _as_argument(job.to_json())]
-    descriptors = [int(command[-1].rpartition("/")[2])] if command[-1].startswith("/proc/") else []
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False, pass_fds=descriptors
-    )
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
         raise leave(ExitCode(done.returncode) if done.returncode in set(ExitCode) else ExitCode.FAILED)
     return json.loads(done.stdout)
-
-
-def _given_ranks() -> list[str]:
-    return [value for variable in _RANK_VARIABLES if (value := os.environ.get(variable, "")).isdigit()]
 
 
 def _engine_command() -> list[str]:
@@ -75,7 +69,7 @@ def _launcher(ranks: int) -> list[str]:
     """The words that start so many ranks: the ``mpiexec`` that was installed with this Python, else the first one there is."""
     if ranks < 1:
         raise OptionError(f"expected --ranks to be 1 or more, got {ranks!r}")
-    if _given_ranks() and "SLURM_PROCID" not in os.environ:
+    if any(os.environ.get(variable) for variable in _RANK_VARIABLES if variable != "SLURM_PROCID"):  # Slurm's batch script has that one
         raise OptionError("--ranks starts ranks of its own, but a launcher has started this command: leave one of them out")
     beside = pathlib.Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")

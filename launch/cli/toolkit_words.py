@@ -118,4 +118,3 @@ def options_of(toolkit: str) -> dict[str, Any]:
     """The annotations of a toolkit's options of training."""
     own = _LINEAR_TRAINING if "max_depth" in _FOREIGN[toolkit] else {}
     return {name: own.get(name, word) for name, word in TRAINING.items() if name not in _FOREIGN[toolkit]}
-

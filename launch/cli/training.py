@@ -19,9 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Train a model and save it.")
 def add_commands(app: typer.Typer, on_rows: Any, on_graph: Any, *, verb: str, on_every_rank: bool) -> None:
     """Add a command for every toolkit to ``app``: ``on_rows`` or ``on_graph``, with the toolkit's options as its ``options``."""
     for toolkit in (*TOOLKITS, *GRAPH_TOOLKITS):
-        function, options_of = (
-            (on_rows, toolkit_words.options_of) if toolkit in TOOLKITS else (on_graph, toolkit_words.graph_options_of)
-        )
+        function, options_of = (on_rows, toolkit_words.options_of) if toolkit in TOOLKITS else (on_graph, toolkit_words.graph_options_of)
         text = f"{verb} a model of {toolkit.replace('_', ' ')}."
         command(app, toolkit, options=options_of(toolkit), on_every_rank=on_every_rank, text=text)(function)
 

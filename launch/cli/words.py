@@ -19,10 +19,11 @@ _FILES = "files, globs, folders or addresses (hdfs://, s3://, http://, https://)
 
 # Data
 
-DataPaths = Annotated[list[str], typer.Argument(metavar="DATA...", help=f"CSV, Parquet or Arrow IPC: {_FILES}, in row order.")]
-EdgePaths = Annotated[list[str], typer.Argument(metavar="EDGES...", help=f"CSV, Parquet or Arrow IPC, or edge lists: {_FILES}.")]
+DataPaths = Annotated[list[str], typer.Argument(metavar="DATA", help=f"CSV, Parquet or Arrow IPC: {_FILES}, in row order.")]
+EdgePaths = Annotated[list[str], typer.Argument(metavar="EDGES", help=f"CSV, Parquet or Arrow IPC, or edge lists: {_FILES}.")]
 Format = Annotated[
-    str | None, typer.Option(help="csv, parquet, arrow, or snap for edge lists. Default: by extension.", rich_help_panel=DATA, show_default=False)
+    str | None,
+    typer.Option(help="csv, parquet, arrow, or snap for edge lists. Default: by extension.", rich_help_panel=DATA, show_default=False),
 ]
 Delimiter = Annotated[str, typer.Option(help="The character between CSV fields.", rich_help_panel=DATA)]
 Header = Annotated[
@@ -80,9 +81,7 @@ MetricsOutput = Annotated[
 ]
 OutputType = Annotated[
     str | None,
-    typer.Option(
-        help="class, probability, margin or probability_vector. Default: class; regression has values only.", rich_help_panel=RUN
-    ),
+    typer.Option(help="class, probability, margin or probability_vector. Default: class; regression has values only.", rich_help_panel=RUN),
 ]
 NumThreads = Annotated[
     int | None, typer.Option(help="Threads of each rank [1 or more; default: cores of the node / its ranks].", rich_help_panel=RUN)
@@ -92,6 +91,39 @@ Ranks = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.", rich_help_panel=RUN)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=RUN)]
+
+# Clusters
+
+Cluster = Annotated[str, typer.Argument(metavar="NAME", help="The name of a cluster.", autocompletion=completing.complete_cluster)]
+NewCluster = Annotated[str, typer.Argument(metavar="NAME", help="What the cluster is to be called.")]
+NumWorkers = Annotated[int, typer.Option(help="Workers of a job, each one rank [1 or more].", rich_help_panel=CLUSTER)]
+WorkerThreads = Annotated[
+    int | None, typer.Option("--num-threads", help="Threads of each worker. Default: its share of the cores.", rich_help_panel=CLUSTER)
+]
+WorkerMemory = Annotated[
+    int | None,
+    typer.Option(help="Memory of each worker in MB; one above it ends its job. Default: its share.", rich_help_panel=CLUSTER),
+]
+WorkingDirectory = Annotated[
+    str | None,
+    typer.Option(help="Folder or address below which every job has its directory. Default: ~/.samesum/jobs.", rich_help_panel=CLUSTER),
+]
+NodeFolder = Annotated[
+    str | None,
+    typer.Option(help="Folder for caches on the workers' machines. Default: the temporary folder.", rich_help_panel=CLUSTER),
+]
+StagingFolder = Annotated[
+    str | None,
+    typer.Option(help="Folder or address for data staged for jobs. Default: the job's directory.", rich_help_panel=CLUSTER),
+]
+MaxRestarts = Annotated[
+    int, typer.Option(help="How often a job is started anew after a worker was lost [0 or more].", rich_help_panel=CLUSTER)
+]
+HangTimeout = Annotated[float, typer.Option(help="Seconds without progress after which a job counts as hung.", rich_help_panel=CLUSTER)]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--env", metavar="NAME=VALUE", help="A variable for the workers; may be repeated. No secrets.", rich_help_panel=CLUSTER),
+]
 
 # Answers
 
