@@ -71,7 +71,7 @@ def read_job(argument: str) -> JobSpec:
 
 def run_job(spec: JobSpec, comm: Communicator) -> None:
     """Do the job's task. Collective: every rank calls it with the same job."""
-    tasks = {"train": train, "predict": predict, "evaluate": evaluate, "head": show_data, "schema": show_data}
+    tasks = {"train": train, "predict": predict, "evaluate": evaluate}
     task = tasks[spec.task] if spec.graph is None else train_on_graph
     task(spec, comm)
 
@@ -155,21 +155,6 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
                 put_file(path, lambda partial: partial.write_text(json.dumps(metrics) + "\n"))
             shown = {name: value for name, value in metrics.items() if name != "roc_curve"}
             sys.stdout.write(json.dumps(shown, indent=2) + "\n")
-
-
-def show_data(spec: JobSpec, comm: Communicator) -> None:
-    """Print the first rows of the data, or its columns, as JSON. Collective, though rank 0 alone reads."""
-    from engine import peek
-
-    with agree(comm, "reading"):
-        if comm.rank == 0:
-            dataset = open_dataset(spec)
-            found = (
-                peek.first_rows(dataset, spec.data.columns if spec.data else None, spec.options)
-                if spec.task == "head"
-                else peek.column_types(dataset, spec.options)
-            )
-            sys.stdout.write(json.dumps(found) + "\n")
 
 
 def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:

@@ -34,7 +34,7 @@ from engine.spec_fields import (
 )
 
 VERSION = 2
-TASKS = ("train", "predict", "evaluate", "script", "head", "schema")
+TASKS = ("train", "predict", "evaluate", "script")
 BACKENDS = ("local",)
 TOOLKITS = (
     "boosted_trees_classifier",
@@ -52,17 +52,12 @@ _NEEDED = {
     "predict": ("data", "model", "output"),
     "evaluate": ("data", "model"),
     "script": ("script", "resources"),
-    "head": ("data",),
-    "schema": ("data",),
 }
-_NOT_LOOKING = ("toolkit", "target", "features", "graph", "validation", "model", "output_type", "output", "script", "resources")
 _FOREIGN = {
     "train": ("model", "output_type", "script"),
     "predict": ("toolkit", "target", "features", "options", "graph", "validation", "script"),
     "evaluate": ("toolkit", "target", "features", "options", "output_type", "graph", "validation", "script"),
     "script": ("data", "toolkit", "target", "features", "options", "graph", "validation", "model", "output_type", "output"),
-    "head": _NOT_LOOKING,
-    "schema": _NOT_LOOKING,
 }
 # The same for training on graphs.
 _NEEDED_ON_GRAPHS = ("data", "output", "graph")
@@ -169,12 +164,13 @@ class JobSpec:
     """One job. ``train`` needs a toolkit, a target and an output folder; ``predict`` a model and an output file; ``evaluate`` a model.
 
     For a toolkit of graphs ``train`` needs a ``graph`` instead of a target. ``script`` runs a program of its own on all ranks.
-    ``head`` and ``schema`` print rows, or columns and their types, as JSON.
 
     ``options`` are the keyword arguments of the toolkit's ``create``, where a ``validation_set`` is a path or a list of them, read as the
     data is; ``validation`` is one that is read in its own way. ``output`` is the folder of the trained model, or the file of predictions or
     metrics. A job with ``resources`` has a working directory, in which its results are, so that an ``output`` is not needed; there
-    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``debug`` shows tracebacks.
+    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``staged`` is a folder of
+    data that was written for this job alone, and is removed when it has ended; ``submitted`` is when it was, in seconds since 1970.
+    ``debug`` shows tracebacks.
     """
 
     task: str
@@ -190,6 +186,8 @@ class JobSpec:
     output: str | None = None
     script: ScriptSpec | None = None
     resources: Resources | None = None
+    staged: str | None = None
+    submitted: float | None = None
     verbose: bool = True
     num_threads: int | None = None
     debug: bool = False
@@ -285,6 +283,8 @@ _JOB_FIELDS = {
     "output": or_null(STRING),
     "script": or_null(nested(ScriptSpec, {"path": STRING, "args": STRINGS}, needed="path")),
     "resources": or_null(nested(Resources, _RESOURCE_FIELDS)),
+    "staged": or_null(STRING),
+    "submitted": or_null(NUMBER),
     "verbose": BOOL,
     "num_threads": or_null(INT),
     "debug": BOOL,

@@ -1,7 +1,7 @@
 """Where jobs run: what all kinds of cluster have in common, and the clusters that are kept by name in the user's configuration folder.
 
-A kind of cluster is a module ``launch.<kind>_cluster`` with its class and a function ``create``. A cluster's settings are fields; setting one
-checks it and keeps the cluster as it is then. Jobs that were submitted before keep the settings that they were submitted with.
+A kind of cluster is a module ``launch.<kind>_cluster`` with its class and a function ``create``. A cluster's settings are fields; setting
+one checks it and keeps the cluster as it is then. Jobs that were submitted before keep the settings that they were submitted with.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def check_integer(least: int) -> Check:
 
 
 def check_seconds(name: str, value: Any) -> float:
-    """A positive number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise OptionError(f"{name} must be a number of seconds over 0, got {value!r}")
+    """A number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise OptionError(f"{name} must be a number of seconds, 0 or more, got {value!r}")
     return float(value)
 
 
@@ -179,7 +179,9 @@ def _read_settings(path: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise MissingFileError(f"no cluster is kept in {str(path)!r}") from None
     except (OSError, ValueError) as error:
-        raise StorageError(f"could not read the cluster kept in {str(path)!r}: {error}; remove the file and create the cluster anew") from error
+        raise StorageError(
+            f"could not read the cluster kept in {str(path)!r}: {error}; remove the file, create the cluster anew"
+        ) from error
     if not isinstance(settings, dict) or not {"kind", "name"} <= settings.keys():
         raise StorageError(f"expected the settings of a cluster in {str(path)!r}; remove the file and create the cluster anew")
     return settings

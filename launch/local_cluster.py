@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from engine.errors import OptionError
+from engine.spec import Resources
 from launch import clusters
 from launch.clusters import Cluster, environments
 
-SMALLEST_MEMORY = 64  # MB: an interpreter with the engine in it
+SMALLEST_MEMORY = 16  # MB
 
 
 def check_environment(name: str, value: Any) -> dict[str, str]:
     """Variables for the workers' environment."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for pair in value.items() for text in pair):
         raise OptionError(f"{name} must be a dict of text by the name of a variable, got {value!r}")
-    return dict(value)
+    return Resources(environment=dict(value)).environment
 
 
 @dataclass(kw_only=True, repr=False)
@@ -89,7 +90,7 @@ def create(
         node_tmp_dir: Folder for caches and what does not fit in memory. None: the system's temporary folder.
         hdfs_tmp_dir: Folder or address for data that is staged for jobs. None: the job's directory.
         max_restarts: How often a job is started anew from its last checkpoint after a worker was lost.
-        hang_timeout: Seconds without any progress after which a job counts as hung, and is started anew.
+        hang_timeout: Seconds without any progress after which a job counts as hung and is started anew; 0 for never.
         environment: Variables for the workers' environment. They are written down with the cluster and its jobs: no place for secrets.
 
     Raises:

@@ -13,7 +13,6 @@ class State(str, Enum):
     COMPLETED = "STATE.COMPLETED"
 
     __str__ = str.__str__
-    __format__ = str.__format__
 
 
 class FinalState(str, Enum):
@@ -24,4 +23,3 @@ class FinalState(str, Enum):
     KILLED = "FINAL_STATE.KILLED"
 
     __str__ = str.__str__
-    __format__ = str.__format__

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +20,10 @@ from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import share_from_root
 from engine.data.splits import Split
 from engine.errors import DataError, OptionError
+from engine.spec import DataSpec
 
 _SLICE = 1 << 20  # rows whose split is decided at once
+_KEPT = 256 << 20  # bytes of parsed text that going through rows keeps, rather than parse them twice
 
 
 class Dataset:
@@ -170,6 +173,25 @@ class Dataset:
         from engine.data.shard import read_shard
 
         return read_shard(self, SerialComm()).table
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows (this rank's, for a table that is ``sharded``), a part at a time, their types joined over all of them."""
+        from engine.data.stream import open_stream
+
+        stream = open_stream(self, SerialComm(), keep_bytes=_KEPT)
+        for batch in stream.batches():
+            yield batch.cast(stream.schema)  # a batch may still have float32
+
+    def as_spec(self) -> DataSpec | None:
+        """What a job says to read the same rows; None for a table in memory, which is nowhere else. Opens nothing.
+
+        Raises ``OptionError`` for what cannot be said there.
+        """
+        files = self._origin.as_spec()
+        if files is None:
+            return None
+        splits = tuple((split.fraction, split.seed, split.first) for split in self._splits)
+        return dataclasses.replace(files, columns=self._columns, splits=splits)
 
     def read_local(self, comm: Communicator, columns: list[str] | None, on_bytes: Any) -> tuple[pa.Table, tuple[Split, ...]]:
         """This rank's rows before splits, and the splits; use :func:`engine.data.shard.read_shard`. Collective."""

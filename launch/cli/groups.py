@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import engine
 from engine.errors import OptionError
 from engine.spec import DataSpec, GraphSpec
 from launch.cli import words
+
+if TYPE_CHECKING:
+    from engine import Dataset
+
+# What a job says of how data is read.
+_HOW_TO_READ = ("format", "delimiter", "header", "null_values", "column_types", "comment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,10 @@ class Reading:
     null_values: words.NullValues = None
     column_types: words.ColumnTypes = None
     comment: words.Comment = None
+
+    def dataset(self, paths: list[str]) -> Dataset:
+        """The rows at ``paths``, not read yet."""
+        return engine.Dataset(paths, **{name: value for name, value in vars(self.data(paths)).items() if name in _HOW_TO_READ})
 
     def data(self, paths: list[str]) -> DataSpec:
         """The data at ``paths``, read so."""

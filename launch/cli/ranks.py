@@ -1,18 +1,15 @@
-"""How the command line meets the engine: it becomes a rank of it, starts several, or asks it one question."""
+"""How the command line meets the engine: it becomes a rank of it, or starts several."""
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from engine.errors import MissingFileError, OptionError
 from engine.spec import JobSpec
-from launch.cli.codes import ExitCode, leave
 
 # Who this process is, as launchers say it: what is wrong with a command line is said once, by rank 0.
 _RANK_VARIABLES = (
@@ -25,8 +22,6 @@ _RANK_VARIABLES = (
     "FLUX_TASK_RANK",
     "SLURM_PROCID",
 )
-# What launchers say to their ranks begins so: a program that is to be no rank of theirs does not hear it.
-_LAUNCHERS = ("OMPI_", "PMI", "MV2_", "PALS_", "JSM_NAMESPACE_", "FLUX_", "SLURM_", "HYDI_", "MPI_LOCAL", "PRTE_")
 # Linux takes no longer argument than 128 KiB.
 _LONGEST_ARGUMENT = 100_000
 
@@ -47,16 +42,6 @@ def become_rank(job: JobSpec, ranks: int | None = None) -> NoReturn:
         command = [*_launcher(ranks), *command]
     sys.stdout.flush()
     os.execv(command[0], command)
-
-
-def ask_engine(job: JobSpec) -> Any:
-    """What a task of one process answers, as JSON; where it fails it has said why, and this command ends with its code."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
-    command = [*_engine_command(), _as_argument(job.to_json())]
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise leave(ExitCode(done.returncode) if done.returncode in set(ExitCode) else ExitCode.FAILED)
-    return json.loads(done.stdout)
 
 
 def _engine_command() -> list[str]:
