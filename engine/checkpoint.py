@@ -9,7 +9,7 @@ import contextlib
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.collectives.communicator import Communicator
 from engine.data.shard_plan import share_from_root
-from engine.errors import MissingFileError, ModelFileError, warn
+from engine.errors import MissingFileError, ModelFileError, SupersededError, warn
 from engine.model_io import ARRAYS_FILE, MODEL_FILE, RUN_FILE, Arrays, local_folder, read_model, write_model
 
 PREFIX = "model_checkpoint_"
@@ -41,11 +41,26 @@ def checkpoint_path(folder: str, iteration: int) -> pathlib.Path:
     return pathlib.Path(local_folder(folder)) / f"{PREFIX}{iteration}"
 
 
+_fences: list[Callable[[], bool]] = []
+
+
+@contextlib.contextmanager
+def fenced_by(may_publish: Callable[[], bool]) -> Iterator[None]:
+    """Write no checkpoints meanwhile once ``may_publish()`` is false, as when another attempt of a job has taken over."""
+    _fences.append(may_publish)
+    try:
+        yield
+    finally:
+        _fences.remove(may_publish)
+
+
 def write_checkpoint(folder: str, checkpoint: Checkpoint, *, toolkit: str, named: str | None) -> None:
     """Write a checkpoint, then remove all earlier ones of the folder but the one before and the one ``named`` in a resume.
 
-    Raises :class:`StorageError`.
+    Raises :class:`StorageError`, and :class:`SupersededError` instead of writing where a fence says so.
     """
+    if not all(may_publish() for may_publish in _fences):
+        raise SupersededError("another attempt of this job has taken over, or the job has ended")
     target = checkpoint_path(folder, checkpoint.iteration)
     if target.is_dir() and not (target / MODEL_FILE).exists() and {each.name for each in target.iterdir()} <= {ARRAYS_FILE, RUN_FILE}:
         shutil.rmtree(target, ignore_errors=True)  # the rest of a broken one

@@ -44,6 +44,10 @@ class CommunicationError(EngineError, RuntimeError):
     """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""
 
 
+class SupersededError(EngineError, RuntimeError):
+    """A later attempt of the same job has begun, or the job has ended: this one must write nothing any more."""
+
+
 class FieldError(EngineError, KeyError, AttributeError):
     """A model has no field of this name."""
 

@@ -1,5 +1,6 @@
 """What every rank of a job runs: read the job, do its task together with the other ranks, write what comes of it on rank 0.
 
+The one argument is a job, as a file or as text, or the working directory of one, of which :mod:`engine.job` takes care.
 An error that all ranks found ends each of them with code 1, and rank 0 prints it in one line; a job that cannot be meant ends with 2.
 """
 
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
@@ -36,7 +38,7 @@ _TABLES = {"pagerank": "pagerank", "label_propagation": "labels"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do the job that the one argument says, a path of a JSON file or the JSON text itself; returns the exit code."""
+    """Do the job that the one argument says: a path of a JSON file, the JSON text itself, or a working directory; returns the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     if len(words) != 1:
         return _report(OptionError(f"expected one argument, a job as a JSON file or as JSON text, got {len(words)}"), None, debug=False)
@@ -44,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_: sys.stderr.write(f"samesum: warning: {message}\n")  # type: ignore[assignment]
     try:
         comm = resolve(None)
+        if is_working_dir(words[0]):
+            from engine.job import run_attempt
+
+            run_attempt(words[0], comm)
+            return 0
         with agree(comm, "reading the job"):
             spec = read_job(words[0])
         debug = spec.debug
@@ -55,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def is_working_dir(argument: str) -> bool:
+    """Whether a job's argument is a folder rather than a file or the job itself."""
+    if argument.lstrip().startswith("{"):
+        return False
+    return os.path.isdir(storage.local_path(argument)) if storage.is_local(argument) else storage.suffix_of(argument) != ".json"
 
 
 def read_job(argument: str) -> JobSpec:
@@ -71,7 +85,9 @@ def read_job(argument: str) -> JobSpec:
 
 def run_job(spec: JobSpec, comm: Communicator) -> None:
     """Do the job's task. Collective: every rank calls it with the same job."""
-    tasks = {"train": train, "predict": predict, "evaluate": evaluate}
+    if spec.task not in ("train", "predict", "evaluate"):
+        raise OptionError(f"a {spec.task} job is for a supervisor to run: submit it")
+    tasks: dict[str, Callable[[JobSpec, Communicator], None]] = {"train": train, "predict": predict, "evaluate": evaluate}
     task = tasks[spec.task] if spec.graph is None else train_on_graph
     task(spec, comm)
 
@@ -162,6 +178,7 @@ def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
     from engine.data.dataset import Dataset
 
     data = spec.data
+    assert data is not None
     return Dataset(
         list(data.paths if paths is None else paths),
         format=data.format,
