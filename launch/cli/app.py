@@ -4,32 +4,53 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from engine import __version__
 from engine.errors import EngineError
-from launch.cli import clusters, data, model, training
+from launch.cli import clusters, data, jobs, model, submitting, training
 from launch.cli.codes import ExitCode, code_of
 from launch.cli.commands import command
 from launch.cli.predicting import evaluate, predict
 from launch.cli.ranks import launched_rank
 
+
+class _InOrder(TyperGroup):
+    """Commands in the order in which one comes to need them, groups among them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, as help shows them."""
+        wanted = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run")
+        return [*wanted, *(name for name in super().list_commands(ctx) if name not in wanted)]
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Train models on any number of ranks and threads: same data, same options, the same model, byte for byte. "
     "`train`, `predict` and `evaluate` also run as `mpirun -n 4 samesum ...`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.add_typer(training.app, name="train", subcommand_metavar="TOOLKIT DATA...")
-command(app, on_every_rank=True)(predict)
-command(app, on_every_rank=True)(evaluate)
-app.add_typer(clusters.app, name="cluster")
-app.add_typer(data.app, name="data")
-app.add_typer(model.app, name="model")
+_HERE, _LOOK, _JOBS = "On this machine, or under mpirun", "Data and models", "Clusters and jobs"
+for _group, _name, _panel in (
+    (training.app, "train", _HERE),
+    (data.app, "data", _LOOK),
+    (model.app, "model", _LOOK),
+    (clusters.app, "cluster", _JOBS),
+    (submitting.app, "submit", _JOBS),
+):
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
+command(app, on_every_rank=True, panel=_HERE)(predict)
+command(app, on_every_rank=True, panel=_HERE)(evaluate)
 command(app, "info", hidden=True)(model.show)
+command(app, panel=_JOBS)(submitting.run)
+command(app, needs_words=False, panel=_JOBS)(jobs.jobs)
+for _function in (jobs.status, jobs.progress, jobs.wait, jobs.results, jobs.summary, jobs.events, jobs.logs, jobs.cancel):
+    command(app, panel=_JOBS)(_function)
 
 
 def main() -> NoReturn:

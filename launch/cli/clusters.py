@@ -8,10 +8,11 @@ from typing import Any
 
 import typer
 
-from engine.errors import MissingFileError, OptionError
+from engine.errors import OptionError
 from launch.cli import words
 from launch.cli.answers import Answer, say
 from launch.cli.commands import command
+from launch.cli.finding import find_cluster
 
 app = typer.Typer(no_args_is_help=True, help="Describe where jobs run.")
 
@@ -60,8 +61,6 @@ def list_(*, answer: Answer) -> None:
 @command(app)
 def show(name: words.Cluster, *, answer: Answer) -> None:
     """Show a cluster's settings."""
-    from launch.clusters import find_cluster
-
     cluster = find_cluster(name)
     settings = asdict(cluster)
     facts: Mapping[str, Any] = {"name": settings.pop("name"), "kind": cluster.kind, **settings}
@@ -73,10 +72,7 @@ def remove(name: words.Cluster) -> None:
     """Forget a cluster. Its jobs go on, and are found by their working directories."""
     from launch.clusters import environments
 
-    try:
-        del environments[name]
-    except KeyError as error:
-        raise MissingFileError(str(error.args[0])) from None
+    del environments[find_cluster(name).name]
 
 
 def _split_variable(text: str) -> tuple[str, str]:

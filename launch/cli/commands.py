@@ -30,17 +30,19 @@ def command(
     needs_words: bool = True,
     hidden: bool = False,
     text: str | None = None,
+    panel: str | None = None,
 ) -> Callable[[Function], Function]:
     """Add the decorated function to ``app``, as the command ``name`` or its own name.
 
     ``options`` are annotations of further options, which the function gets as its argument of that name, those given alone. Unless
     ``on_every_rank``, only rank 0 of a launcher's ranks runs it. ``needs_words``: without arguments it shows its help. ``text`` is its
-    help, else the docstring.
+    help, else the docstring; ``panel`` the heading that it stands under.
     """
 
     def add(function: Function) -> Function:
         runs = _spread(function, options, on_every_rank=on_every_rank)
-        app.command(name or function.__name__.rstrip("_").replace("_", "-"), help=text, no_args_is_help=needs_words, hidden=hidden)(runs)
+        add_to = app.command(name or function.__name__, help=text, no_args_is_help=needs_words, hidden=hidden, rich_help_panel=panel)
+        add_to(runs)
         return function
 
     return add

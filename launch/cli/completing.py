@@ -30,4 +30,6 @@ def complete_cluster() -> Iterable[tuple[str, str]]:
 @quietly
 def complete_job() -> Iterable[tuple[str, str]]:
     """The jobs of these clusters."""
-    return []
+    from launch.cli.finding import list_ids
+
+    return [(job_id, "") for job_id in list_ids()]

@@ -22,9 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at data.")
 
 
 @command(app)
-def head(
-    data: words.DataPaths, *, rows: words.HeadRows = 10, columns: words.HeadColumns = None, reading: Reading, answer: Answer
-) -> None:
+def head(data: words.DataPaths, *, rows: words.HeadRows = 10, columns: words.HeadColumns = None, reading: Reading, answer: Answer) -> None:
     """Show the first rows, reading little more than these."""
     if rows < 0:
         raise OptionError(f"expected --rows to be 0 or more, got {rows!r}")

@@ -13,6 +13,7 @@ from launch.cli import words
 
 if TYPE_CHECKING:
     from engine import Dataset
+    from engine.graph import GraphSource
 
 # What a job says of how data is read.
 _HOW_TO_READ = ("format", "delimiter", "header", "null_values", "column_types", "comment")
@@ -55,12 +56,18 @@ class Columns:
     dst: words.Destination = "1"
     vertices: words.Vertices = None
     vid: words.VertexId = "0"
-    table: words.VertexTable = None
 
     def graph(self) -> GraphSpec:
         """What they mean to a job."""
         src, dst, vid = map(_name_or_position, (self.src, self.dst, self.vid))
-        return GraphSpec(src=src, dst=dst, vid=vid, vertices=None if self.vertices is None else tuple(self.vertices), table=self.table)
+        return GraphSpec(src=src, dst=dst, vid=vid, vertices=None if self.vertices is None else tuple(self.vertices))
+
+    def source(self, edges: list[str], reading: Reading) -> GraphSource:
+        """The graph of the edges at these paths, not loaded yet."""
+        named = vars(self.graph())
+        columns = {name: named[name] for name in ("src", "dst", "vid")}
+        vertices = None if self.vertices is None else reading.dataset(self.vertices)
+        return engine.Graph.source(reading.dataset(edges), vertices, **columns)
 
 
 @dataclass(frozen=True, kw_only=True)

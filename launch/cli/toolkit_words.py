@@ -118,3 +118,15 @@ def options_of(toolkit: str) -> dict[str, Any]:
     """The annotations of a toolkit's options of training."""
     own = _LINEAR_TRAINING if "max_depth" in _FOREIGN[toolkit] else {}
     return {name: own.get(name, word) for name, word in TRAINING.items() if name not in _FOREIGN[toolkit]}
+
+
+# What a job says otherwise, or its cluster does.
+_SUBMITTED = {
+    "model_checkpoint_path": _word(str, "Folder for checkpoints, or none for none. Default: one in the job's directory."),
+}
+_OF_CLUSTER = ("memory_limit", "cache_dir")
+
+
+def submitted(options: dict[str, Any]) -> dict[str, Any]:
+    """The annotations of these options where training is submitted as a job."""
+    return {name: _SUBMITTED.get(name, word) for name, word in options.items() if name not in _OF_CLUSTER}

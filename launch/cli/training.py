@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import typer
 
 from engine.spec import GRAPH_TOOLKITS, TOOLKITS, JobSpec
 from launch.cli import toolkit_words, words
-from launch.cli.commands import command
+from launch.cli.commands import Function, command
 from launch.cli.groups import Columns, Reading, Running, parse_option, split_names
 from launch.cli.ranks import become_rank
 
 app = typer.Typer(no_args_is_help=True, help="Train a model and save it.")
 
 
-def add_commands(app: typer.Typer, on_rows: Any, on_graph: Any, *, verb: str, on_every_rank: bool) -> None:
+def add_commands(app: typer.Typer, on_rows: Function, on_graph: Function, *, verb: str, submits: bool = False) -> None:
     """Add a command for every toolkit to ``app``: ``on_rows`` or ``on_graph``, with the toolkit's options as its ``options``."""
     for toolkit in (*TOOLKITS, *GRAPH_TOOLKITS):
-        function, options_of = (on_rows, toolkit_words.options_of) if toolkit in TOOLKITS else (on_graph, toolkit_words.graph_options_of)
-        text = f"{verb} a model of {toolkit.replace('_', ' ')}."
-        command(app, toolkit, options=options_of(toolkit), on_every_rank=on_every_rank, text=text)(function)
+        is_graph = toolkit in GRAPH_TOOLKITS
+        options = toolkit_words.graph_options_of(toolkit) if is_graph else toolkit_words.options_of(toolkit)
+        command(
+            app,
+            toolkit,
+            options=toolkit_words.submitted(options) if submits else options,
+            on_every_rank=not submits,
+            text=f"{verb} a model of {toolkit.replace('_', ' ')}.",
+        )(on_graph if is_graph else on_rows)
 
 
 def train(
@@ -59,6 +66,7 @@ def train_on_graph(
     output: words.ModelOutput,
     options: Mapping[str, Any],
     columns: Columns,
+    table: words.VertexTable = None,
     reading: Reading,
     running: Running,
     quiet: words.Quiet = False,
@@ -68,7 +76,7 @@ def train_on_graph(
         task="train",
         toolkit=context.info_name,
         data=reading.data(edges),
-        graph=columns.graph(),
+        graph=replace(columns.graph(), table=table),
         options=dict(options),
         output=output,
         verbose=not quiet,
@@ -78,4 +86,4 @@ def train_on_graph(
     become_rank(job, running.ranks)
 
 
-add_commands(app, train, train_on_graph, verb="Train", on_every_rank=True)
+add_commands(app, train, train_on_graph, verb="Train")

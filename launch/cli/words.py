@@ -125,6 +125,57 @@ Variables = Annotated[
     typer.Option("--env", metavar="NAME=VALUE", help="A variable for the workers; may be repeated. No secrets.", rich_help_panel=CLUSTER),
 ]
 
+# Jobs
+
+Job = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB",
+        help="A job's id, the beginning of one (also without dml_job_), or its working directory.",
+        autocompletion=completing.complete_job,
+    ),
+]
+OnCluster = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        help="The cluster to run on.",
+        envvar="SAMESUM_CLUSTER",
+        rich_help_panel=JOB,
+        autocompletion=completing.complete_cluster,
+    ),
+]
+OfCluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        help="Only the jobs of this cluster.",
+        rich_help_panel=JOB,
+        autocompletion=completing.complete_cluster,
+    ),
+]
+JobDirectory = Annotated[
+    str | None,
+    typer.Option("--working-dir", help="The job's directory, empty or not there yet. Default: one in the cluster's.", rich_help_panel=JOB),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Show the progress until the job has ended, and exit as it ended.", rich_help_panel=JOB)]
+JobOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Where to write. Default: into the job's directory.", rich_help_panel=JOB, show_default=False),
+]
+Program = Annotated[str, typer.Argument(metavar="PROGRAM", help="A program in Python, which every worker runs as one rank of MPI.")]
+ProgramArguments = Annotated[list[str] | None, typer.Argument(metavar="-- ARGUMENTS", help="Its arguments.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.", rich_help_panel=JOB)]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most.", rich_help_panel=JOB)]
+Rank = Annotated[int | None, typer.Option(help="Only the log of this rank.", rich_help_panel=JOB)]
+Attempt = Annotated[int | None, typer.Option(help="Of this attempt. Default: the last one.", rich_help_panel=JOB)]
+ResultOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Where to save it: the folder for a model, the .json file for metrics.", rich_help_panel=JOB),
+]
+
 # Answers
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=ANSWER)]
