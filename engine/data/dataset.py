@@ -114,6 +114,16 @@ class Dataset:
         return isinstance(self._origin, FileOrigin)
 
     @property
+    def files(self) -> list[str]:
+        """The files, listed; none for a table in memory."""
+        return self._origin.list_files()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether rows must be read to know their types and their number."""
+        return self._origin.is_text()
+
+    @property
     def is_borrowed(self) -> bool:
         """Whether batches of the rows are parts of a table that is in memory as long as this dataset."""
         return not self.is_from_files and not self._splits

@@ -77,6 +77,14 @@ class Origin:
     def refuse_source(self, address: str) -> None:
         """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
 
+    def list_files(self) -> list[str]:
+        """The files that it is made of; here none."""
+        return []
+
+    def is_text(self) -> bool:
+        """Whether types and the number of rows are known only by reading the rows."""
+        return isinstance(self.open(SerialComm()), CsvSource)
+
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
         with agree(comm, "reading"):
@@ -205,6 +213,12 @@ class FileOrigin(Origin):
         shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
         return ", ".join(shown)
 
+    def list_files(self) -> list[str]:
+        """The files, listed once."""
+        if self._files is None:
+            self._files = _list_whole(self._paths)
+        return self._files
+
     def as_spec(self) -> DataSpec | None:
         """Paths as they were given, and the options."""
         types = {name: str(given) for name, given in self._column_types.items()}
@@ -215,7 +229,7 @@ class FileOrigin(Origin):
 
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
-        self._files = share_from_root(comm, lambda: self._files or _list_whole(self._paths), stage="reading")
+        self._files = share_from_root(comm, self.list_files, stage="reading")
         source: Source | None = None
         with agree(comm, "reading"):
             source = self._reader(self._files)

@@ -77,7 +77,7 @@ def test_linear_models_are_trained_by_ranks_too(tmp_path, toolkit):
     for name in ("model.json", "arrays.safetensors"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
     assert samesum("evaluate", tmp_path / "3", data).returncode == 0
-    assert samesum("info", tmp_path / "3").stdout.startswith(f"toolkit                   : {toolkit}")
+    assert samesum("info", tmp_path / "3").stdout.startswith(f"toolkit\t{toolkit}\n")
 
 
 def test_several_files_are_one_table(model, tmp_path):
