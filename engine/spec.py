@@ -35,7 +35,7 @@ from engine.spec_fields import (
 
 VERSION = 2
 TASKS = ("train", "predict", "evaluate", "script")
-BACKENDS = ("local",)
+BACKENDS = ("local", "yarn")
 TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
@@ -118,6 +118,26 @@ class ScriptSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class YarnResources:
+    """What a job on YARN asks for beside its workers.
+
+    ``python`` is an interpreter that all nodes have; without one ``archive``, the address of a packed environment, is unpacked on them.
+    ``packages`` are addresses of wheels that are added to it. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be
+    there ``start_within`` seconds after the application's start. ``tags`` are those of the application.
+    """
+
+    archive: str | None = None
+    python: str | None = None
+    packages: tuple[str, ...] = ()
+    queue: str = "default"
+    node_label: str | None = None
+    start_port: int = 9100
+    end_port: int = 9200
+    start_within: float = 300.0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a job in a working directory runs on.
 
@@ -125,6 +145,7 @@ class Resources:
     nobody watches. ``max_restarts``: how often the ranks are started anew after a loss; ``hang_timeout``: after how many seconds
     without progress of any rank they count as lost, 0 for never. ``node_tmp_dir`` is the folder for caches on the workers' machines,
     ``hdfs_tmp_dir`` the one for staged data, on any storage. ``environment`` is added to that of the ranks; no secret belongs there.
+    ``yarn`` is for jobs on YARN.
     """
 
     backend: str = "local"
@@ -136,6 +157,7 @@ class Resources:
     node_tmp_dir: str | None = None
     hdfs_tmp_dir: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    yarn: YarnResources | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no cluster can do."""
@@ -258,6 +280,17 @@ _GRAPH_FIELDS = {
     "vertex_fields": or_null(STRINGS),
     "table": or_null(STRING),
 }
+_YARN_FIELDS = {
+    "archive": or_null(STRING),
+    "python": or_null(STRING),
+    "packages": STRINGS,
+    "queue": STRING,
+    "node_label": or_null(STRING),
+    "start_port": INT,
+    "end_port": INT,
+    "start_within": NUMBER,
+    "tags": STRINGS,
+}
 _RESOURCE_FIELDS = {
     "backend": STRING,
     "num_workers": INT,
@@ -268,6 +301,7 @@ _RESOURCE_FIELDS = {
     "node_tmp_dir": or_null(STRING),
     "hdfs_tmp_dir": or_null(STRING),
     "environment": STRING_MAP,
+    "yarn": or_null(nested(YarnResources, _YARN_FIELDS)),
 }
 _JOB_FIELDS = {
     "task": STRING,

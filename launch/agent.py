@@ -99,7 +99,7 @@ class Agent:
                 return gang.failed_rank() or cause
             if time.monotonic() > self._next_sign:
                 self._next_sign = time.monotonic() + SIGN_OF_LIFE
-                self.report(0.0, event="alive", host=socket.gethostname(), pid=os.getpid())
+                self.report(0.0, event="alive", host=socket.gethostname(), pid=os.getpid(), **gang.sign())
         return None
 
     def wait_for_others(self, launcher: subprocess.Popen[bytes], cause: dict[str, Any]) -> None:

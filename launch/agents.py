@@ -10,7 +10,7 @@ import re
 import select
 import subprocess
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from launch.commands import module_command
 from launch.order import Order
@@ -25,8 +25,28 @@ _FOREIGN_VARIABLES = re.compile(
 )
 
 
+class Agents(Protocol):
+    """The agents of one gang, be it one or many, as their supervisor sees them."""
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        """The ranks and how each of them ended, as far as it is known."""
+
+    def wait(self, within: float) -> dict[str, Any] | None:
+        """Why the gang has ended, None if it has not ``within`` about these seconds."""
+
+    def stop(self) -> None:
+        """Have the gang ended; :meth:`wait` says when it is."""
+
+    def end(self) -> None:
+        """See the agents to their end."""
+
+
 class LocalAgent:
-    """An agent on this machine: a child whose input is its order and its lease. ``containers`` are those of its last report."""
+    """An agent on this machine: a child whose input is its order and its lease.
+
+    ``containers`` are those of its last report, ``sign`` its last sign of life.
+    """
 
     def __init__(self, order: Order, logs: pathlib.Path) -> None:
         logs.mkdir(parents=True, exist_ok=True)
@@ -36,6 +56,7 @@ class LocalAgent:
                 module_command("launch.agent"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, bufsize=0
             )
         self.containers: list[dict[str, Any]] = []
+        self.sign: dict[str, Any] = {}
         self._unread = b""
         self._heard = time.monotonic()
         self._stop_by: float | None = None
@@ -58,6 +79,7 @@ class LocalAgent:
             if report.pop("event") == "ended":
                 self.containers = report.pop("containers")
                 return dict(report)
+            self.sign = report
         return None if data else lost("the agent of the ranks is gone")
 
     def stop(self) -> None:

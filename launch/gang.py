@@ -39,6 +39,10 @@ class Gang:
         self._looks += 1
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
+    def sign(self) -> dict[str, Any]:
+        """How long no rank here has moved, in seconds, what those do that others wait for, and the most memory of any."""
+        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": max(self.memory.peak.values(), default=None)}
+
     def note_segments(self) -> None:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
         for process in find_processes("SAMESUM_GANG", self.order.gang):

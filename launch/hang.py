@@ -27,10 +27,16 @@ class HangWatch:
         self.seconds = seconds
         self.folder = folder
         self.size = size
+        self.words = ""  # what the ranks do that others wait for
         self._next = 0.0
         self._moved = time.monotonic()
         self._boards: list[bytes] = []
         self._cpu: dict[int, tuple[float, float]] = {}
+
+    @property
+    def still(self) -> float:
+        """Seconds since something moved."""
+        return time.monotonic() - self._moved
 
     def look(self, running: Mapping[int, Process]) -> dict[str, Any] | None:
         """The ranks that are missing, as a cause, or None."""
@@ -43,6 +49,7 @@ class HangWatch:
         missing = self.missing(running, waiting, late)
         if self.find_working(running, now) & missing or boards != self._boards:
             self._boards, self._moved = boards, now
+        self.words = ", ".join("is stopped" if running[rank].state in STOPPED else "does nothing" for rank in missing & running.keys())
         if now - self._moved < self.seconds:
             return None
         return self.cause(running, missing, waiting, late, now)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -22,7 +23,7 @@ from engine import storage
 from engine.errors import EngineError
 from engine.spec import JobSpec, Resources
 from engine.working_dir import PROGRESS_FILE, WorkingDir
-from launch.agents import LocalAgent
+from launch.agents import Agents, LocalAgent
 from launch.commands import gang_command, rank_command
 from launch.environment import rank_environment
 from launch.order import Order
@@ -38,11 +39,16 @@ RETRIED = ("lost", "hang")
 
 def main() -> int:
     """Supervise the job of the one argument, a working directory."""
-    wd = WorkingDir(sys.argv[1])
+    supervise(WorkingDir(sys.argv[1]), Supervisor)
+    return 0
+
+
+def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor]) -> None:
+    """Supervise a job until it has a result, also where the supervisor itself fails."""
     supervisor: Supervisor | None = None
     try:
         if wd.result() is None:
-            supervisor = Supervisor(wd, wd.spec())
+            supervisor = make(wd, wd.spec())
             signal.signal(signal.SIGTERM, supervisor.told_to_end)
             supervisor.run()
     except Exception as error:
@@ -51,7 +57,6 @@ def main() -> int:
             number = 0 if supervisor is None else supervisor.number
             wd.publish("FAILURE", attempt=number, summary=f"the supervisor failed: {message}", time=time.time(), cause="supervisor")
         raise
-    return 0
 
 
 class Supervisor:
@@ -65,6 +70,7 @@ class Supervisor:
         self.is_local = storage.is_local(wd.address)
         self.poll = LOCAL_POLL if self.is_local else REMOTE_POLL
         self.must_end = False
+        self.failures = max(self.wd.attempts(), default=0)  # losses so far, but for those that are nobody's fault
         self.records = Records(wd)
 
     def told_to_end(self, number: int, frame: FrameType | None) -> None:
@@ -80,7 +86,8 @@ class Supervisor:
             if cause["cause"] == "done" and self.spec.script is not None:
                 self.wd.publish("SUCCESS", attempt=self.number, summary="ended well", time=time.time(), exit_code=0)
                 break
-            if self.must_end or cause["cause"] not in RETRIED or self.number > self.resources.max_restarts:
+            self.failures += not cause.get("is_free", False)
+            if self.must_end or cause["cause"] not in RETRIED or self.failures > self.resources.max_restarts:
                 self.fail(cause)
                 break
             self.records.say(f"attempt {self.number} is over: {cause['message']}; starting anew")
@@ -95,6 +102,8 @@ class Supervisor:
 
     def attempt(self) -> dict[str, Any]:
         """Take an attempt and see it to its end; why it ended."""
+        if not self.prepare():
+            return {"cause": "stopped", "message": "the job ended before its ranks began"}
         gang, own = uuid.uuid4().hex, process_of(os.getpid())
         scratch = pathlib.Path(self.resources.node_tmp_dir or tempfile.gettempdir()).expanduser() / f"samesum-{gang[:16]}"
         about = {"host": socket.gethostname(), "pid": os.getpid(), "started": own.started if own else 0, "gang": gang}
@@ -109,12 +118,16 @@ class Supervisor:
                 self.records.gather(self.number, self.logs(scratch))
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def prepare(self) -> bool:
+        """See to what must be there before an attempt is taken; False if the job ended meanwhile."""
+        return True
+
     def run_gang(self, gang: str, scratch: pathlib.Path) -> dict[str, Any]:
         """Have an agent start the ranks, and wait for their end; why they ended."""
         if self.spec.script is not None:
             text = "".join(f"PROGRESS: {line}\n" for line in script_lines(self.spec, self.wd.address, scratch))
             storage.put_bytes(self.wd.attempt_path(self.number, PROGRESS_FILE), text.encode())
-        agent = LocalAgent(self.order(gang, scratch), self.logs(scratch))
+        agent = self.start_agents(gang, scratch)
         try:
             cause = self.watch(agent)
         finally:
@@ -123,6 +136,10 @@ class Supervisor:
         if self.is_current():
             self.records.end(self.number, cause, agent.containers)
         return cause
+
+    def start_agents(self, gang: str, scratch: pathlib.Path) -> Agents:
+        """Have the gang started: here by one agent on this machine."""
+        return LocalAgent(self.order(gang, scratch), self.logs(scratch))
 
     def order(self, gang: str, scratch: pathlib.Path) -> Order:
         """What the agent is to do."""
@@ -140,7 +157,7 @@ class Supervisor:
             environment=rank_environment(self.spec, self.wd.address, self.number, gang, scratch),
         )
 
-    def watch(self, agent: LocalAgent) -> dict[str, Any]:
+    def watch(self, agent: Agents) -> dict[str, Any]:
         """Wait for the end of the gang, ending it once the job has ended or is another's."""
         next_look, leave_by = 0.0, None
         while (cause := agent.wait(LOCAL_POLL)) is None:

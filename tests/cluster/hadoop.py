@@ -43,13 +43,13 @@ class Hadoop:
         web = folder / "web" / "webapps"  # daemons look for these folders, which the jars lack
         for name in ("hdfs", "datanode", "secondary", "static"):
             (web / name).mkdir(parents=True)
-        self._class_path = f"{self.conf}:{web.parent}:{hadoop_jars()}/*"
+        self.class_path = f"{self.conf}:{web.parent}:{hadoop_jars()}/*"
         self._java_options = java_options
 
     def java(self, main_class: str, *arguments: str, conf: pathlib.Path | None = None, heap: str = "256m") -> list[str]:
         """The command that runs a class of Hadoop, with settings of its own folder before the common ones."""
         opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in _OPENED]
-        path = self._class_path if conf is None else f"{conf}:{self._class_path}"
+        path = self.class_path if conf is None else f"{conf}:{self.class_path}"
         return ["java", f"-Xmx{heap}", *self._java_options, *opened, "-cp", path, f"org.apache.hadoop.{main_class}", *arguments]
 
     def run(self, main_class: str, *arguments: str) -> str:

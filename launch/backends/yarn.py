@@ -1,0 +1,122 @@
+"""YARN: a job is an application, its supervisor runs in the container of the application master."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import time
+from typing import Any
+
+from engine import storage
+from engine.errors import JobError, MissingFileError
+from engine.working_dir import WorkingDir
+from launch.backends import Status
+from launch.yarn import applications, hadoop
+from launch.yarn.applications import Report
+from launch.yarn.description import describe
+
+SUBMITTED_FILE = "submitted.json"
+LOG_FILE = "yarn.log"
+ENDED_WITHIN = 6.0  # seconds for the supervisor to end the ranks and clear away what they left; then YARN ends them
+GONE_WITHIN = 20.0  # seconds for YARN to end an application
+LOGS_WITHIN = 20.0  # seconds for YARN to gather the logs
+POLL = 0.3
+
+
+class YarnBackend:
+    """Jobs as applications of YARN."""
+
+    def submit(self, wd: WorkingDir) -> None:
+        """Submit the application; what it is called goes to ``submitted.json``."""
+        conf = hadoop.conf_dir(None)
+        application = applications.submit(conf, describe(wd.spec(), wd.address, conf=conf, user=user_name()))
+        about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
+        storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
+
+    def status(self, wd: WorkingDir) -> Status:
+        """By the result and by YARN."""
+        if wd.result() is not None:
+            found = self._report(wd)
+            return "ended" if found is None or found.is_over else "running"
+        found = self._report(wd)
+        if found is None or found.is_over:
+            return "ended" if wd.result() is not None else "gone"
+        return "running" if found.state == "RUNNING" and wd.attempts() else "pending"
+
+    def cancel(self, wd: WorkingDir) -> None:
+        """The supervisor sees the result and ends the ranks; one that does not is ended by YARN."""
+        wd.publish("KILLED", attempt=max(wd.attempts(), default=0), summary="cancelled by its user", time=time.time())
+        found = self._report(wd)
+        if found is not None and found.state == "RUNNING" and self._wait_for_end(wd, ENDED_WITHIN):
+            return
+        if (application := self._application(wd)) is not None:
+            applications.kill(hadoop.conf_dir(None), application)
+            self._wait_for_end(wd, GONE_WITHIN)
+
+    def make_sure_it_ended(self, wd: WorkingDir) -> None:
+        """An application that ended without a result has failed; YARN may know why."""
+        if self.status(wd) != "gone":
+            return
+        found = self._report(wd)
+        if found is None:
+            summary = "YARN does not know its application any more, and there is no result"
+        elif found.state == "KILLED":
+            summary = f"its application was killed: {_in_one_line(found.diagnostics) or 'nobody says by whom'}"
+        else:
+            summary = f"its application ended as {found.state} without a result: {_in_one_line(found.diagnostics)}"
+        if checkpoint := wd.last_checkpoint():
+            summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
+        wd.publish("FAILURE", attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
+
+    def gather_logs(self, wd: WorkingDir) -> None:
+        """Put the logs that YARN has gathered into the job's directory, unless they are there; it gathers them once a job has ended."""
+        application, address = self._application(wd), wd.path("logs", LOG_FILE)
+        if application is None or wd.result() is None or storage.exists(address):
+            return
+        deadline = time.monotonic() + LOGS_WITHIN
+        while True:
+            try:
+                storage.put_bytes(address, hadoop.fetch_logs(hadoop.conf_dir(None), application))
+                return
+            except JobError:
+                if time.monotonic() > deadline:
+                    return  # the logs of the ranks are in the directory anyway
+            time.sleep(1.0)
+
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """The address of the application's page."""
+        found = self._report(wd)
+        return None if found is None else found.tracking_url
+
+    def _application(self, wd: WorkingDir) -> str | None:
+        with contextlib.suppress(MissingFileError):
+            about: dict[str, Any] = json.loads(storage.read_bytes(wd.path(SUBMITTED_FILE)))
+            return str(about["application"])
+        return None
+
+    def _report(self, wd: WorkingDir) -> Report | None:
+        application = self._application(wd)
+        return None if application is None else applications.report(hadoop.conf_dir(None), application)
+
+    def _wait_for_end(self, wd: WorkingDir, within: float) -> bool:
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            found = self._report(wd)
+            if found is None or found.is_over:
+                return True
+            time.sleep(POLL)
+        return False
+
+
+def user_name() -> str:
+    """The user as whom containers read and write HDFS."""
+    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+BACKEND = YarnBackend()

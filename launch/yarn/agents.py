@@ -1,0 +1,245 @@
+"""The agents of all containers from the side of the supervisor: as one agent, whose gang is spread over them.
+
+``mpiexec`` runs beside the supervisor. In place of ``rsh`` it starts a small script for each worker, which puts its arguments, as they
+are, into a folder; the supervisor sends them to that worker as its order. So ranks are wired up without any way to log in to a node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from launch.yarn.diagnoses import Diagnosis, diagnose
+from launch.yarn.wire import Wire, YarnContainer
+
+POLL = 0.5  # seconds between looks at reports
+FAREWELL = 6.0  # seconds for the others to report once one has failed or is gone; YARN notices a loss within 5
+STOP_WITHIN = 20.0  # seconds for workers to end their ranks
+SILENCE = 60.0  # seconds without a sign of life after which a worker counts as lost
+# What mpiexec starts for each worker: the first argument is the worker's label, the others the command for it.
+LAUNCHER = """#!/bin/sh
+worker="$SAMESUM_WIRE/$1"; shift
+mkfifo "$worker.end"
+printf '%s\\0' "$@" > "$worker.partial" && mv "$worker.partial" "$worker.order"
+read -r code < "$worker.end"
+exit "${code:-1}"
+"""
+
+
+class Member(NamedTuple):
+    """A worker that has a rank."""
+
+    key: str
+    name: str
+    host: str
+
+
+class Gang:
+    """The ranks of one attempt on YARN, in the manner of :class:`launch.agents.LocalAgent`.
+
+    ``members`` are the workers by rank; ``order`` makes the order of a rank from its command; ``command`` starts all ranks, or is the one
+    rank's own where there is but one.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        attempt: int,
+        members: list[Member],
+        *,
+        command: list[str],
+        order: Callable[[int, list[str]], dict[str, Any]],
+        folder: pathlib.Path,
+        environment: dict[str, str],
+        hang_timeout: float,
+    ) -> None:
+        self.wire, self.attempt, self.members = wire, attempt, members
+        self.hang_timeout = hang_timeout
+        self.reports: dict[int, dict[str, Any]] = {}
+        self.lost: dict[int, Diagnosis] = {}
+        self._make_order = order
+        self._folder = folder
+        self._ordered: set[int] = set()
+        self._heard = dict.fromkeys(range(len(members)), (time.monotonic(), 0.0))
+        self._trouble: float | None = None
+        self._stopped: float | None = None
+        self._next_look = 0.0
+        self._launcher: subprocess.Popen[bytes] | None = None
+        if len(members) == 1:
+            self._send(0, command)
+        else:
+            self._launcher = self._start(command, environment)
+
+    def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Start ``mpiexec``, for workers that are called by their rank."""
+        self._folder.mkdir(mode=0o700, parents=True)
+        script = self._folder / "launcher"
+        script.write_text(LAUNCHER)
+        script.chmod(0o700)
+        hosts = ",".join(f"rank_{rank}:1" for rank in range(len(self.members)))
+        here = os.environ.get("NM_HOST")
+        options = ["-launcher", "rsh", "-launcher-exec", str(script), "-hosts", hosts, "-genvnone", "-wdir", "."]
+        words = [command[0], *options, *(["-localhost", here] if here else []), *command[1:]]
+        own = {"SAMESUM_WIRE": str(self._folder), "HYDRA_LAUNCHER_AUTOFORK": "0"}
+        with (self._folder.parent / "logs" / "launcher.log").open("ab") as log:
+            return subprocess.Popen(
+                words, env={**os.environ, **environment, **own}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    # --- what a supervisor asks of an agent ---
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        """The workers: their containers, hosts and ends."""
+        return [self._describe(rank, member) for rank, member in enumerate(self.members)]
+
+    def wait(self, within: float) -> dict[str, Any] | None:
+        """Why the gang has ended, None if it has not ``within`` these seconds."""
+        time.sleep(within)
+        self._send_orders()
+        now = time.monotonic()
+        if now < self._next_look:
+            return None
+        self._next_look = now + POLL
+        self._look(now)
+        ended = {rank for rank, report in self.reports.items() if report["event"] == "ended"}
+        never_asked = set() if self._stopped is None else set(range(len(self.members))) - self._ordered
+        accounted = ended | self.lost.keys() | never_asked
+        if len(accounted) == len(self.members):
+            return self._cause()
+        if self._stopped is not None:
+            return self._cause() if now - self._stopped > STOP_WITHIN else None
+        if self._trouble is None and (self.lost or self._bad_report() or self._find_hang() or self._launcher_has_ended()):
+            self._trouble = now
+        if self._trouble is not None and now - self._trouble > FAREWELL:
+            self.stop()
+        return None
+
+    def stop(self) -> None:
+        """Take all orders back: the workers end their ranks."""
+        if self._stopped is None:
+            self._stopped = time.monotonic()
+            for member in self.members:
+                self.wire.withdraw(member.key, self.attempt)
+
+    def end(self) -> None:
+        """See the gang to its end."""
+        self.stop()
+        codes = {rank: 0 if report.get("cause") == "done" else 1 for rank, report in self.reports.items()}
+        for rank in self._ordered:
+            with contextlib.suppress(OSError):
+                end = os.open(self._folder / f"rank_{rank}.end", os.O_WRONLY | os.O_NONBLOCK)
+                os.write(end, f"{codes.get(rank, 1)}\n".encode())
+                os.close(end)
+        if self._launcher is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._launcher.wait(2.0)
+            self._launcher.kill()
+            self._launcher.wait()
+
+    # --- orders and reports ---
+
+    def _send_orders(self) -> None:
+        """Send what the launcher has put into its folder."""
+        if self._launcher is None or len(self._ordered) == len(self.members):
+            return
+        for path in self._folder.glob("rank_*.order"):
+            rank = int(path.stem.removeprefix("rank_"))
+            if rank not in self._ordered:
+                self._send(rank, path.read_bytes().decode().split("\0")[:-1])
+
+    def _send(self, rank: int, command: list[str]) -> None:
+        self._ordered.add(rank)
+        self.wire.order(self.members[rank].key, self.attempt, self._make_order(rank, command))
+
+    def _look(self, now: float) -> None:
+        """Read reports, and see who is gone."""
+        reports = self.wire.reports(self.attempt)
+        there = self.wire.workers()
+        containers: dict[str, YarnContainer] = {}
+        if any(member.key not in there for member in self.members):
+            containers = {each.key: each for each in self.wire.containers()}
+        for rank, member in enumerate(self.members):
+            report = reports.get(member.key)
+            if report is not None and report != self.reports.get(rank):
+                self.reports[rank] = report
+                self._heard[rank] = (now, float(report.get("still", 0.0)))
+            if self._has_ended(rank) or rank in self.lost:
+                continue
+            seen = containers.get(member.key)
+            if seen is not None and seen.is_over:
+                self.lost[rank] = diagnose(seen.message)
+            elif member.key not in there and now - self._heard[rank][0] > SILENCE / 4:
+                self.lost[rank] = diagnose("")
+            elif now - self._heard[rank][0] > SILENCE and rank in self._ordered:
+                self.lost[rank] = diagnose("", "its worker does not answer")
+
+    def _has_ended(self, rank: int) -> bool:
+        return self.reports.get(rank, {}).get("event") == "ended"
+
+    def _bad_report(self) -> bool:
+        return any(report["event"] == "ended" and report["cause"] != "done" for report in self.reports.values())
+
+    def _launcher_has_ended(self) -> bool:
+        return self._launcher is not None and self._launcher.poll() is not None and not any(map(self._has_ended, self.reports))
+
+    def _find_hang(self) -> dict[str, Any] | None:
+        """The hang as a cause, if no rank anywhere has moved for longer than it may."""
+        now = time.monotonic()
+        still = [now - heard + before for rank, (heard, before) in self._heard.items() if not self._has_ended(rank)]
+        if not self.hang_timeout or not still or min(still) < self.hang_timeout or any(map(self._has_ended, self.reports)):
+            return None
+        missing = [rank for rank, report in self.reports.items() if report.get("missing")]
+        words = ", ".join(f"rank {rank} {self.reports[rank]['missing']}" for rank in missing) or "all ranks wait for each other"
+        return {"cause": "hang", "ranks": missing, "message": f"no progress for {min(still):.0f} s: {words}"}
+
+    # --- the end ---
+
+    def _cause(self) -> dict[str, Any]:
+        """Why the gang has ended: of several reasons the first that explains the others."""
+        ended = {rank: report for rank, report in sorted(self.reports.items()) if report["event"] == "ended"}
+        found = [self._loss(rank) for rank, diagnosis in sorted(self.lost.items()) if diagnosis.cause == "memory"]
+        found += [report for report in ended.values() if report.get("error")]
+        found += [self._loss(rank) for rank in sorted(self.lost)]
+        if hang := self._find_hang():
+            found.append(hang)
+        order = ("memory", "hang", "error", "lost")
+        found += sorted((r for r in ended.values() if r["cause"] in order), key=lambda report: order.index(report["cause"]))
+        if found:
+            return {name: value for name, value in found[0].items() if name not in ("event", "containers")}
+        if len(ended) == len(self.members) and all(report["cause"] == "done" for report in ended.values()):
+            return {"cause": "done"}
+        if self._launcher is not None and self._trouble is not None and not ended:
+            return {"cause": "error", "ranks": [], "message": f"mpiexec ended with exit code {self._launcher.poll()}: {self._words()}"}
+        return {"cause": "stopped", "message": "ended by the supervisor"}
+
+    def _loss(self, rank: int) -> dict[str, Any]:
+        diagnosis, member = self.lost[rank], self.members[rank]
+        message = f"rank {rank} was lost with {member.name} on {member.host}: {diagnosis.text}"
+        if diagnosis.remedy:
+            message += f"; {diagnosis.remedy}"
+        return {"cause": diagnosis.cause, "ranks": [rank], "message": message, "is_free": diagnosis.is_free}
+
+    def _describe(self, rank: int, member: Member) -> dict[str, Any]:
+        """One worker for ``containers.json``."""
+        about: dict[str, Any] = {"rank": rank, "container": member.name, "host": member.host}
+        report = self.reports.get(rank, {})
+        about |= next(iter(report.get("containers", [])), {}) | {"rank": rank, "host": member.host}
+        if rank in self.lost:
+            about["diagnosis"] = self.lost[rank].text
+            about["cause"] = self.lost[rank].cause
+            about["peak_memory"] = self.lost[rank].used or report.get("peak_memory")
+        elif about.get("diagnosis") == "ended with the others":
+            about["diagnosis"] = None  # there is nothing to say of it
+        return about
+
+    def _words(self) -> str:
+        """The end of what ``mpiexec`` said, in one line."""
+        with contextlib.suppress(OSError):
+            return " ".join((self._folder.parent / "logs" / "launcher.log").read_text(errors="replace")[-400:].split())
+        return ""

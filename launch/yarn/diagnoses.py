@@ -1,0 +1,76 @@
+"""Why a container ended: YARN's words read, and what to do about it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+from launch.memory import ROOM, STEP
+
+MB = 1 << 20
+_UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_USED = re.compile(r"([\d.]+) ?([KMGT]?B) of ([\d.]+) ?([KMGT]?B) physical memory used", re.IGNORECASE)
+# Exit codes of YARN: what they mean, and whether the container may be had again without counting as a failure.
+CODES = {
+    -100: ("Container was released or its node was lost.", True),
+    -101: ("Container terminated as the disks of its node failed.", True),
+    -102: ("Container was preempted.", True),
+    -103: ("Container terminated due to exceeding allocated virtual memory.", False),
+    -104: ("Container terminated due to exceeding allocated physical memory.", False),
+    -105: ("Container was ended by its application master.", False),
+    -106: ("Container was ended by the ResourceManager.", True),
+    -107: ("Container was ended after its application had finished.", False),
+    -108: ("Container was ended by the container scheduler.", True),
+}
+# What YARN says of the same where there is no code.
+_WORDS = {
+    "physical memory": -104,
+    "virtual memory": -103,
+    "preempted": -102,
+    "released on a *lost* node": -100,
+    "lost node": -100,
+    "disks failed": -101,
+    "killed by resourcemanager": -106,
+    "killed by the applicationmaster": -105,
+    "after application finished": -107,
+    "container scheduler": -108,
+}
+
+
+class Diagnosis(NamedTuple):
+    """Why a container ended: ``text`` as it is shown, ``cause`` as jobs know it, ``remedy`` where there is one, ``used`` bytes at its end."""
+
+    text: str
+    cause: str = "lost"
+    remedy: str = ""
+    is_free: bool = False
+    used: int | None = None
+
+
+def diagnose(message: str, otherwise: str = "") -> Diagnosis:
+    """The diagnosis in YARN's message of a container; ``otherwise`` what to say where there is none."""
+    lower = message.lower()
+    code = next((code for words, code in _WORDS.items() if words in lower), None)
+    code = code if code is not None else next((code for code in CODES if re.search(rf"exit ?(code|status):? *{code}\b", lower)), None)
+    if code is None:
+        return Diagnosis(" ".join(message.split())[:400] or otherwise or "Report not found in log.")
+    text, is_free = CODES[code]
+    text = f"{text} ({code})"
+    if code in (-103, -104):
+        used = used_bytes(message)
+        return Diagnosis(text, "memory", remedy_of(used), used=used)
+    return Diagnosis(text, is_free=is_free)
+
+
+def used_bytes(message: str) -> int | None:
+    """The memory that a container used when YARN ended it, by YARN's words."""
+    match = _USED.search(message)
+    return int(float(match[1]) * _UNITS[match[2].upper()]) if match else None
+
+
+def remedy_of(used: int | None) -> str:
+    """The container size that would do."""
+    if used is None:
+        return "give a larger container_size, or more containers"
+    return f"{used / MB:.1f} MB were used: give container_size={STEP * math.ceil(used / MB * ROOM / STEP)} or more, or use more containers"

@@ -1,0 +1,84 @@
+"""The Hadoop that a machine is set up for: its folder of settings, its ``yarn`` command, its Java, and what to do where one is missing."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+from xml.etree import ElementTree
+
+from engine.errors import JobError, OptionError
+
+SHIPPED = ("core-site.xml", "hdfs-site.xml")  # what containers need to find HDFS
+LOGS_WITHIN = 60.0  # seconds
+
+
+def conf_dir(given: str | None) -> pathlib.Path:
+    """The folder with ``yarn-site.xml``: the one given, else ``YARN_CONF_DIR`` or ``HADOOP_CONF_DIR``. Raises :class:`OptionError`."""
+    found = given or os.environ.get("YARN_CONF_DIR") or os.environ.get("HADOOP_CONF_DIR")
+    if not found:
+        raise OptionError(
+            "no settings of Hadoop: give hadoop_conf_dir, or set HADOOP_CONF_DIR to the folder with core-site.xml, hdfs-site.xml and "
+            "yarn-site.xml of your cluster"
+        )
+    folder = pathlib.Path(found).expanduser()
+    for name in ("yarn-site.xml", "core-site.xml"):
+        if not (folder / name).is_file():
+            raise OptionError(f"no {name} in {str(folder)!r}: give hadoop_conf_dir the folder with the settings of your cluster")
+    return folder
+
+
+def settings_of(folder: pathlib.Path, name: str = "yarn-site.xml") -> dict[str, str]:
+    """The settings in a file of Hadoop's."""
+    try:
+        root = ElementTree.parse(folder / name).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise OptionError(f"could not read {str(folder / name)!r}: {error}") from None
+    return {(each.findtext("name") or "").strip(): (each.findtext("value") or "").strip() for each in root.iter("property")}
+
+
+def resource_manager(folder: pathlib.Path) -> str:
+    """The address of the ResourceManager that the settings name. Raises :class:`OptionError` if they name none."""
+    settings = settings_of(folder)
+    if address := settings.get("yarn.resourcemanager.address"):
+        return address
+    if host := settings.get("yarn.resourcemanager.hostname"):
+        return f"{host}:8032"
+    if ids := settings.get("yarn.resourcemanager.ha.rm-ids"):
+        names = [settings.get(f"yarn.resourcemanager.hostname.{each.strip()}", each.strip()) for each in ids.split(",")]
+        return " or ".join(names)
+    raise OptionError(
+        f"{str(folder / 'yarn-site.xml')!r} names no ResourceManager (yarn.resourcemanager.hostname or .address): without it Hadoop would "
+        "talk to 0.0.0.0:8032, whoever that is"
+    )
+
+
+def check_commands() -> None:
+    """See that ``yarn`` and Java are there. Raises :class:`OptionError`."""
+    if shutil.which("yarn") is None:
+        raise OptionError("no 'yarn' command on the PATH: install Hadoop's client on this machine, or add its bin folder to the PATH")
+    home = os.environ.get("JAVA_HOME")
+    if home and not pathlib.Path(home, "bin", "java").exists():
+        raise OptionError(f"JAVA_HOME is {home!r}, where there is no bin/java: set it to where Java is installed")
+    if not home and shutil.which("java") is None:
+        raise OptionError("no Java on this machine: install one that your Hadoop supports, such as openjdk-17-jre-headless, or set JAVA_HOME")
+
+
+def fetch_logs(folder: pathlib.Path, application: str) -> bytes:
+    """The logs of all containers, which YARN has gathered. Raises :class:`JobError` if it has not (yet)."""
+    environment = {**os.environ, "HADOOP_CONF_DIR": str(folder), "YARN_CONF_DIR": str(folder)}
+    try:
+        done = subprocess.run(
+            ["yarn", "logs", "-applicationId", application],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment,
+            timeout=LOGS_WITHIN,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise JobError(f"'yarn logs' gave no answer: {error}") from None
+    if done.returncode or b"Container: " not in done.stdout:
+        raise JobError(f"YARN has no logs of {application} (yet): {done.stderr[-300:].decode(errors='replace').strip()}")
+    return done.stdout

@@ -1,0 +1,137 @@
+"""The supervisor in the container of the application master: the one of every job, whose agents are in other containers.
+
+``python -m launch.yarn.supervisor WORKING_DIR``. It waits until all workers are there, has their ranks wired up, replaces containers that
+were lost, and says in the end what became of each.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+from engine.errors import JobError
+from engine.spec import JobSpec, YarnResources
+from engine.working_dir import WorkingDir
+from launch.agents import Agents
+from launch.commands import gang_command, rank_command
+from launch.supervisor import Supervisor, supervise
+from launch.yarn.agents import Gang, Member
+from launch.yarn.wire import LostWireError, Wire
+
+POLL = 0.3  # seconds between looks for workers
+LOOK_AT_RESULT = 3.0  # seconds between looks whether the job was cancelled, while it waits for containers
+NEVER = 1e9  # seconds: agents count, the supervisor alone sees all ranks and says what is a hang
+FINAL = {"SUCCESS": "SUCCEEDED", "FAILURE": "FAILED", "KILLED": "KILLED"}
+
+
+def main() -> int:
+    """Supervise the job of the one argument, then end the application."""
+    wd, wire = WorkingDir(sys.argv[1]), Wire()
+    try:
+        supervise(wd, lambda wd, spec: YarnSupervisor(wd, spec, wire))
+    finally:
+        result = wd.result() or {"state": "FAILURE", "summary": "the supervisor ended without a result"}
+        wire.finish(FINAL[result["state"]], result["summary"])
+    return 0
+
+
+class YarnSupervisor(Supervisor):
+    """A supervisor whose ranks are in containers of YARN."""
+
+    def __init__(self, wd: WorkingDir, spec: JobSpec, wire: Wire) -> None:
+        super().__init__(wd, spec)
+        assert spec.resources is not None
+        self.yarn = spec.resources.yarn or YarnResources()
+        self.wire = wire
+        self.members: list[Member] = []
+
+    def prepare(self) -> bool:
+        """Wait until there is a worker for every rank, asking for more where some were lost."""
+        wanted = self.resources.num_workers
+        live = [each for each in self.wire.containers() if not each.is_over]
+        self.wire.ask_for(max(0, wanted - len(live)))
+        until, next_look = time.monotonic() + self.yarn.start_within, 0.0
+        while len(workers := self.wire.workers()) < wanted:
+            now = time.monotonic()
+            if now > next_look:
+                next_look = now + LOOK_AT_RESULT
+                if self.must_end or self.wd.result() is not None:
+                    return False
+            if now > until:
+                raise JobError(self.too_few(len(workers)))
+            time.sleep(POLL)
+        self.members = sorted(
+            (Member(key, about["name"], about["host"]) for key, about in workers.items()), key=lambda member: int(member.key.split("_")[-1])
+        )[:wanted]
+        return True
+
+    def too_few(self, there: int) -> str:
+        """What to say where containers do not come."""
+        resources = self.resources
+        return (
+            f"only {there} of {resources.num_workers} containers of {resources.worker_memory} MB and {resources.num_threads} vcores came "
+            f"within {self.yarn.start_within:.0f} s in queue {self.yarn.queue!r}: it is full or too small; they were given back. Ask for "
+            "fewer or smaller containers, use another queue, or wait"
+        )
+
+    def start_agents(self, gang: str, scratch: pathlib.Path) -> Agents:
+        """Have each worker start its rank."""
+        (scratch / "logs").mkdir(parents=True, exist_ok=True)
+        spec = self.spec.to_json()
+        ports = self.port_range()
+
+        def order(rank: int, command: list[str]) -> dict[str, Any]:
+            return {
+                "rank": rank,
+                "command": command,
+                "gang": gang,
+                "address": self.wd.address,
+                "spec": spec,
+                "node_tmp_dir": self.resources.node_tmp_dir,
+                "hang_timeout": NEVER if self.resources.hang_timeout else 0.0,
+                "environment": ports,
+            }
+
+        return _WithMaster(
+            self.wire,
+            self.number,
+            self.members,
+            command=portable(gang_command(self.resources.num_workers, rank_command(self.spec, self.wd.address))),
+            order=order,
+            folder=scratch / "wire",
+            environment=ports,
+            hang_timeout=self.resources.hang_timeout,
+        )
+
+    def port_range(self) -> dict[str, str]:
+        """The variables that keep MPI to the cluster's ports."""
+        first, last = self.yarn.start_port, self.yarn.end_port
+        colon = f"{first}:{last}"
+        return {"MPIEXEC_PORT_RANGE": colon, "MPICH_PORT_RANGE": colon, "UCX_TCP_PORT_RANGE": f"{first}-{last}"}
+
+
+class _WithMaster(Gang):
+    """A gang whose containers begin with that of the application master."""
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        master = {"rank": None, "container": self.wire.name, "host": os.environ.get("NM_HOST"), "diagnosis": "Application Master"}
+        return [master, *super().containers]
+
+
+def portable(command: list[str]) -> list[str]:
+    """The command with what lies in this container said relative to it, as it lies in the others too."""
+    here = os.getcwd() + "/"
+    return [word.removeprefix(here) for word in command]
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except LostWireError as error:
+        sys.stderr.write(f"{error}\n")
+        code = 1
+    sys.exit(code)

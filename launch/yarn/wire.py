@@ -1,0 +1,122 @@
+"""What the processes of an application say to each other, through the key-value store in its application master.
+
+Workers register, the supervisor gives orders, workers report. An order is a lease too: a worker that no longer finds it, or the store, ends
+its ranks. Keys of orders and reports carry the attempt, so that what is late is never taken for what is new. No secret goes this way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+import skein
+from skein import kv
+
+from engine.errors import JobError
+
+DEADLINE = 10.0  # seconds for each call
+_WORKER, _ORDER, _REPORT = "worker/", "order/", "report/"
+_STATES = ("WAITING", "REQUESTED", "RUNNING", "SUCCEEDED", "FAILED", "KILLED")
+SERVICE = "worker"
+
+
+class YarnContainer(NamedTuple):
+    """A worker's container as YARN sees it: ``key`` is what the application calls it, ``name`` what YARN does."""
+
+    key: str
+    name: str
+    state: str
+    message: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in ("SUCCEEDED", "FAILED", "KILLED")
+
+
+class _Application(skein.ApplicationClient):
+    """A client whose calls have a deadline."""
+
+    def _call(self, method: str, req: Any, timeout: float | None = None) -> Any:
+        return super()._call(method, req, timeout=timeout or DEADLINE)
+
+
+class Wire:
+    """One process's end of the wire. Its methods raise :class:`LostWireError` when the application master does not answer."""
+
+    def __init__(self) -> None:
+        self._application = _Application.from_current()
+        self.key: str = skein.properties.container_id or ""
+        self.name: str = os.environ.get("CONTAINER_ID", "")
+
+    def _do(self, operation: Any) -> Any:
+        try:
+            return self._application.kv._apply_op(operation, timeout=DEADLINE)
+        except (OSError, skein.SkeinError) as error:
+            raise LostWireError(f"the application master does not answer: {error}") from error
+
+    # --- workers ---
+
+    def register(self, about: dict[str, Any]) -> None:
+        """Say that a worker is there; the entry goes when its container ends."""
+        self._do(kv.put(_WORKER + self.key, json.dumps(about).encode(), owner=self.key))
+
+    def orders(self) -> dict[int, dict[str, Any]]:
+        """This worker's orders by attempt."""
+        prefix = f"{_ORDER}{self.key}/"
+        return {int(key.removeprefix(prefix)): json.loads(value) for key, value in self._do(kv.get_prefix(prefix)).items()}
+
+    def has_order(self, attempt: int) -> bool:
+        """Whether the order still stands."""
+        return bool(self._do(kv.exists(f"{_ORDER}{self.key}/{attempt}")))
+
+    def report(self, attempt: int, what: dict[str, Any]) -> None:
+        """Say how an attempt's rank is doing, or how it ended, in place of what was said before."""
+        self._do(kv.put(f"{_REPORT}{attempt}/{self.key}", json.dumps(what).encode()))
+
+    # --- the supervisor ---
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """The workers that are there."""
+        return {key.removeprefix(_WORKER): json.loads(value) for key, value in self._do(kv.get_prefix(_WORKER)).items()}
+
+    def order(self, worker: str, attempt: int, what: dict[str, Any]) -> None:
+        """Tell a worker what to do."""
+        self._do(kv.put(f"{_ORDER}{worker}/{attempt}", json.dumps(what).encode()))
+
+    def withdraw(self, worker: str, attempt: int) -> None:
+        """Take an order back."""
+        self._do(kv.discard(f"{_ORDER}{worker}/{attempt}"))
+
+    def reports(self, attempt: int) -> dict[str, dict[str, Any]]:
+        """What the workers have said last of an attempt."""
+        prefix = f"{_REPORT}{attempt}/"
+        return {key.removeprefix(prefix): json.loads(value) for key, value in self._do(kv.get_prefix(prefix)).items()}
+
+    def containers(self) -> list[YarnContainer]:
+        """All containers of workers that the application has or had, in the order in which they were asked for."""
+        try:
+            found = self._application.get_containers(services=(SERVICE,), states=_STATES)
+        except (OSError, skein.SkeinError) as error:
+            raise LostWireError(f"the application master does not answer: {error}") from error
+        return [YarnContainer(each.id, each.yarn_container_id, str(each.state), each.exit_message or "") for each in found]
+
+    def ask_for(self, count: int) -> None:
+        """Ask YARN for more containers of workers."""
+        try:
+            for _ in range(count):
+                self._application.add_container(SERVICE)
+        except (OSError, skein.SkeinError) as error:
+            raise LostWireError(f"the application master could not ask for containers: {error}") from error
+
+    def finish(self, state: str, text: str) -> None:
+        """End the application: all its containers are given back."""
+        try:
+            self._application.shutdown(state, diagnostics=text)
+        except (OSError, skein.SkeinError) as error:
+            raise LostWireError(f"the application master does not answer: {error}") from error
+
+
+class LostWireError(JobError):
+    """The application master is gone or does not answer."""

@@ -1,0 +1,173 @@
+"""A real YARN of ordinary daemons on loopback: one ResourceManager and several NodeManagers over an HDFS, and a ``yarn`` command.
+
+A NodeManager that is killed leaves its containers running; :meth:`Yarn.lose_node` takes them with it, as a machine that fails does.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from tests.cluster.daemons import Daemon, free_ports, wait_until
+from tests.cluster.hadoop import USER, Hdfs, _get_json, write_site
+
+NODE_MB, NODE_VCORES = 10240, 16  # of two nodes: four containers of 4096 MB and 4 vcores, and the application master's
+MAIN = "yarn.server"
+
+
+class Yarn:
+    """A YARN with two nodes; ``environment`` is what a client process needs to find it, ``web`` its monitoring."""
+
+    def __init__(self, hdfs: Hdfs, *, nodes: int = 2, settings: Mapping[str, object] | None = None) -> None:
+        self.hdfs, self.hadoop = hdfs, hdfs.hadoop
+        self.nodes = nodes
+        scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes)
+        self.web = f"http://127.0.0.1:{web}"
+        self.rpc = f"127.0.0.1:{rpc}"
+        addresses = {
+            "yarn.resourcemanager.scheduler.address": f"127.0.0.1:{scheduler}",
+            "yarn.resourcemanager.address": self.rpc,
+            "yarn.resourcemanager.resource-tracker.address": f"127.0.0.1:{tracker}",
+            "yarn.resourcemanager.admin.address": f"127.0.0.1:{admin}",
+            "yarn.resourcemanager.webapp.address": f"127.0.0.1:{web}",
+            "yarn.application.classpath": f"{self.hadoop.class_path.partition(':')[2].replace(':', ',')}",
+        }
+        write_site(self.hadoop.conf / "yarn-site.xml", _YARN | addresses | dict(settings or {}))
+        write_site(self.hadoop.conf / "capacity-scheduler.xml", _QUEUES)
+        self.bin = self._write_command()
+        self.environment = {
+            **hdfs.environment,
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "JAVA_HOME": str(java_home()),
+            "SKEIN_DRIVER_JAVA_OPTIONS": "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        }
+        self.resource_manager = self._daemon("resourcemanager", "resourcemanager.ResourceManager")
+        self.node_managers = [self._node_manager(number, ports[4 * number :]) for number in range(nodes)]
+
+    def _daemon(self, name: str, main_class: str, conf: pathlib.Path | None = None) -> Daemon:
+        command = self.hadoop.java(f"{MAIN}.{main_class}", conf=conf, heap="400m")
+        # Containers are to get along with what jobs bring along: no HADOOP_CONF_DIR from the daemon.
+        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": "", "PYTHONPATH": ""}
+        return Daemon(name, command, self.hadoop.folder / f"{name}.log", environment)
+
+    def _node_manager(self, number: int, ports: list[int]) -> Daemon:
+        conf = self.hadoop.folder / f"nodemanager{number}-conf"
+        own = {
+            "yarn.nodemanager.hostname": "127.0.0.1",
+            "yarn.nodemanager.address": f"127.0.0.1:{ports[0]}",
+            "yarn.nodemanager.webapp.address": f"127.0.0.1:{ports[1]}",
+            "yarn.nodemanager.localizer.address": f"127.0.0.1:{ports[2]}",
+            "yarn.nodemanager.collector-service.address": f"127.0.0.1:{ports[3]}",
+            "yarn.nodemanager.local-dirs": self.node_folder(number) / "local",
+            "yarn.nodemanager.log-dirs": self.node_folder(number) / "logs",
+        }
+        write_site(conf / "yarn-site.xml", own)
+        common = (self.hadoop.conf / "yarn-site.xml").read_text()
+        extra = (conf / "yarn-site.xml").read_text().partition("<configuration>")[2]
+        (conf / "yarn-site.xml").write_text(common.replace("</configuration>", extra))
+        return self._daemon(f"nodemanager{number}", "nodemanager.NodeManager", conf)
+
+    def _write_command(self) -> pathlib.Path:
+        """A ``yarn`` command of what is used of it."""
+        folder = self.hadoop.folder / "bin"
+        folder.mkdir()
+        logs = shlex.join(self.hadoop.java("yarn.client.cli.LogsCLI"))
+        path = folder / "yarn"
+        class_path = self.hadoop.class_path
+        glob = ":".join(part for each in class_path.split(":") for part in _glob(each))
+        (folder / "class_path").write_text(glob + "\n")
+        path.write_text(
+            f'#!/bin/sh\ncase "$1" in\nclasspath) cat {folder}/class_path ;;\nlogs) shift; exec {logs} "$@" ;;\n'
+            '*) echo "unknown: $*" >&2; exit 2 ;;\nesac\n'
+        )
+        path.chmod(0o755)
+        return folder
+
+    def node_folder(self, number: int) -> pathlib.Path:
+        """Where a node keeps its containers."""
+        return self.hadoop.folder / f"node{number}"
+
+    @property
+    def daemons(self) -> list[Daemon]:
+        """All of them."""
+        return [self.resource_manager, *self.node_managers]
+
+    def start(self) -> None:
+        """Start it and wait until all nodes are there."""
+        self.hdfs.as_superuser("MKDIRS", "/tmp/logs", permission="1777")
+        self.hdfs.as_superuser("SETPERMISSION", "/tmp/logs", permission="1777")
+        for daemon in self.daemons:
+            daemon.start()
+        wait_until(lambda: self.metrics()["activeNodes"] == self.nodes, self.daemons, "YARN")
+
+    def stop(self) -> None:
+        """End all daemons."""
+        for daemon in reversed(self.daemons):
+            daemon.stop(signal.SIGKILL)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the ResourceManager says of the cluster."""
+        return dict(_get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
+
+    def applications(self) -> list[dict[str, Any]]:
+        """All applications, the newest first."""
+        apps = _get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
+        return sorted(apps["app"], key=lambda app: app["id"], reverse=True)
+
+
+def java_home() -> pathlib.Path:
+    """Where Java is installed."""
+    found = shutil.which("java")
+    assert found is not None
+    return pathlib.Path(found).resolve().parents[1]
+
+
+def _glob(part: str) -> list[str]:
+    if not part.endswith("/*"):
+        return [part]
+    return sorted(str(path) for path in pathlib.Path(part).parent.glob("*.jar"))
+
+
+_YARN: dict[str, object] = {
+    "yarn.acl.enable": "true",
+    "yarn.admin.acl": "*",
+    "yarn.resourcemanager.hostname": "127.0.0.1",
+    "yarn.resourcemanager.bind-host": "127.0.0.1",
+    "yarn.resourcemanager.am.max-attempts": 5,
+    "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
+    "yarn.nm.liveness-monitor.expiry-interval-ms": 8000,
+    "yarn.am.liveness-monitor.expiry-interval-ms": 20000,
+    "yarn.scheduler.minimum-allocation-mb": 128,
+    "yarn.scheduler.maximum-allocation-mb": NODE_MB,
+    "yarn.scheduler.maximum-allocation-vcores": NODE_VCORES,
+    "yarn.nodemanager.resource.memory-mb": NODE_MB,
+    "yarn.nodemanager.resource.cpu-vcores": NODE_VCORES,
+    "yarn.nodemanager.pmem-check-enabled": "true",
+    "yarn.nodemanager.vmem-check-enabled": "false",
+    "yarn.nodemanager.resource.memory.enforced": "false",
+    "yarn.nodemanager.container-monitor.interval-ms": 500,
+    "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 99,
+    "yarn.nodemanager.recovery.enabled": "false",
+    "yarn.nodemanager.delete.debug-delay-sec": 0,
+    "yarn.nodemanager.bind-host": "127.0.0.1",
+    "yarn.log-aggregation-enable": "true",
+    "yarn.nodemanager.remote-app-log-dir": "/tmp/logs",
+    "yarn.timeline-service.enabled": "false",
+}
+_QUEUES: dict[str, object] = {
+    "yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
+    "yarn.scheduler.capacity.maximum-am-resource-percent": 0.5,
+    "yarn.scheduler.capacity.node-locality-delay": 0,
+    "yarn.scheduler.capacity.root.queues": "default",
+    "yarn.scheduler.capacity.root.default.capacity": 100,
+    "yarn.scheduler.capacity.root.default.user-limit-factor": 1,
+    "yarn.scheduler.capacity.root.default.maximum-capacity": 100,
+    "yarn.scheduler.capacity.root.default.state": "RUNNING",
+    "yarn.scheduler.capacity.root.default.acl_submit_applications": "*",
+    "yarn.scheduler.capacity.root.default.acl_administer_queue": USER,
+}
