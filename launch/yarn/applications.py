@@ -53,6 +53,7 @@ def driver(folder: pathlib.Path) -> _Driver:
         found = _drivers.get(str(folder))
         if found is None:
             hadoop.check_commands()
+            hadoop.check_resource_manager(folder)
             found = _drivers[str(folder)] = _start(folder)
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from engine.errors import JobError, OptionError
 
 SHIPPED = ("core-site.xml", "hdfs-site.xml")  # what containers need to find HDFS
 LOGS_WITHIN = 60.0  # seconds
+CONNECT_WITHIN = 5.0  # seconds
 
 
 def conf_dir(given: str | None) -> pathlib.Path:
@@ -52,6 +54,21 @@ def resource_manager(folder: pathlib.Path) -> str:
         f"{str(folder / 'yarn-site.xml')!r} names no ResourceManager (yarn.resourcemanager.hostname or .address): without it Hadoop would "
         "talk to 0.0.0.0:8032, whoever that is"
     )
+
+
+def check_resource_manager(folder: pathlib.Path) -> None:
+    """See that somebody answers at the ResourceManager's address. Raises :class:`OptionError`: Hadoop itself would try for minutes."""
+    address = resource_manager(folder)
+    host, _, port = address.partition(":")
+    if not port.isdecimal():
+        return  # one of several, which only Hadoop knows to choose from
+    try:
+        socket.create_connection((host, int(port)), CONNECT_WITHIN).close()
+    except OSError as error:
+        raise OptionError(
+            f"no ResourceManager answers at {address}, as {str(folder / 'yarn-site.xml')!r} says ({error}): is it running, and is this the "
+            "folder of the cluster that you mean?"
+        ) from None
 
 
 def check_commands() -> None:
