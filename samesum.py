@@ -13,7 +13,7 @@ import engine
 __version__ = engine.__version__
 
 # Names of launch, and those that are called otherwise there.
-_OF_LAUNCH = ("environments", "list_jobs", "load_job", "local_cluster", "run_script", "submit_prediction_job")
+_OF_LAUNCH = ("environments", "hadoop_cluster", "list_jobs", "load_job", "local_cluster", "run_script", "submit_prediction_job")
 _OTHERWISE = {"SFrame": ("engine", "Dataset"), "deploy": ("launch", ""), "distributed": ("launch.toolkits", "")}
 
 

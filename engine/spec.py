@@ -122,10 +122,11 @@ class YarnResources:
     """What a job on YARN asks for beside its workers.
 
     ``python`` is an interpreter that all nodes have; without one ``archive``, the address of a packed environment, is unpacked on them.
-    ``packages`` are addresses of wheels that are added to it. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be
+    ``packages`` are addresses of archives with packages for it. ``conf_dir`` is the folder with Hadoop's settings on the submitting machine. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be
     there ``start_within`` seconds after the application's start. ``tags`` are those of the application.
     """
 
+    conf_dir: str | None = None
     archive: str | None = None
     python: str | None = None
     packages: tuple[str, ...] = ()
@@ -281,6 +282,7 @@ _GRAPH_FIELDS = {
     "table": or_null(STRING),
 }
 _YARN_FIELDS = {
+    "conf_dir": or_null(STRING),
     "archive": or_null(STRING),
     "python": or_null(STRING),
     "packages": STRINGS,

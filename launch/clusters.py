@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from engine import storage
 from engine.errors import MissingFileError, OptionError, StorageError
 
-KINDS = ("local",)
+KINDS = ("local", "hadoop")
 LABEL_WIDTH = 24
 Check = Callable[[str, Any], Any]
 

@@ -154,7 +154,8 @@ class Job:
 
     def get_log_file_path(self) -> str:
         """The path of a file with the logs of all workers, which is there as long as this handle. ``JobError`` if there are no logs yet."""
-        self._is_cleared()
+        if self._is_cleared():
+            self._backend.gather_logs(self._directory)
         logs = self._directory.logs()
         if not logs:
             raise JobError(f"job {self.job_id} has no logs yet, it is {self.get_state()}: ask again when it runs")

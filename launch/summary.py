@@ -9,15 +9,18 @@ NO_REPORT = "Report not found in log."
 
 
 def describe_containers(containers: Sequence[Mapping[str, Any]]) -> str:
-    """The list of all containers, then each with its diagnosis."""
-    names = [name_of_container(container) for container in containers]
-    blocks = [f"{name}:\n  {container.get('diagnosis') or NO_REPORT}" for name, container in zip(names, containers, strict=True)]
-    return "\n".join([f"Container list: {names}", *([""] if blocks else []), *blocks])
+    """The list of all containers, then each with its diagnosis: the last, of those that served several attempts."""
+    diagnoses: dict[str, str] = {}
+    for container in containers:
+        name = name_of_container(container)
+        diagnoses[name] = container.get("diagnosis") or diagnoses.get(name, NO_REPORT)
+    blocks = [f"{name}:\n  {diagnosis}" for name, diagnosis in diagnoses.items()]
+    return "\n".join([f"Container list: {list(diagnoses)}", *([""] if blocks else []), *blocks])
 
 
 def name_of_container(container: Mapping[str, Any]) -> str:
-    """What a worker's process is called: by its attempt and rank."""
-    return f"container_{container['attempt']:02d}_{container['rank']:06d}"
+    """What a worker's container is called by its scheduler, else what its process is, by attempt and rank."""
+    return str(container.get("container") or f"container_{container['attempt']:02d}_{container['rank']:06d}")
 
 
 def what_happened(end: Mapping[str, Any]) -> str:

@@ -27,6 +27,9 @@ class Backend(Protocol):
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """Publish FAILURE, saying why and naming the last checkpoint, for a job that is gone; clear what it left."""
 
+    def gather_logs(self, wd: WorkingDir) -> None:
+        """Put the logs of a job that has ended into its directory, those that are elsewhere."""
+
 
 def backend_of(spec: JobSpec) -> Backend:
     """The backend that a job names. Raises :class:`OptionError` for a job without ``resources``."""

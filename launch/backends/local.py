@@ -82,6 +82,9 @@ class LocalBackend:
         wd.publish("FAILURE", attempt=attempts[-1] if attempts else 0, summary=summary, time=time.time())
         self._clear(wd)
 
+    def gather_logs(self, wd: WorkingDir) -> None:
+        """The supervisor has put them there."""
+
     def _supervisor_is_alive(self, wd: WorkingDir) -> bool:
         for process in list(_started):
             if process.poll() is not None:

@@ -6,11 +6,14 @@ import contextlib
 import getpass
 import json
 import os
+import pathlib
 import time
+import uuid
 from typing import Any
 
 from engine import storage
-from engine.errors import JobError, MissingFileError
+from engine.errors import JobError, MissingFileError, StorageError
+from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
 from launch.backends import Status
 from launch.yarn import applications, hadoop
@@ -30,8 +33,9 @@ class YarnBackend:
 
     def submit(self, wd: WorkingDir) -> None:
         """Submit the application; what it is called goes to ``submitted.json``."""
-        conf = hadoop.conf_dir(None)
-        application = applications.submit(conf, describe(wd.spec(), wd.address, conf=conf, user=user_name()))
+        spec, conf = wd.spec(), conf_of(wd)
+        check_places(spec)
+        application = applications.submit(conf, describe(spec, wd.address, conf=conf, user=user_name()))
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
 
@@ -52,7 +56,7 @@ class YarnBackend:
         if found is not None and found.state == "RUNNING" and self._wait_for_end(wd, ENDED_WITHIN):
             return
         if (application := self._application(wd)) is not None:
-            applications.kill(hadoop.conf_dir(None), application)
+            applications.kill(conf_of(wd), application)
             self._wait_for_end(wd, GONE_WITHIN)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
@@ -78,7 +82,7 @@ class YarnBackend:
         deadline = time.monotonic() + LOGS_WITHIN
         while True:
             try:
-                storage.put_bytes(address, hadoop.fetch_logs(hadoop.conf_dir(None), application))
+                storage.put_bytes(address, hadoop.fetch_logs(conf_of(wd), application))
                 return
             except JobError:
                 if time.monotonic() > deadline:
@@ -98,7 +102,7 @@ class YarnBackend:
 
     def _report(self, wd: WorkingDir) -> Report | None:
         application = self._application(wd)
-        return None if application is None else applications.report(hadoop.conf_dir(None), application)
+        return None if application is None else applications.report(conf_of(wd), application)
 
     def _wait_for_end(self, wd: WorkingDir, within: float) -> bool:
         deadline = time.monotonic() + within
@@ -108,6 +112,27 @@ class YarnBackend:
                 return True
             time.sleep(POLL)
         return False
+
+
+def conf_of(wd: WorkingDir) -> pathlib.Path:
+    """The folder with the settings of the cluster that a job is for."""
+    resources = wd.spec().resources
+    assert resources is not None
+    return hadoop.use(None if resources.yarn is None else resources.yarn.conf_dir)
+
+
+def check_places(spec: JobSpec) -> None:
+    """See that the job's folders can be written by this user, as whom its containers run. Raises :class:`StorageError` for the first."""
+    assert spec.resources is not None
+    for name, folder in (("hdfs_tmp_dir", spec.resources.hdfs_tmp_dir), ("model_checkpoint_path", spec.options.get("model_checkpoint_path"))):
+        if folder in (None, "auto"):
+            continue
+        probe = storage.join(str(folder), f".samesum-{uuid.uuid4()}")
+        try:
+            storage.put_bytes(probe, b"")
+            storage.remove(probe)
+        except StorageError as error:
+            raise StorageError(f"{name} must be a folder that {user_name()!r} can write, got {str(folder)!r}: {error}") from error
 
 
 def user_name() -> str:

@@ -83,7 +83,7 @@ class Gang:
         script.chmod(0o700)
         hosts = ",".join(f"rank_{rank}:1" for rank in range(len(self.members)))
         here = os.environ.get("NM_HOST")
-        options = ["-launcher", "rsh", "-launcher-exec", str(script), "-hosts", hosts, "-genvnone", "-wdir", "."]
+        options = ["-launcher", "rsh", "-launcher-exec", str(script), "-hosts", hosts, "-genvnone", "-wdir", "/"]
         words = [command[0], *options, *(["-localhost", here] if here else []), *command[1:]]
         own = {"SAMESUM_WIRE": str(self._folder), "HYDRA_LAUNCHER_AUTOFORK": "0"}
         with (self._folder.parent / "logs" / "launcher.log").open("ab") as log:

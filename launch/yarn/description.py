@@ -7,13 +7,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine import storage
 from engine.errors import OptionError
-from engine.spec import JobSpec
+from engine.spec import JobSpec, YarnResources
 from launch.yarn import hadoop
 
 MASTER_MB = 1024  # the application master's JVM and the supervisor
 ATTEMPTS = 2  # of the application master: one that is lost is started anew, and goes on from the last checkpoint
-ENVIRONMENT = "environment"
+ENVIRONMENT, PACKAGES, PROGRAM = "environment", "packages", "program.py"  # as containers call what they bring along
 
 
 def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> dict[str, Any]:
@@ -24,9 +25,8 @@ def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> d
     yarn = resources.yarn
     if resources.worker_memory is None:
         raise OptionError("expected 'resources.worker_memory' in a job on YARN, got none: say how large its containers are")
-    files = files_of(yarn.archive, conf)
+    files = files_of(spec, conf)
     said = {"HADOOP_USER_NAME": user, "LC_ALL": "C.UTF-8"}
-    python = yarn.python or f"$PWD/{ENVIRONMENT}/bin/python"
     return {
         "name": f"samesum {address.rstrip('/').rpartition('/')[2]}",
         "queue": yarn.queue,
@@ -35,7 +35,7 @@ def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> d
         "max_attempts": ATTEMPTS,
         "master": {
             "resources": {"memory": f"{MASTER_MB} MiB", "vcores": 1},
-            "script": script(python, yarn.python is not None, "launch.yarn.supervisor", [address], said),
+            "script": script(yarn, "launch.yarn.supervisor", [address], said),
             "files": files,
             "log_level": "WARN",
         },
@@ -43,7 +43,7 @@ def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> d
             "worker": {
                 "instances": resources.num_workers,
                 "resources": {"memory": f"{resources.worker_memory} MiB", "vcores": resources.num_threads or 1},
-                "script": script(python, yarn.python is not None, "launch.yarn.worker", [], said),
+                "script": script(yarn, "launch.yarn.worker", [], said),
                 "files": files,
                 "max_restarts": 0,  # the supervisor asks for others
                 "allow_failures": True,
@@ -52,19 +52,27 @@ def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> d
     }
 
 
-def files_of(archive: str | None, conf: pathlib.Path) -> dict[str, Any]:
-    """What containers bring along: the settings of HDFS and the environment, which nodes keep for the user's next jobs."""
+def files_of(spec: JobSpec, conf: pathlib.Path) -> dict[str, Any]:
+    """What containers bring along: settings of HDFS, the user's program, and environments, which nodes keep for the user's next jobs."""
+    assert spec.resources is not None
+    assert spec.resources.yarn is not None
     files: dict[str, Any] = {
         name: {"source": f"file://{(conf / name).absolute()}", "type": "FILE"} for name in hadoop.SHIPPED if (conf / name).is_file()
     }
-    if archive is not None:
-        files[ENVIRONMENT] = {"source": archive, "type": "ARCHIVE", "visibility": "PRIVATE"}
+    if spec.script is not None:
+        path = spec.script.path
+        files[PROGRAM] = {"source": f"file://{path}" if storage.is_local(path) else path, "type": "FILE"}
+    if spec.resources.yarn.archive is not None:
+        files[ENVIRONMENT] = {"source": spec.resources.yarn.archive, "type": "ARCHIVE", "visibility": "PRIVATE"}
+    for number, archive in enumerate(spec.resources.yarn.packages):
+        files[f"{PACKAGES}{number}"] = {"source": archive, "type": "ARCHIVE", "visibility": "PRIVATE"}
     return files
 
 
-def script(python: str, is_given: bool, module: str, arguments: Sequence[str], said: Mapping[str, str]) -> str:
+def script(yarn: YarnResources, module: str, arguments: Sequence[str], said: Mapping[str, str]) -> str:
     """The lines of shell that start a process in a container."""
-    interpreter = shlex.quote(python) if is_given else f'"{python}"'
+    interpreter = f'"$PWD/{ENVIRONMENT}/bin/python"' if yarn.python is None else shlex.quote(yarn.python)
+    packages = ":".join(f"$PWD/{PACKAGES}{number}" for number in range(len(yarn.packages)))
     lines = [f"export {name}={shlex.quote(value)}" for name, value in said.items()]
-    lines += ['export HADOOP_CONF_DIR="$PWD"', "unset PYTHONPATH PYTHONHOME"]
-    return "\n".join([*lines, shlex.join(["exec"]) + f" {interpreter} -u -m {module} {shlex.join(arguments)}".rstrip(), ""])
+    lines += ['export HADOOP_CONF_DIR="$PWD"', "unset PYTHONHOME", f'export PYTHONPATH="{packages}"' if packages else "unset PYTHONPATH"]
+    return "\n".join([*lines, f"exec {interpreter} -m {module} {shlex.join(arguments)}".rstrip(), ""])

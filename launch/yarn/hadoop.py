@@ -31,6 +31,13 @@ def conf_dir(given: str | None) -> pathlib.Path:
     return folder
 
 
+def use(given: str | None) -> pathlib.Path:
+    """The same folder, which from then on is this process's for HDFS too if ``HADOOP_CONF_DIR`` is not set."""
+    folder = conf_dir(given)
+    os.environ.setdefault("HADOOP_CONF_DIR", str(folder))
+    return folder
+
+
 def settings_of(folder: pathlib.Path, name: str = "yarn-site.xml") -> dict[str, str]:
     """The settings in a file of Hadoop's."""
     try:

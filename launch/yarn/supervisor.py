@@ -10,16 +10,18 @@ import os
 import pathlib
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 from engine.errors import JobError
 from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.agents import Agents
-from launch.commands import gang_command, rank_command
+from launch.commands import find_mpiexec, rank_command
 from launch.supervisor import Supervisor, supervise
 from launch.yarn.agents import Gang, Member
-from launch.yarn.wire import LostWireError, Wire
+from launch.yarn.description import PROGRAM
+from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
 POLL = 0.3  # seconds between looks for workers
 LOOK_AT_RESULT = 3.0  # seconds between looks whether the job was cancelled, while it waits for containers
@@ -99,12 +101,21 @@ class YarnSupervisor(Supervisor):
             self.wire,
             self.number,
             self.members,
-            command=portable(gang_command(self.resources.num_workers, rank_command(self.spec, self.wd.address))),
+            command=self.command(),
             order=order,
             folder=scratch / "wire",
             environment=ports,
             hang_timeout=self.resources.hang_timeout,
         )
+
+    def command(self) -> list[str]:
+        """What starts all ranks; each begins with a program that its worker provides."""
+        ranks = self.resources.num_workers
+        spec = self.spec
+        if spec.script is not None:
+            spec = replace(spec, script=replace(spec.script, path=PROGRAM))
+        rank = [RANK_PROGRAM, *portable(rank_command(spec, self.wd.address))]
+        return rank if ranks == 1 else [find_mpiexec(), "-n", str(ranks), *rank]
 
     def port_range(self) -> dict[str, str]:
         """The variables that keep MPI to the cluster's ports."""

@@ -19,6 +19,7 @@ DEADLINE = 10.0  # seconds for each call
 _WORKER, _ORDER, _REPORT = "worker/", "order/", "report/"
 _STATES = ("WAITING", "REQUESTED", "RUNNING", "SUCCEEDED", "FAILED", "KILLED")
 SERVICE = "worker"
+RANK_PROGRAM = "samesum-rank"  # what ranks begin with, on every worker's PATH: launchers do not know where things lie there
 
 
 class YarnContainer(NamedTuple):

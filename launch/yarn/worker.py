@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shlex
 import shutil
 import socket
 import sys
@@ -16,6 +17,7 @@ import tempfile
 import time
 from typing import Any
 
+import launch.agents
 from engine import storage
 from engine.errors import EngineError
 from engine.spec import JobSpec
@@ -23,7 +25,7 @@ from engine.working_dir import WorkingDir
 from launch.agents import LocalAgent
 from launch.environment import rank_environment
 from launch.order import Order
-from launch.yarn.wire import LostWireError, Wire
+from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
 POLL = 0.2  # seconds between looks for an order
 LOOK, SAY = 1.0, 3.0  # seconds between looks whether the order stands, and between signs of life
@@ -66,8 +68,8 @@ class Worker:
         """Carry an order out and report how it ended."""
         spec = JobSpec.from_json(what["spec"])
         order = complete(what, spec, attempt, self.logs)
-        pathlib.Path(order.scratch).mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            provide_program(pathlib.Path(order.scratch))
             cause, containers = self.run(attempt, order)
             self.keep_logs(what, attempt)
             self.wire.report(attempt, {"event": "ended", **cause, "containers": containers})
@@ -114,6 +116,7 @@ def complete(what: dict[str, Any], spec: JobSpec, attempt: int, logs: pathlib.Pa
     scratch = base / f"samesum-{what['gang'][:16]}-{what['rank']}"
     environment = rank_environment(spec, what["address"], attempt, gang, scratch)
     threads = str(min(int(environment["SAMESUM_NUM_THREADS"]), count_cores()))
+    own = {"SAMESUM_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "PATH": f"{scratch / 'bin'}:{os.environ.get('PATH', os.defpath)}"}
     return Order(
         gang=gang,
         command=localized(what["command"]),
@@ -122,8 +125,18 @@ def complete(what: dict[str, Any], spec: JobSpec, attempt: int, logs: pathlib.Pa
         scratch=str(scratch),
         logs=str(logs),
         hang_timeout=what["hang_timeout"],
-        environment={**environment, **what["environment"], "SAMESUM_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+        environment={**environment, **what["environment"], **own},
     )
+
+
+def provide_program(scratch: pathlib.Path) -> None:
+    """Write the program that the rank begins with: it goes to this container's folder and puts the rank on a leash."""
+    folder = scratch / "bin"
+    folder.mkdir(mode=0o700, parents=True)
+    leash = shlex.join([sys.executable, "-I", "-S", str(pathlib.Path(launch.agents.__file__).with_name("leash.py"))])
+    program = folder / RANK_PROGRAM
+    program.write_text(f'#!/bin/sh\ncd {shlex.quote(os.getcwd())} && exec {leash} "$@"\n')
+    program.chmod(0o700)
 
 
 def localized(command: list[str]) -> list[str]:

@@ -35,7 +35,7 @@ class Yarn:
             "yarn.resourcemanager.resource-tracker.address": f"127.0.0.1:{tracker}",
             "yarn.resourcemanager.admin.address": f"127.0.0.1:{admin}",
             "yarn.resourcemanager.webapp.address": f"127.0.0.1:{web}",
-            "yarn.application.classpath": f"{self.hadoop.class_path.partition(':')[2].replace(':', ',')}",
+            "yarn.application.classpath": "$HADOOP_CONF_DIR," + self.hadoop.class_path.partition(":")[2].replace(":", ","),
         }
         write_site(self.hadoop.conf / "yarn-site.xml", _YARN | addresses | dict(settings or {}))
         write_site(self.hadoop.conf / "capacity-scheduler.xml", _QUEUES)
@@ -51,8 +51,7 @@ class Yarn:
 
     def _daemon(self, name: str, main_class: str, conf: pathlib.Path | None = None) -> Daemon:
         command = self.hadoop.java(f"{MAIN}.{main_class}", conf=conf, heap="400m")
-        # Containers are to get along with what jobs bring along: no HADOOP_CONF_DIR from the daemon.
-        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": "", "PYTHONPATH": ""}
+        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": str(self.hadoop.conf), "PYTHONPATH": ""}
         return Daemon(name, command, self.hadoop.folder / f"{name}.log", environment)
 
     def _node_manager(self, number: int, ports: list[int]) -> Daemon:

