@@ -33,6 +33,7 @@ LEVEL = 4  # of gzip: little larger than the best, in a third of its time
 # Parts of packages and of the standard library that no worker needs.
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests?|idlelib|tkinter|ensurepip|lib2to3|turtledemo|config-[^/]*|dist-packages|site-packages/pip|include)/"
+    r"|/pyarrow/(libarrow_flight|libarrow_substrait|libgandiva|_flight|_substrait|_gandiva|gandiva)"
     r"|\.(pyc|pyx|pxd|pyi|a|h|hpp|c|cpp)$"
 )
 _SITE = '''"""Packages beside this file are found wherever the folder is."""

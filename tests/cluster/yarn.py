@@ -140,7 +140,7 @@ _YARN: dict[str, object] = {
     "yarn.resourcemanager.am.max-attempts": 5,
     "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
     "yarn.nm.liveness-monitor.expiry-interval-ms": 8000,
-    "yarn.am.liveness-monitor.expiry-interval-ms": 20000,
+    "yarn.am.liveness-monitor.expiry-interval-ms": 120000,
     "yarn.scheduler.minimum-allocation-mb": 128,
     "yarn.scheduler.maximum-allocation-mb": NODE_MB,
     "yarn.scheduler.maximum-allocation-vcores": NODE_VCORES,
