@@ -21,7 +21,7 @@ def rank_command(spec: JobSpec, address: str) -> list[str]:
     """What a rank runs: the job of a working directory, or the user's program, which ends as a whole if one rank raises."""
     if spec.script is None:
         return module_command("engine", address)
-    program = [spec.script.path, *spec.script.args]
+    program = [str(pathlib.Path(__file__).with_name("program.py")), spec.script.path, *spec.script.args]
     assert spec.resources is not None
     return [sys.executable, *(["-m", "mpi4py"] if spec.resources.num_workers > 1 else []), *program]
 
