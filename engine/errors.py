@@ -56,6 +56,14 @@ class FieldError(EngineError, KeyError, AttributeError):
         return str(self.args[0]) if self.args else ""
 
 
+class JobError(EngineError, RuntimeError):
+    """A job failed or was killed, or it cannot give yet what was asked of it."""
+
+
+class JobKindError(EngineError, TypeError):
+    """A job of this kind never has what was asked of it."""
+
+
 def warn(message: str) -> None:
     """Warn of something that the user may not want, naming the line of theirs that led to it rather than one of the engine's."""
     frame, level = sys._getframe(1), 2

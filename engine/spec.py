@@ -168,8 +168,9 @@ class JobSpec:
     ``options`` are the keyword arguments of the toolkit's ``create``, where a ``validation_set`` is a path or a list of them, read as the
     data is; ``validation`` is one that is read in its own way. ``output`` is the folder of the trained model, or the file of predictions or
     metrics. A job with ``resources`` has a working directory, in which its results are, so that an ``output`` is not needed; there
-    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``debug`` shows
-    tracebacks.
+    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``staged`` is a folder of
+    data that was written for this job alone, and is removed when it has ended; ``submitted`` is when it was, in seconds since 1970.
+    ``debug`` shows tracebacks.
     """
 
     task: str
@@ -185,6 +186,8 @@ class JobSpec:
     output: str | None = None
     script: ScriptSpec | None = None
     resources: Resources | None = None
+    staged: str | None = None
+    submitted: float | None = None
     verbose: bool = True
     num_threads: int | None = None
     debug: bool = False
@@ -280,6 +283,8 @@ _JOB_FIELDS = {
     "output": or_null(STRING),
     "script": or_null(nested(ScriptSpec, {"path": STRING, "args": STRINGS}, needed="path")),
     "resources": or_null(nested(Resources, _RESOURCE_FIELDS)),
+    "staged": or_null(STRING),
+    "submitted": or_null(NUMBER),
     "verbose": BOOL,
     "num_threads": or_null(INT),
     "debug": BOOL,

@@ -33,7 +33,6 @@ def main(command: list[str]) -> int:
     redirect_output(pathlib.Path(os.environ["SAMESUM_LOGS"], f"rank-{rank}.log"))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
     leash = os.getpid()
-    os.environ["SAMESUM_RANK"] = str(rank)
     child = os.fork()
     if child == 0:
         become_rank(command, leash)

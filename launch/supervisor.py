@@ -89,6 +89,8 @@ class Supervisor:
             if text := self.wd.progress():
                 storage.put_bytes(self.wd.path(PROGRESS_FILE), text.encode())
             self.records.finish()
+            if self.spec.staged is not None:
+                storage.remove(self.spec.staged)
 
     def is_current(self) -> bool:
         """Whether nobody has taken an attempt after this supervisor's last."""

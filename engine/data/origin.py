@@ -24,6 +24,7 @@ from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, named_type
 from engine.data.shard_plan import share_from_root
 from engine.errors import DataError, OptionError
+from engine.spec import DataSpec
 
 FORMATS = {
     "csv": (".csv", ".tsv", ".txt"),
@@ -134,6 +135,10 @@ class Origin:
         if n_rows is not None:
             self._n_rows_local = n_rows
 
+    def as_spec(self) -> DataSpec | None:
+        """What a job says to read the same rows; None where they are in memory alone."""
+        return None
+
 
 class MemoryOrigin(Origin):
     """A table in memory."""
@@ -200,6 +205,14 @@ class FileOrigin(Origin):
         shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
         return ", ".join(shown)
 
+    def as_spec(self) -> DataSpec | None:
+        """Paths as they were given, and the options."""
+        types = {name: str(given) for name, given in self._column_types.items()}
+        for name, given in self._column_types.items():
+            if _is_unknown(types[name]):
+                raise OptionError(f"column_types: a job knows no type of the name {str(given)!r}, got it for {name!r}")
+        return DataSpec(paths=tuple(self._paths), format=self._format, column_types=types or None, **vars(self._csv))
+
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
         self._files = share_from_root(comm, lambda: self._files or _list_whole(self._paths), stage="reading")
@@ -227,6 +240,13 @@ class FileOrigin(Origin):
         if len(formats) > 1:
             raise DataError(f"expected files of one format, got {', '.join(f'{file!r} ({name})' for name, file in formats.items())}")
         return next(iter(formats))
+
+
+def _is_unknown(type_name: str) -> bool:
+    try:
+        return named_type("", type_name) is None
+    except OptionError:
+        return True
 
 
 def _list_whole(paths: list[str]) -> list[str]:

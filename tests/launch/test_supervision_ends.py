@@ -233,7 +233,7 @@ def test_a_program_of_its_user(tmp_path, ranks):
     ("source", "code", "words"),
     [
         ("import os\nos._exit(3)", 3, "ended with exit code 3"),
-        ("raise SystemExit(3)", 3, "the program ended with exit code 3"),
+        ("raise SystemExit(3)", 3, "ended with exit code 3"),
         ("if MPI.COMM_WORLD.rank == 1:\n    1 / 0\nMPI.COMM_WORLD.Barrier()", 1, "rank 1: ZeroDivisionError: division by zero"),
         ("if MPI.COMM_WORLD.rank == 1:\n    MPI.COMM_WORLD.Abort(7)\nMPI.COMM_WORLD.Barrier()", 7, "MPI_Abort with code 7"),
     ],
