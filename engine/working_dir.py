@@ -94,6 +94,10 @@ class WorkingDir:
         """The error that all ranks of an attempt found: ``class`` and ``message``."""
         return self._json(self.attempt_path(number, ERROR_FILE))
 
+    def run(self, number: int) -> dict[str, Any]:
+        """What is known of how an attempt ran, once it has ended well: bytes read, and how many of them locally."""
+        return self._json(self.attempt_path(number, RUN_FILE)) or {}
+
     def may_publish(self, number: int) -> bool:
         """Whether this attempt still is the job's: there is neither a result nor a later attempt."""
         return not storage.exists(self.path(RESULT_FILE)) and not storage.exists(self.attempt_path(number + 1, ATTEMPT_FILE))

@@ -127,7 +127,7 @@ def test_killed_at_random_moments(data, expected, tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    for number in range(3):
+    for _ in range(3):
         wd = submit(tmp_path, training(data))
         wait_until(lambda wd=wd: wd.attempts())
         time.sleep(chance.uniform(0.0, 2.5))
