@@ -162,10 +162,11 @@ def test_what_is_wrong_is_named(change, words):
 
 def test_jobs_of_the_first_version_are_read_as_ever():
     text = (
-        '{"version": 1, "task": "train", "data": {"paths": ["a.csv"], "format": null, "delimiter": ";", "header": true, "null_values": ["NA"],'
-        ' "column_types": {"zip": "string"}, "comment": null}, "toolkit": "pagerank", "target": null, "features": null, "graph": {"src": "a",'
-        ' "dst": 1, "vid": 0, "vertices": ["v.csv"], "table": null}, "options": {"threshold": 0.5}, "model": null, "output_type": null,'
-        ' "output": "m", "verbose": false, "num_threads": 2, "debug": false}'
+        '{"version": 1, "task": "train", "data": {"paths": ["a.csv"], "format": null, "delimiter": ";", "header": true,'
+        ' "null_values": ["NA"], "column_types": {"zip": "string"}, "comment": null}, "toolkit": "pagerank", "target": null,'
+        ' "features": null, "graph": {"src": "a", "dst": 1, "vid": 0, "vertices": ["v.csv"], "table": null},'
+        ' "options": {"threshold": 0.5}, "model": null, "output_type": null, "output": "m", "verbose": false, "num_threads": 2,'
+        ' "debug": false}'
     )
     assert JobSpec.from_json(text) == JobSpec(
         task="train",

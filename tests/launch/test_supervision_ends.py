@@ -87,7 +87,8 @@ def test_slow_ranks_do_not_hang(tmp_path):
 def test_too_much_memory_is_said_once_with_what_would_do(tmp_path):
     (tmp_path / "large.py").write_text(
         "import time\nfrom mpi4py import MPI\n"
-        "if MPI.COMM_WORLD.rank == 1:\n    held = bytearray(200 << 20)\n    held[::4096] = bytes([1]) * len(held[::4096])\n    time.sleep(60)\n"
+        "if MPI.COMM_WORLD.rank == 1:\n    held = bytearray(200 << 20)\n    held[::4096] = bytes([1]) * len(held[::4096])\n"
+        "    time.sleep(60)\n"
         "MPI.COMM_WORLD.Barrier()\n"
     )
     wd = submit(tmp_path, program(tmp_path / "large.py", worker_memory=160))
