@@ -25,6 +25,7 @@ from engine.working_dir import PROGRESS_FILE, WorkingDir
 from launch.agents import LocalAgent
 from launch.commands import gang_command, rank_command
 from launch.environment import rank_environment
+from launch.gang import Gang
 from launch.order import Order
 from launch.processes import find_processes, kill_all, process_of
 from launch.records import Records
@@ -32,6 +33,7 @@ from launch.scripts import script_lines
 
 LOCAL_POLL, REMOTE_POLL = 0.1, 1.5  # seconds between looks at the working directory
 END_WITHIN = 10.0  # seconds that ranks have to end by themselves once there is a result
+SIGN_OF_LIFE = 15.0  # seconds from one to the next, for those who watch the job from other machines
 AGENT_WITHIN = 1.0  # seconds for an agent to say how its ranks ended that have
 KILL_WITHIN = 10.0  # seconds for killed processes to be gone
 RETRIED = ("lost", "hang")
@@ -117,14 +119,15 @@ class Supervisor:
         if self.spec.script is not None:
             text = "".join(f"PROGRESS: {line}\n" for line in script_lines(self.spec, self.wd.address, scratch))
             storage.put_bytes(self.wd.attempt_path(self.number, PROGRESS_FILE), text.encode())
-        agent = LocalAgent(self.order(gang, scratch), self.logs(scratch))
+        order = self.order(gang, scratch)
+        agent = LocalAgent(order, self.logs(scratch))
         try:
             cause = self.watch(agent, gang)
         finally:
             agent.end()
         kill_all("SAMESUM_GANG", gang, KILL_WITHIN)  # what an agent that was killed has left
         if self.is_current():
-            self.records.end(self.number, cause, agent.containers)
+            self.records.end(self.number, cause, agent.containers or containers_of(order, cause))
         return cause
 
     def order(self, gang: str, scratch: pathlib.Path) -> Order:
@@ -145,12 +148,15 @@ class Supervisor:
 
     def watch(self, agent: LocalAgent, gang: str) -> dict[str, Any]:
         """Wait for the end of the gang, ending it once the job has ended or is another's."""
-        next_look, leave_by = 0.0, None
+        next_look, next_sign, leave_by = 0.0, 0.0, None
         while (cause := agent.wait(LOCAL_POLL)) is None:
             now = time.monotonic()
             if now < next_look:
                 continue
             next_look = now + self.poll
+            if now >= next_sign:
+                next_sign = now + SIGN_OF_LIFE
+                self.wd.renew(self.number, time.time())
             result = self.wd.result()
             if result is not None and result["state"] == "SUCCESS":
                 leave_by = leave_by or now + END_WITHIN
@@ -177,6 +183,13 @@ class Supervisor:
     def logs(self, scratch: pathlib.Path) -> pathlib.Path:
         """The folder on this machine for the attempt's logs."""
         return storage.local_path(self.wd.logs_path(self.number)) if self.is_local else scratch / "logs"
+
+
+def containers_of(order: Order, cause: dict[str, Any]) -> list[dict[str, Any]]:
+    """The ranks of a gang whose agent cannot tell of them any more, from what they have left on this machine."""
+    gang = Gang(order)
+    gang.read_records()
+    return gang.containers(cause)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,19 @@ def test_what_processes_use(key):
     assert (resident_bytes(child.pid), proportional_bytes(child.pid), shared_segments(child.pid)) == (0, 0, set())
 
 
+def test_a_rank_that_the_kernel_ended_was_out_of_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("launch.memory.VMSTAT", tmp_path / "vmstat")
+    lost = {"cause": "lost", "ranks": [1], "message": "rank 1 ended by SIGKILL"}
+    (tmp_path / "vmstat").write_text("pgfault 7\noom_kill 3\n")
+    watch = MemoryWatch(None)
+    assert watch.explain(lost) == lost
+    (tmp_path / "vmstat").write_text("pgfault 9\noom_kill 4\n")
+    assert watch.explain(lost)["cause"] == "memory"
+    assert watch.explain(lost)["message"].startswith("rank 1 ended by SIGKILL, by the kernel, as this machine's memory ran out: ")
+    other = {**lost, "message": "rank 1 ended by SIGSEGV"}
+    assert watch.explain(other) == other
+
+
 def test_memory_in_words():
     assert describe(2, 514 << 20, 512 << 20) == (
         "rank 2 exceeded its memory: 514.0 MB of 512 MB physical memory used (-104); give worker_memory=704 or more, or use more workers"

@@ -78,7 +78,7 @@ def test_killed_at_a_named_point(data, expected, tmp_path, point, victim, time):
     assert (result["state"], result["attempt"]) == ("SUCCESS", 2), read_logs(wd)
     assert model_bytes(wd) == expected
     check_progress(wd.progress())
-    assert {each["attempt"] for each in wd.containers()} == ({1, 2} if victim != "agent" else {2})
+    assert [(each["attempt"], each["rank"]) for each in wd.containers()] == [(1, 0), (1, 1), (2, 0), (2, 1)]
 
 
 def check_progress(text):
