@@ -66,7 +66,8 @@ class Agent:
             gang.note_segments()
         finally:
             left = kill_all("SAMESUM_GANG", self.order.gang, LAST_WORDS)
-            launcher.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launcher.wait(LAST_WORDS)
         gang.read_records()
         gang.remove_segments()
         cause = cause or {"cause": "stopped", "message": "ended by the supervisor"}

@@ -9,12 +9,15 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from typing import Any
 
 from engine import storage
 from engine.working_dir import WorkingDir
+from launch.agents import LocalAgent
 from launch.backends import Status
-from launch.commands import module_command
+from launch.commands import gang_command, module_command
+from launch.order import Order
 from launch.processes import Process, kill_all, process_of
 from launch.records import Records
 
@@ -29,6 +32,10 @@ _started: list[subprocess.Popen[bytes]] = []
 
 class LocalBackend:
     """Jobs as processes of this machine and user."""
+
+    def start_gang(self, order: Order) -> LocalAgent:
+        """One agent, and ``mpiexec`` below it if there is more than one rank."""
+        return LocalAgent(replace(order, command=gang_command(order.ranks, order.command)))
 
     def submit(self, wd: WorkingDir) -> None:
         """Start the supervisor, which outlives this process."""
