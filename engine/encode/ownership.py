@@ -124,9 +124,7 @@ def exchange_edges(
     return (pa.concat_tables(parts) if parts else attributes.slice(0, 0)), out_degrees
 
 
-def send_rows(
-    comm: Communicator, table: pa.Table, order: NDArray[np.int64], ends: NDArray[np.int64], *, name: str
-) -> list[pa.Table]:
+def send_rows(comm: Communicator, table: pa.Table, order: NDArray[np.int64], ends: NDArray[np.int64], *, name: str) -> list[pa.Table]:
     """Send rows of ``table``, taken in ``order`` and cut at ``ends``, one part to each rank; what each rank sent here. Collective."""
     taken = table.take(pa.array(order))
     begins = [0, *ends[:-1].tolist()]

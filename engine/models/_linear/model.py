@@ -114,9 +114,7 @@ class LinearModel(PredictingModel):
     def _check_missing_value_action(self, value: Any) -> None:
         """'auto' is 'impute': the mean of the training rows, nothing of a map or list."""
         if value == "none":
-            raise OptionError(
-                "missing_value_action 'none' is for trees; use 'impute', which takes means of the training rows, or 'error'"
-            )
+            raise OptionError("missing_value_action 'none' is for trees; use 'impute', which takes means of the training rows, or 'error'")
         check_choice("missing_value_action", value, ["auto", "impute", "error"])
 
     def _extra(self) -> list[str]:
