@@ -57,7 +57,7 @@ class LocalBackend:
         if result is not None:
             return "running" if alive and time.time() - result["time"] < END_WITHIN else "ended"
         if not alive:
-            return "ended" if wd.result() is not None else "gone"
+            return "ended" if wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
         return "running" if wd.attempts() else "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
@@ -101,6 +101,13 @@ class LocalBackend:
             if about.get("host") == socket.gethostname():
                 kill_all("SAMESUM_GANG", about["gang"], END_WITHIN)
                 shutil.rmtree(pathlib.Path(about["scratch"]), ignore_errors=True)
+
+
+def is_being_submitted(wd: WorkingDir) -> bool:
+    """Whether whoever submits the job may not have come to say yet which process supervises it."""
+    submitted = wd.spec().submitted
+    started = storage.exists(wd.path(SUBMITTED_FILE)) or wd.attempts()
+    return not started and submitted is not None and 0 <= time.time() - submitted < START_WITHIN
 
 
 def _read_json(address: str) -> dict[str, Any]:
