@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 class Gang:
-    """The ranks of one attempt on YARN, in the manner of :class:`launch.agents.LocalAgent`.
+    """The ranks of one attempt on YARN: a :class:`launch.backends.StartedGang` of many agents.
 
     ``members`` are the workers by rank; ``order`` makes the order of a rank from its command; ``command`` starts all ranks, or is the one
     rank's own where there is but one.
@@ -91,7 +91,7 @@ class Gang:
                 words, env={**os.environ, **environment, **own}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
 
-    # --- what a supervisor asks of an agent ---
+    # --- what a supervisor asks ---
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -113,17 +113,21 @@ class Gang:
         if len(accounted) == len(self.members):
             return self._cause()
         if self._stopped is not None:
-            return self._cause() if now - self._stopped > STOP_WITHIN else None
+            return self._cause() if now > self._stopped else None
         if self._trouble is None and (self.lost or self._bad_report() or self._find_hang() or self._launcher_has_ended()):
             self._trouble = now
         if self._trouble is not None and now - self._trouble > FAREWELL:
             self.stop()
         return None
 
-    def stop(self) -> None:
-        """Take all orders back: the workers end their ranks."""
+    def is_gone(self) -> bool:
+        """Whether all workers have said that their ranks have ended, or are gone."""
+        return all(self._has_ended(rank) or rank in self.lost for rank in range(len(self.members)))
+
+    def stop(self, within: float = STOP_WITHIN) -> None:
+        """Take all orders back: the workers end their ranks, and count as lost if they do not say so ``within`` these seconds."""
         if self._stopped is None:
-            self._stopped = time.monotonic()
+            self._stopped = time.monotonic() + within
             for member in self.members:
                 self.wire.withdraw(member.key, self.attempt)
 

@@ -16,7 +16,7 @@ from typing import Any
 from engine.errors import JobError
 from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
-from launch.agents import Agents
+from launch.backends import StartedGang
 from launch.commands import find_mpiexec, rank_command
 from launch.supervisor import Supervisor, supervise
 from launch.yarn.agents import Gang, Member
@@ -79,7 +79,7 @@ class YarnSupervisor(Supervisor):
             "fewer or smaller containers, use another queue, or wait"
         )
 
-    def start_agents(self, gang: str, scratch: pathlib.Path) -> Agents:
+    def start_gang(self, gang: str, scratch: pathlib.Path) -> StartedGang:
         """Have each worker start its rank."""
         (scratch / "logs").mkdir(parents=True, exist_ok=True)
         spec = self.spec.to_json()

@@ -79,7 +79,7 @@ class Worker:
     def run(self, attempt: int, order: Order) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Have an agent start the rank, and wait for its end."""
         self.set_logs_aside(attempt)
-        agent = LocalAgent(order, self.logs)
+        agent = LocalAgent(order)
         next_look = next_word = 0.0
         try:
             while (cause := agent.wait(0.1)) is None:
