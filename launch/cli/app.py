@@ -16,6 +16,7 @@ from launch.cli.codes import ExitCode, code_of
 from launch.cli.commands import command
 from launch.cli.predicting import evaluate, predict
 from launch.cli.ranks import launched_rank
+from launch.cli.words import FLAG
 
 
 class _InOrder(TyperGroup):
@@ -97,7 +98,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar=FLAG, callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """What stands before the command."""
 
