@@ -84,6 +84,7 @@ class Answer:
             print_line(json.dumps(exact(fields), ensure_ascii=False))
         else:
             print_fields(fields.values())
+            sys.stdout.flush()
 
     def json(self, value: Any) -> None:
         """A value as JSON."""
@@ -113,7 +114,7 @@ def print_line(text: str) -> None:
 
 def print_fields(values: Iterable[Any]) -> None:
     """A line of values with tabs between them."""
-    print_line("\t".join(map(text_of, values)))
+    sys.stdout.write("\t".join(map(text_of, values)) + "\n")
 
 
 def make_console() -> Console:
