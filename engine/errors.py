@@ -45,7 +45,7 @@ class CommunicationError(EngineError, RuntimeError):
 
 
 class SupersededError(EngineError, RuntimeError):
-    """A later attempt of the same job has begun, or the job has ended: this one must write nothing any more."""
+    """Another attempt of the job has taken over, or the job has ended: this one must write nothing more."""
 
 
 class FieldError(EngineError, KeyError, AttributeError):

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine import storage
-from engine.checkpoint import fenced_by, list_checkpoints
+from engine.checkpoint import check_may_publish, list_checkpoints, publishing_while
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.data.shard_plan import share_from_root
@@ -42,8 +42,11 @@ def run_attempt(address: str, comm: Communicator) -> None:
         spec = JobSpec.from_json(text)
         try:
             with recorded(wd, spec, number, comm):
-                outcome = run_job(inner_job(wd, spec, number, comm), comm)
-                publish(wd, spec, number, outcome, comm)
+                model = run_job(inner_job(wd, spec, number, comm), comm)
+                if spec.task == "train" and spec.output is not None:
+                    with agree(comm, "saving the model"):
+                        model.save(spec.output)
+                publish(wd, spec, number, comm)
         except SupersededError:
             return
         except EngineError as error:
@@ -70,7 +73,7 @@ def recorded(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> 
         return
     try:
         log.write(lines)
-        with recorded_by(log), fenced_by(lambda: wd.may_publish(number)):
+        with recorded_by(log), publishing_while(lambda: wd.may_publish(number)):
             yield
     finally:
         log.close()
@@ -90,13 +93,12 @@ def inner_job(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) ->
     return replace(spec, output=given or wd.attempt_path(number, output), options=options, resources=None)
 
 
-def publish(wd: WorkingDir, spec: JobSpec, number: int, outcome: Any, comm: Communicator) -> None:
+def publish(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> None:
     """End the job with SUCCESS, and what came of it. Collective."""
     with agree(comm, "publishing the result"):
         if comm.rank == 0:
-            if not wd.may_publish(number):
-                raise SupersededError("another attempt of this job has taken over, or the job has ended")
-            more = {}
+            check_may_publish()
+            more: dict[str, Any] = {}
             if spec.task == "train":
                 model = f"attempts/{number}/model"
                 more = {"model": model, "model_sha256": hash_of(storage.join(wd.attempt_path(number, "model"), "model.json"))}

@@ -44,4 +44,4 @@ def threads_of(spec: JobSpec) -> int:
     """Threads of each rank: what the job says, else a share of this machine's cores."""
     assert spec.resources is not None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return spec.resources.num_threads or spec.num_threads or max(1, cores // spec.resources.num_workers)
+    return spec.num_threads or spec.resources.num_threads or max(1, cores // spec.resources.num_workers)

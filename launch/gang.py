@@ -12,17 +12,16 @@ from typing import Any
 from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
-from launch.processes import Process, shared_segments
+from launch.processes import Process, find_processes, shared_segments
 
-LOOK_AT_MAPS = 20  # looks at ranks from one to the next at their shared memory
+LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
 class Gang:
     """What is known of the ranks of this machine. A cause is an object with ``cause``, ``message``, and the ``ranks`` it is about."""
 
-    def __init__(self, order: Order, launcher: int) -> None:
+    def __init__(self, order: Order) -> None:
         self.order = order
-        self.launcher = launcher
         self.scratch = pathlib.Path(order.scratch)
         self.records: dict[int, dict[str, Any]] = {}
         self.errors: dict[int, dict[str, Any]] = {}
@@ -36,15 +35,14 @@ class Gang:
         self.read_records()
         running = {rank: Process(record["pid"], record["started"]) for rank, record in self.records.items() if "ended" not in record}
         if self._looks % LOOK_AT_MAPS == 0:
-            self.segments.update(*(shared_segments(process.pid) for process in running.values()))
+            self.note_segments()
         self._looks += 1
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
-    def collect(self) -> None:
-        """What can be seen only while the gang is there."""
-        self.read_records()
-        for record in self.records.values():
-            self.segments |= shared_segments(record["pid"])
+    def note_segments(self) -> None:
+        """Note which shared memory is the gang's, which can be seen only while it is there."""
+        for process in find_processes("SAMESUM_GANG", self.order.gang):
+            self.segments |= shared_segments(process.pid)
 
     def read_records(self) -> None:
         """Read what leashes and failing ranks wrote."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,11 +10,10 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from engine.working_dir import WorkingDir
-
 import engine
 from engine import errors, storage
 from engine.errors import JobError, JobKindError, MissingFileError, OptionError
+from engine.working_dir import WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, find_cluster
 from launch.states import FinalState, State
@@ -24,6 +22,7 @@ from launch.summary import describe_containers, what_happened
 # Seconds between two looks: at a folder of this machine, and at a server, less often the longer nothing happens.
 LOCAL_PAUSE = 0.1
 REMOTE_PAUSES = (1.0, 2.0)
+CLEARED_WITHIN = 30.0  # seconds from a job's result until its supervisor has ended
 
 
 class Job:
@@ -149,12 +148,13 @@ class Job:
 
     def summary(self) -> str:
         """The workers, how each of them ended and, if the job failed, what happened and what to do. Returns text, prints nothing."""
-        is_over = self.get_state() == State.COMPLETED
+        is_over = self._is_cleared()
         text = describe_containers(self._directory.containers())
         return text if not is_over else f"{text}\n\n{what_happened(self._ended())}"
 
     def get_log_file_path(self) -> str:
         """The path of a file with the logs of all workers, which is there as long as this handle. ``JobError`` if there are no logs yet."""
+        self._is_cleared()
         logs = self._directory.logs()
         if not logs:
             raise JobError(f"job {self.job_id} has no logs yet, it is {self.get_state()}: ask again when it runs")
@@ -182,6 +182,15 @@ class Job:
                 storage.remove(self._spec.staged)
         return self._end
 
+    def _is_cleared(self) -> bool:
+        """Whether it has ended; if so, this waits until all that is to be written of it is there, a moment later than its result."""
+        if self.get_state() != State.COMPLETED:
+            return False
+        until = time.monotonic() + CLEARED_WITHIN
+        while self._backend.status(self._directory) != "ended" and time.monotonic() < until:
+            time.sleep(LOCAL_PAUSE)
+        return True
+
     def _ended(self) -> dict[str, Any]:
         end = self._find_end()
         if end is None:
@@ -204,10 +213,9 @@ class Job:
         end, task = self._ended(), self._spec.task
         if task == "train":
             return engine.load_model(self._address_of(end["model"]))
-        if task == "script":
-            return 0
-        output = self._address_of(end["output"])
-        return output if task == "predict" else json.loads(storage.read_bytes(output))
+        if task == "evaluate":
+            return {name: _as_metric(value) for name, value in end["metrics"].items()}
+        return 0 if task == "script" else self._address_of(end["output"])
 
     def _address_of(self, path: str) -> str:
         """A path in the result is in the job's directory, unless it is an address or begins at the root."""
@@ -220,6 +228,15 @@ class Job:
         yield REMOTE_PAUSES[0]
         while True:
             yield REMOTE_PAUSES[1]
+
+
+def _as_metric(value: Any) -> Any:
+    """A metric as ``evaluate`` of a model gives it: an object of columns is a table."""
+    if not isinstance(value, Mapping):
+        return value
+    import pyarrow as pa
+
+    return pa.table(dict(value))
 
 
 def load_job(working_dir: str | os.PathLike[str]) -> Job:

@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import engine
@@ -53,7 +53,7 @@ class Staging:
     def graph(self, graph: Any) -> tuple[DataSpec, GraphSpec]:
         """How the job loads a graph, from its description or from one that is loaded here."""
         if isinstance(graph, engine.Graph):
-            graph = engine.Graph.source(graph.edges, graph.vertices, src="__src_id", dst="__dst_id", vid="__id")
+            graph = graph.as_source()
         if not hasattr(graph, "edge_fields"):
             raise OptionError(f"graph must be engine.Graph.source(edges, vertices, src=..., dst=..., vid=...) or a Graph, got {graph!r}")
         vertices = None if graph.vertices is None else self.data("vertices", graph.vertices)
@@ -94,12 +94,15 @@ class Staging:
         self.is_used = True
         storage.make_folder(address)
         total = None if dataset.is_from_files else dataset.input_bytes
-        with tempfile.TemporaryDirectory(prefix="samesum-staging-") as folder, counting(f"Staging {name}", total) as advance:
+        n_rows = n_bytes = 0
+        with tempfile.TemporaryDirectory(prefix="samesum-staging-") as folder, bar_of_bytes(f"Staging {name}", total) as advance:
             path = pathlib.Path(folder, "part.parquet")
             for number, table in enumerate(_cut(dataset.batches())):
                 parquet.write_table(table, path)
                 storage.put_file(storage.join(address, f"part-{number:05d}.parquet"), path)
                 advance(table.nbytes)
+                n_rows, n_bytes = n_rows + table.num_rows, n_bytes + path.stat().st_size
+        sys.stderr.write(f"Staged {name}: {n_rows:,} rows, {n_bytes:,} bytes of Parquet in {address}\n")
         return address
 
 
@@ -109,25 +112,16 @@ def absolute(path: str) -> str:
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int | None) -> Iterator[Any]:
-    """A function to call with numbers of bytes: a bar on a terminal, and a line that says how many there were."""
+def bar_of_bytes(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A function to call with the size of what is done, for a bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     console = Console(file=sys.stderr)
-    counted = [0]
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console, transient=True,
-        disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
-
-        def advance(n_bytes: int) -> None:
-            counted[0] += n_bytes
-            bar.advance(task, n_bytes)
-
-        yield advance
-    sys.stderr.write(f"{what}: {counted[0]:,} bytes\n")
+        yield lambda size: bar.advance(task, size)
 
 
 def _cut(batches: Iterator[Any]) -> Iterator[Any]:

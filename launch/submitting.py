@@ -9,12 +9,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.working_dir import WorkingDir
-
 import engine
 from engine import storage
 from engine.errors import OptionError, StorageError
 from engine.spec import GRAPH_TOOLKITS, JobSpec, Resources, ScriptSpec
+from engine.working_dir import WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, check_address, find_cluster
 from launch.job import Job
@@ -24,6 +23,15 @@ from launch.staging import Staging
 _ELSEWHERE = ("env", "dataset", "graph", "working_dir", "kwargs", "_single_precision")
 # Options that `create` has beside its mathematics, and a job says in its own way.
 _SAID_APART = ("target", "features", "validation_set", "initial_model", "num_trees")
+# Arguments of `create` that mean nothing here, and what to do instead.
+_NOT_OF_JOBS = {
+    "verbose": "the progress of a job is in get_progress()",
+    "callback": "a function cannot be sent to a job; look at its events()",
+    "num_threads": "set num_threads of the cluster",
+    "memory_limit": "set worker_memory of the cluster",
+    "cache_dir": "set node_tmp_dir of the cluster",
+    "comm": "set num_workers of the cluster",
+}
 
 
 def submit_training(toolkit: str, arguments: Mapping[str, Any]) -> Job:
@@ -39,6 +47,9 @@ def submit_training(toolkit: str, arguments: Mapping[str, Any]) -> Job:
     data, ``DataError`` for what is no data, ``StorageError`` where directory or staged data cannot be written.
     """
     cluster = find_cluster(arguments["env"])
+    for name in arguments["kwargs"]:
+        if name in _NOT_OF_JOBS:
+            raise OptionError(f"{name!r} is no option of a job: {_NOT_OF_JOBS[name]}")
     options = {**{name: value for name, value in arguments.items() if name not in _ELSEWHERE}, **arguments["kwargs"]}
     engine.check_training(toolkit, options)
     options["max_iterations"] = options.get("num_trees", options["max_iterations"])

@@ -1,8 +1,9 @@
 """Where each rank is, in shared memory: the last collective it entered, its name, and since when it waits there or computes.
 
 A board is a small file per communicator and node, mapped by all its ranks and unlinked at once, so that nothing is left behind; in a job
-it stays in the folder that ``SAMESUM_HEARTBEAT_DIR`` names, where the job's agent reads it and which it removes. Ranks write without locks, each in its own slot; readers are a watcher process and ranks on their way out, which look more than once before
-they believe what they see. Only the standard library is used here: the watcher must start in milliseconds.
+it stays in the folder that ``SAMESUM_HEARTBEAT_DIR`` names, where the job's agent reads it. Ranks write without locks, each in its own
+slot; readers are an agent, a watcher process and ranks on their way out, which look more than once before they believe what they see. Only
+the standard library is used here: the watcher must start in milliseconds.
 """
 
 from __future__ import annotations

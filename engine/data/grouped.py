@@ -254,6 +254,8 @@ class GroupedSource:
                 offset += table.num_rows
                 if on_bytes is not None:
                     on_bytes(facts.n_bytes * kept.num_rows // facts.n_rows)
+        except EngineError:
+            raise
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, error) from error
         return tables
@@ -271,6 +273,8 @@ class GroupedSource:
                     if segment.end > offset and begin < batch.num_rows:
                         yield batch.slice(begin, segment.end - offset - begin)
                     offset += batch.num_rows
+            except EngineError:
+                raise
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(path, error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.common_folder import check_is_whole
 from engine.data.csv import CsvSource, TextPieces
 from engine.data.csv_text import HEADER_BYTES, CsvFormat, TextReader, is_compressed
 from engine.data.grouped import ArrowGroups, GroupedSource, ParquetGroups
@@ -79,6 +81,9 @@ class Origin:
     def is_text(self) -> bool:
         """Whether types and the number of rows are known only by reading the rows."""
         return isinstance(self.open(SerialComm()), CsvSource)
+
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
@@ -192,6 +197,13 @@ class FileOrigin(Origin):
         other._default_types, other._types = dict(types), {}
         return other
 
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` for a folder that holds one of the paths, which writing there would replace before it is read."""
+        target = storage.join(_whole(address), "")
+        for path in self._paths:
+            if storage.join(_whole(path), "").startswith(target):
+                raise OptionError(f"expected another folder than that of the rows, got {address!r}, from which {path!r} is read")
+
     def describe(self) -> str:
         """The paths and the options that are not as usual."""
         usual = CsvFormat()
@@ -204,7 +216,7 @@ class FileOrigin(Origin):
     def list_files(self) -> list[str]:
         """The files, listed once."""
         if self._files is None:
-            self._files = storage.list_files(self._paths)
+            self._files = _list_whole(self._paths)
         return self._files
 
     def as_spec(self) -> DataSpec | None:
@@ -249,6 +261,22 @@ def _is_unknown(type_name: str) -> bool:
         return named_type("", type_name) is None
     except OptionError:
         return True
+
+
+def _list_whole(paths: list[str]) -> list[str]:
+    """The files of the paths, none of which is a folder of rows that is not whole."""
+    files = []
+    for path in paths:
+        found = storage.list_files(path)
+        if found != [path] and not glob.has_magic(path):
+            check_is_whole(path)
+        files += found
+    return files
+
+
+def _whole(address: str) -> str:
+    """Local paths from the root on."""
+    return str(storage.local_path(address).absolute()) if storage.is_local(address) else address
 
 
 def _snap_format(file: str, form: CsvFormat) -> CsvFormat:

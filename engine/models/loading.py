@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pathlib
 from typing import Any
 
 from engine.errors import ModelFileError
@@ -24,7 +23,7 @@ _CLASSES = {
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """The model that was saved to the directory ``path``, of the class of its toolkit.
+    """The model that was saved to the directory ``path``, at any address, of the class of its toolkit.
 
     Raises :class:`MissingFileError` if there is no such directory, :class:`ModelFileError` if its files are damaged, incomplete, or
     written by a newer release. Local: each rank that calls it reads the files.
@@ -39,4 +38,4 @@ def load_model(path: str | os.PathLike[str]) -> Any:
             "install a newer samesum"
         )
     model = getattr(importlib.import_module(f"engine.models.{toolkit}"), _CLASSES[toolkit])
-    return model.from_saved(document, arrays, run, path=pathlib.Path(path))
+    return model.from_saved(document, arrays, run, path=os.fspath(path))

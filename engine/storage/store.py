@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 from abc import ABC, abstractmethod
-from typing import BinaryIO, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 from engine.errors import StorageError
 from engine.storage.address import scheme_of
@@ -36,6 +37,8 @@ class Readable(Protocol):
 class Store(ABC):
     """A kind of storage that can be read. What writes refuses here; stores that can be written override it."""
 
+    renames: ClassVar[bool] = False  # whether a folder can be moved at once, by :meth:`move_folder`
+
     @abstractmethod
     def list_files(self, address: str) -> list[str]:
         """The files that a file's, glob's or folder's ``address`` stands for, by bytes of the path; empty if there is none."""
@@ -45,8 +48,8 @@ class Store(ABC):
         """Where ``address`` can be read on this machine, after fetching it whole if need be."""
 
     @abstractmethod
-    def open_file(self, address: str) -> BinaryIO:
-        """A seekable binary file, at its beginning."""
+    def open_file(self, address: str, through: Sequence[tuple[int, int]] = ()) -> BinaryIO:
+        """A seekable binary file, at its beginning, of which the reader will go through these ranges."""
 
     @abstractmethod
     def file_size(self, address: str) -> int:
@@ -82,6 +85,10 @@ class Store(ABC):
 
     def put_folder(self, address: str, source: pathlib.Path, *, last: str) -> None:
         """Write a folder that appears whole, in place of what was there."""
+        raise self._refusal(address)
+
+    def move_folder(self, source: str, address: str) -> None:
+        """Rename a folder of this store that is whole to ``address``, in place of what was there; only where ``renames``."""
         raise self._refusal(address)
 
     def remove(self, address: str) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from typing import Any
 

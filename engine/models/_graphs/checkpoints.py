@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._kernels.row_layout import hash_entries
-from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, remove_partial, share_checkpoint, write_checkpoint
+from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, share_checkpoint, write_checkpoint
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.encode.graph_partition import Adjacency, GraphPartition
@@ -69,8 +69,6 @@ class Course:
     def find(self, fingerprint: dict[str, Any]) -> Checkpoint | None:
         """The checkpoint to go on from, its progress being this one's from now on; None for a fresh start. Collective."""
         self._fingerprint = fingerprint
-        if self.writes and self.comm.rank == 0:
-            remove_partial(self.folder or "")
         if self.resume is None:
             return None
         resume = self.resume
@@ -104,7 +102,7 @@ class Course:
                     "progress": [{name: value for name, value in row.items() if name != TIME_COLUMN} for row in self.rows],
                 }
                 run = {"elapsed_time": [row.get(TIME_COLUMN) for row in self.rows]}
-                path = str(checkpoint_path(folder, number))
+                path = checkpoint_path(folder, number)
                 self.table.checkpoint(path)
                 write_checkpoint(folder, Checkpoint(path, number, content, arrays, run), toolkit=self.toolkit, named=self.resume)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.checkpoint import Checkpoint, checkpoint_path, remove_partial, write_checkpoint
+from engine.checkpoint import Checkpoint, checkpoint_path, write_checkpoint
 from engine.errors import DataError, ModelFileError, OptionError
 from engine.models._linear.iterating import Iteration, Start
 from engine.models._linear.solving import Trace
@@ -41,7 +41,6 @@ def save_iteration(place: Place, iteration: Iteration, trace: Trace, table: Prog
         return
     folder = place.folder or ""
     table.checkpoint(checkpoint_path(folder, iteration.number))
-    remove_partial(folder)
     content = {
         "options": dict(place.options),
         "fingerprint": dict(place.fingerprint),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, remove_partial, share_checkpoint, write_checkpoint
+from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, share_checkpoint, write_checkpoint
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.threads import useful_threads
@@ -239,7 +239,6 @@ class Training:
         self.table.checkpoint(checkpoint_path(folder, iteration))
         with agree(self.comm, "writing a checkpoint"):
             if self.comm.rank == 0:
-                remove_partial(folder)
                 columns = [name for name in self.progress[0] if name != TIME_COLUMN]
                 content = {
                     "options": self._mathematics(),
