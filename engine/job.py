@@ -75,6 +75,7 @@ def recorded(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> 
         log.write(lines)
         with recorded_by(log), publishing_while(lambda: wd.may_publish(number)):
             yield
+        log.end_table()
     finally:
         log.close()
 

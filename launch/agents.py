@@ -60,11 +60,11 @@ class LocalAgent:
                 return dict(report)
         return None if data else lost("the agent of the ranks is gone")
 
-    def stop(self) -> None:
-        """Take the lease away: the agent ends the gang."""
+    def stop(self, within: float = STOP_WITHIN) -> None:
+        """Take the lease away: the agent ends the gang, and counts as lost if it does not say so ``within`` these seconds."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._stop_by = self._stop_by or time.monotonic() + STOP_WITHIN
+        self._stop_by = self._stop_by or time.monotonic() + within
 
     def end(self) -> None:
         """See the agent to its end, which comes soon once it has no lease; one that does not answer is killed."""

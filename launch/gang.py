@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 from typing import Any
 
@@ -14,6 +15,7 @@ from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 
+_ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
@@ -55,9 +57,24 @@ class Gang:
 
     def failed_rank(self) -> dict[str, Any] | None:
         """The first rank that failed by its own doing, else the first that was lost."""
+        cause = self._failed_rank()
+        return self.aborted() or cause if cause is not None and cause["cause"] == "lost" else cause
+
+    def aborted(self) -> dict[str, Any] | None:
+        """A rank that ended all by ``MPI_Abort``, which it may not survive itself: MPI libraries say so at the end of its log."""
+        for rank in range(self.order.ranks):
+            if found := _ABORT.search(tail(pathlib.Path(self.order.logs, f"rank-{rank}.log"))):
+                code = int(found[1] or found[2])
+                message = f"rank {rank} ended all ranks by MPI_Abort with code {code}"
+                return {"cause": "error", "ranks": [rank], "exit_code": code, "message": message}
+        return None
+
+    def _failed_rank(self) -> dict[str, Any] | None:
         if self.errors:
             rank = min(self.errors)
-            return {"cause": "error", "ranks": [rank], "error": self.errors[rank], "message": self.errors[rank]["message"]}
+            error = self.errors[rank]
+            more = {"exit_code": error["exit_code"]} if "exit_code" in error else {}
+            return {"cause": "error", "ranks": [rank], "error": error, "message": f"rank {rank}: {error['message']}", **more}
         ended = sorted((record["ended"], rank) for rank, record in self.records.items() if "ended" in record)
         for _, rank in ended:
             record = self.records[rank]

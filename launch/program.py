@@ -24,20 +24,20 @@ def main() -> None:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         if end.code not in (None, 0):
-            is_number = isinstance(end.code, int)
-            note_failure("SystemExit", f"ended with exit code {end.code if is_number else 1}" + ("" if is_number else f": {end.code}"))
+            code = end.code if isinstance(end.code, int) else 1
+            note_failure("SystemExit", f"ended with exit code {code}" + ("" if code == end.code else f": {end.code}"), code)
         raise
     except Exception as error:
-        note_failure(type(error).__name__, f"{type(error).__name__}: {error}")
+        note_failure(type(error).__name__, f"{type(error).__name__}: {error}", 1)
         raise
 
 
-def note_failure(kind: str, message: str) -> None:
+def note_failure(kind: str, message: str, code: int) -> None:
     """Write how this rank fails into the scratch folder of its attempt, whole or not at all."""
     rank = next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
     partial = pathlib.Path(os.environ["SAMESUM_SCRATCH"], "errors", f".{rank}")
     with contextlib.suppress(OSError):
-        partial.write_text(json.dumps({"class": kind, "message": f"rank {rank}: {message}"}))
+        partial.write_text(json.dumps({"class": kind, "message": message, "exit_code": code}))
         os.replace(partial, partial.with_name(f"{rank}.json"))
 
 

@@ -26,12 +26,13 @@ from launch.agents import LocalAgent
 from launch.commands import gang_command, rank_command
 from launch.environment import rank_environment
 from launch.order import Order
-from launch.processes import kill_all, process_of
+from launch.processes import find_processes, kill_all, process_of
 from launch.records import Records
 from launch.scripts import script_lines
 
 LOCAL_POLL, REMOTE_POLL = 0.1, 1.5  # seconds between looks at the working directory
 END_WITHIN = 10.0  # seconds that ranks have to end by themselves once there is a result
+AGENT_WITHIN = 1.0  # seconds for an agent to say how its ranks ended that have
 KILL_WITHIN = 10.0  # seconds for killed processes to be gone
 RETRIED = ("lost", "hang")
 
@@ -118,7 +119,7 @@ class Supervisor:
             storage.put_bytes(self.wd.attempt_path(self.number, PROGRESS_FILE), text.encode())
         agent = LocalAgent(self.order(gang, scratch), self.logs(scratch))
         try:
-            cause = self.watch(agent)
+            cause = self.watch(agent, gang)
         finally:
             agent.end()
         kill_all("SAMESUM_GANG", gang, KILL_WITHIN)  # what an agent that was killed has left
@@ -142,7 +143,7 @@ class Supervisor:
             environment=rank_environment(self.spec, self.wd.address, self.number, gang, scratch),
         )
 
-    def watch(self, agent: LocalAgent) -> dict[str, Any]:
+    def watch(self, agent: LocalAgent, gang: str) -> dict[str, Any]:
         """Wait for the end of the gang, ending it once the job has ended or is another's."""
         next_look, leave_by = 0.0, None
         while (cause := agent.wait(LOCAL_POLL)) is None:
@@ -153,16 +154,17 @@ class Supervisor:
             result = self.wd.result()
             if result is not None and result["state"] == "SUCCESS":
                 leave_by = leave_by or now + END_WITHIN
-                if now > leave_by:
-                    agent.stop()
+                if now > leave_by or not find_processes("SAMESUM_GANG", gang):
+                    agent.stop(AGENT_WITHIN)
             elif self.must_end or result is not None or not self.is_current():
                 agent.stop()
         return cause
 
     def fail(self, cause: dict[str, Any]) -> None:
         """Publish FAILURE: why, after how many attempts, and how to go on."""
-        error = self.wd.error(self.number) or cause.get("error")
-        message = error["message"] if error else cause.get("message", "the ranks ended without a result")
+        found = self.wd.error(self.number)
+        error = found or cause.get("error")
+        message = found["message"] if found else cause.get("message", "the ranks ended without a result")
         if self.must_end:
             message = "the supervisor was told to end (SIGTERM)"
         summary = message if self.number == 1 else f"{message} (attempt {self.number})"

@@ -19,7 +19,7 @@ from launch.processes import Process, kill_all, process_of
 
 SUBMITTED_FILE = "submitted.json"
 START_WITHIN = 30.0  # seconds for a supervisor to be seen
-END_WITHIN = 30.0  # seconds for a supervisor to clear away what was left
+END_WITHIN = 60.0  # seconds for a supervisor to clear away what was left
 POLL = 0.05
 
 _started: list[subprocess.Popen[bytes]] = []
