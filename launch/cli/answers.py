@@ -175,7 +175,9 @@ def text_of(value: Any, *, shortly: bool = False) -> str:
 
 
 def exact(value: Any) -> Any:
-    """A value as JSON knows it."""
+    """A value as JSON knows it: a table as an object of columns, what is no number as null."""
+    if hasattr(value, "to_pydict"):
+        return exact(value.to_pydict())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ from engine import storage
 from engine.errors import EngineError, JobError, MissingFileError, OptionError
 from engine.working_dir import WorkingDir
 from launch.cli import words
-from launch.cli.answers import Answer, say
+from launch.cli.answers import Answer, exact, say
 from launch.cli.codes import ExitCode, leave
 from launch.cli.finding import find_cluster, find_job
 from launch.cli.following import follow
@@ -143,7 +143,7 @@ def _save(job: Job, task: str, value: Any, output: str) -> None:
     elif task == "evaluate":
         if not output.endswith(".json"):
             raise OptionError(f"expected an output file with the extension .json, got {output!r}")
-        storage.put_bytes(output, (json.dumps(value) + "\n").encode())
+        storage.put_bytes(output, (json.dumps(exact(value)) + "\n").encode())
     else:
         raise OptionError(f"a job to {task} has nothing to save, got --output {output!r}: what it wrote is where it was told to")
     say(f"saved in {output}")
