@@ -18,14 +18,16 @@ from launch.cli.predicting import evaluate, predict
 from launch.cli.ranks import launched_rank
 from launch.cli.words import FLAG
 
+# Commands and groups as one comes to need them.
+ORDER = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run")
+
 
 class _InOrder(TyperGroup):
-    """Commands in the order in which one comes to need them, groups among them."""
+    """Groups among the commands, not after them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, as help shows them."""
-        wanted = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run")
-        return [*wanted, *(name for name in super().list_commands(ctx) if name not in wanted)]
+        return [*ORDER, *(name for name in super().list_commands(ctx) if name not in ORDER)]
 
 
 app = typer.Typer(

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +11,7 @@ from pyarrow import parquet
 
 import engine
 from tests.launch.command_line import MUSHROOM, samesum, show, terminal, without_colours
+from tests.mpi_jobs import ROOT, plain_environment
 
 TRAIN = ("boosted_trees_classifier", MUSHROOM, "--target", "label", "--max-iterations", 12)
 WAITING = "import os, sys, time\nprint('waiting', flush=True)\nwhile not os.path.exists(sys.argv[1]):\n    time.sleep(0.05)\n"
@@ -280,3 +283,15 @@ def test_ctrl_c_leaves_the_job_alone(home, waiting):
         assert program.wait() == 130
     gate.touch()
     assert samesum("wait", job_id, **home).returncode == 0
+
+
+def test_the_example_of_the_page(tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    page = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+    example = re.search(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    script = f'set -eu\nsamesum() {{ "{sys.executable}" -m launch.cli "$@"; }}\n{example}'
+    own = plain_environment(HOME=str(tmp_path), SAMESUM_CONFIG_DIR=str(tmp_path / "conf"))
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.json", "arrays.safetensors"):
+        assert (tmp_path / "bst" / name).read_bytes() == (tmp_path / "bst_of_job" / name).read_bytes()
