@@ -58,7 +58,9 @@ class Gang:
     def failed_rank(self) -> dict[str, Any] | None:
         """The first rank that failed by its own doing, else the first that was lost."""
         cause = self._failed_rank()
-        return self.aborted() or cause if cause is not None and cause["cause"] == "lost" else cause
+        if cause is None or cause["cause"] != "lost":
+            return cause
+        return self.aborted() or self.memory.explain(cause)
 
     def aborted(self) -> dict[str, Any] | None:
         """A rank that ended all by ``MPI_Abort``, which it may not survive itself: MPI libraries say so at the end of its log."""

@@ -87,7 +87,8 @@ def test_slow_ranks_do_not_hang(tmp_path):
 def test_too_much_memory_is_said_once_with_what_would_do(tmp_path):
     (tmp_path / "large.py").write_text(
         "import time\nfrom mpi4py import MPI\n"
-        "if MPI.COMM_WORLD.rank == 1:\n    held = bytearray(200 << 20)\n    held[::4096] = bytes([1]) * len(held[::4096])\n    time.sleep(60)\n"
+        "if MPI.COMM_WORLD.rank == 1:\n    held = bytearray(200 << 20)\n    held[::4096] = bytes([1]) * len(held[::4096])\n"
+        "    time.sleep(60)\n"
         "MPI.COMM_WORLD.Barrier()\n"
     )
     wd = submit(tmp_path, program(tmp_path / "large.py", worker_memory=160))
@@ -128,6 +129,39 @@ def test_an_error_of_one_rank_is_not_tried_again(data, tmp_path):
     assert result["error"]["class"] == "ZeroDivisionError"
     assert "by hand" in result["summary"]
     assert "[rank 1]" in pathlib.Path(wd.logs_path(1, "rank-1.log")).read_text()
+
+
+def test_what_a_launcher_around_says_is_not_for_the_ranks(data, tmp_path, monkeypatch):
+    said = {"PMI_RANK": "3", "PMI_SIZE": "4", "OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3", "SLURM_PROCID": "1"}
+    for name, value in {**said, "SLURM_NTASKS": "8", "SLURM_NODELIST": "n[1-4]", "SAMESUM_GANG": "x", "SAMESUM_ATTEMPT": "9"}.items():
+        monkeypatch.setenv(name, value)
+    for ranks in (1, 2):
+        wd = submit(tmp_path, training(data, ranks=ranks))
+        assert finish(wd)["state"] == "SUCCESS", read_logs(wd)
+        assert [each["rank"] for each in wd.containers()] == list(range(ranks))
+
+
+def test_a_folder_that_cannot_be_is_named(data, tmp_path):
+    wd = WorkingDir.create(str(tmp_path / "dml_job_gone"), training(data, node_tmp_dir=str(tmp_path / "file")))
+    (tmp_path / "file").write_text("")
+    backend_of(wd.spec()).submit(wd)
+    result = finish(wd)
+    assert (result["state"], result["cause"]) == ("FAILURE", "supervisor")
+    assert str(tmp_path / "file") in result["summary"]
+
+
+def test_a_supervisor_elsewhere_is_known_by_its_signs_of_life(data, tmp_path):
+    wd = WorkingDir.create(str(tmp_path / "dml_job_elsewhere"), training(data))
+    backend = backend_of(wd.spec())
+    assert backend.status(wd) == "gone", "nobody has submitted it"
+    about = {"host": "another", "pid": 1, "started": 1, "gang": "x", "scratch": str(tmp_path / "never")}
+    wd.take_attempt({**about, "time": time.time() - 1000.0})
+    assert backend.status(wd) == "gone"
+    wd.renew(1, time.time())
+    assert backend.status(wd) == "running"
+    wd.renew(1, time.time() - 1000.0)
+    backend.make_sure_it_ended(wd)
+    assert wd.result()["summary"].startswith("its supervisor (process 1 on another) is gone")
 
 
 def test_cancel(tmp_path):
