@@ -56,6 +56,7 @@ def measure(folder: pathlib.Path, workers: int) -> dict[str, float]:
     submit = time.perf_counter() - clock
     job.get_results()
     total = time.perf_counter() - clock
+    job.summary()  # waits for its supervisor to have ended, out of the next run's way
     at = {event["event"]: event["time"] for event in job.events()}  # the last of each kind
     result = json.loads(pathlib.Path(job.working_dir, "result.json").read_text())
     training = json.loads(pathlib.Path(job.working_dir, result["model"], "run.json").read_text())["training_time"]

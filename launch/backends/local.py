@@ -66,7 +66,7 @@ class LocalBackend:
         if result is not None:
             return "running" if alive and time.time() - result["time"] < END_WITHIN else "ended"
         if not alive:
-            return "ended" if wd.result() is not None else "gone"
+            return "ended" if wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
         return "running" if wd.attempts() else "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
@@ -113,6 +113,13 @@ class LocalBackend:
                 if not storage.is_local(wd.address):
                     Records(wd).gather(number, pathlib.Path(about["scratch"], "logs"))
                 shutil.rmtree(about["scratch"], ignore_errors=True)
+
+
+def is_being_submitted(wd: WorkingDir) -> bool:
+    """Whether whoever submits the job may not have come to say yet which process supervises it."""
+    submitted = wd.spec().submitted
+    started = storage.exists(wd.path(SUBMITTED_FILE)) or wd.attempts()
+    return not started and submitted is not None and 0 <= time.time() - submitted < START_WITHIN
 
 
 def _read_json(address: str) -> dict[str, Any]:
