@@ -74,9 +74,6 @@ class Origin:
         """The same rows, with these types where otherwise the values would decide; here nowhere."""
         return self
 
-    def refuse_source(self, address: str) -> None:
-        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
-
     def list_files(self) -> list[str]:
         """The files that it is made of; here none."""
         return []
@@ -84,6 +81,9 @@ class Origin:
     def is_text(self) -> bool:
         """Whether types and the number of rows are known only by reading the rows."""
         return isinstance(self.open(SerialComm()), CsvSource)
+
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
