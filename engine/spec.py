@@ -122,8 +122,9 @@ class YarnResources:
     """What a job on YARN asks for beside its workers.
 
     ``python`` is an interpreter that all nodes have; without one ``archive``, the address of a packed environment, is unpacked on them.
-    ``packages`` are addresses of archives with packages for it. ``conf_dir`` is the folder with Hadoop's settings on the submitting machine. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be
-    there ``start_within`` seconds after the application's start. ``tags`` are those of the application.
+    ``packages`` are addresses of archives with packages for it. ``conf_dir`` is the folder with Hadoop's settings on the machine that
+    submits. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be there ``start_within`` seconds after the
+    application's start. ``tags`` are those of the application.
     """
 
     conf_dir: str | None = None

@@ -73,6 +73,7 @@ class Cluster:
     kind: ClassVar[str]
     title: ClassVar[str]
     lines: ClassVar[tuple[tuple[str, str], ...]]
+    brings_programs: ClassVar[bool] = False  # whether jobs bring a user's program along from the machine that submits them
     checks: ClassVar[Mapping[str, Check]]
 
     name: str

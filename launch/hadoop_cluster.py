@@ -55,6 +55,7 @@ class HadoopCluster(Cluster):
 
     kind: ClassVar[str] = "hadoop"
     title: ClassVar[str] = "Hadoop Cluster"
+    brings_programs: ClassVar[bool] = True
     lines: ClassVar[tuple[tuple[str, str], ...]] = (
         ("Name:", "name"),
         ("Cluster path", "dist_path"),
@@ -138,7 +139,7 @@ class HadoopCluster(Cluster):
 CLUSTER = HadoopCluster
 
 
-def create(
+def create(  # noqa: PLR0917  # the order is that of its model
     name: str,
     dist_path: str | None = None,
     hadoop_conf_dir: str | os.PathLike[str] | None = None,
@@ -197,11 +198,12 @@ def create(
             f"{', '.join(missing)} must be given: {storage.join(address, SETTINGS_FILE)!r} does not say "
             f"{'it' if len(missing) == 1 else 'them'}"
         )
+    python = python if python is not None else installed.get("python")
     archive = None if python else installed.get("archive")
     if python is None and archive is None:
         raise OptionError(
-            f"samesum is not installed in {address!r}: run `samesum cluster install {address}`, or give python, an interpreter with samesum "
-            "that all nodes have"
+            f"samesum is not installed in {address!r}: run `samesum cluster install {address}`, or give python, an interpreter that has "
+            "samesum, at the same path on all nodes"
         )
     cluster = HadoopCluster(
         name=name,

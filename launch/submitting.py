@@ -17,7 +17,7 @@ from engine.working_dir import WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, check_address, find_cluster
 from launch.job import Job
-from launch.staging import Staging
+from launch.staging import Staging, absolute
 
 # Arguments of a submission that are no options of `create`.
 _ELSEWHERE = ("env", "dataset", "graph", "working_dir", "kwargs", "_single_precision")
@@ -128,13 +128,13 @@ def run_script(
     """Submit a program in Python that every worker runs as one rank of MPI, and return its handle.
 
     What it prints is in the job's logs. It ends in SUCCESS if all ranks end with exit code 0. ``path`` must be where the cluster can read
-    it; ``args`` are its ``sys.argv[1:]``. Raises ``OptionError``, ``MissingFileError``, ``StorageError``.
+    it; jobs on Hadoop bring it along; ``args`` are its ``sys.argv[1:]``. Raises ``OptionError``, ``MissingFileError``, ``StorageError``.
     """
     cluster = find_cluster(env)
     if isinstance(args, str) or not all(isinstance(each, str | int | float | os.PathLike) for each in args):
         raise OptionError(f"args must be a list of texts, got {args!r}")
     with new_job(cluster, working_dir) as (address, staging):
-        program = staging.readable("path", path)
+        program = absolute(os.fspath(path)) if cluster.brings_programs else staging.readable("path", path)
         storage.file_size(program)
         script = ScriptSpec(path=program, args=tuple(map(str, args)))
         return start(address, JobSpec(task="script", script=script, **_common(cluster, staging)))

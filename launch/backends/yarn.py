@@ -12,13 +12,13 @@ import uuid
 from typing import Any
 
 from engine import storage
-from engine.errors import JobError, MissingFileError, StorageError
+from engine.errors import JobError, MissingFileError, OptionError, StorageError
 from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
 from launch.backends import Status
 from launch.yarn import applications, hadoop
-from launch.yarn.applications import Report
-from launch.yarn.description import describe
+from launch.yarn.applications import Report, Room
+from launch.yarn.description import MASTER_MB, describe
 
 SUBMITTED_FILE = "submitted.json"
 LOG_FILE = "yarn.log"
@@ -35,6 +35,7 @@ class YarnBackend:
         """Submit the application; what it is called goes to ``submitted.json``."""
         spec, conf = wd.spec(), conf_of(wd)
         check_places(spec)
+        check_room(spec, applications.room(conf))
         application = applications.submit(conf, describe(spec, wd.address, conf=conf, user=user_name()))
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
@@ -121,10 +122,25 @@ def conf_of(wd: WorkingDir) -> pathlib.Path:
     return hadoop.use(None if resources.yarn is None else resources.yarn.conf_dir)
 
 
+def check_room(spec: JobSpec, room: Room) -> None:
+    """See that the cluster could run the job if it were empty. Raises :class:`OptionError`."""
+    resources = spec.resources
+    assert resources is not None
+    size, count, vcores = resources.worker_memory or 0, resources.num_workers, resources.num_threads or 1
+    if size > room.largest:
+        raise OptionError(f"container_size={size} is more than any node has: the largest of {room.nodes} has {room.largest} MB")
+    if size * count + MASTER_MB > room.memory or vcores * count + 1 > room.vcores:
+        raise OptionError(
+            f"{count} containers of {size} MB and {vcores} vcores, and {MASTER_MB} MB and 1 vcore for the application master, are more than "
+            f"all {room.nodes} nodes have: {room.memory} MB and {room.vcores} vcores"
+        )
+
+
 def check_places(spec: JobSpec) -> None:
     """See that the job's folders can be written by this user, as whom its containers run. Raises :class:`StorageError` for the first."""
     assert spec.resources is not None
-    for name, folder in (("hdfs_tmp_dir", spec.resources.hdfs_tmp_dir), ("model_checkpoint_path", spec.options.get("model_checkpoint_path"))):
+    folders = {"hdfs_tmp_dir": spec.resources.hdfs_tmp_dir, "model_checkpoint_path": spec.options.get("model_checkpoint_path")}
+    for name, folder in folders.items():
         if folder in (None, "auto"):
             continue
         probe = storage.join(str(folder), f".samesum-{uuid.uuid4()}")

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from engine import __version__
 from engine.errors import EngineError
-from launch.cli import clusters, data, jobs, model, submitting, training
+from launch.cli import clusters, data, hadoop, jobs, model, submitting, training
 from launch.cli.codes import ExitCode, code_of
 from launch.cli.commands import command
 from launch.cli.predicting import evaluate, predict
@@ -47,6 +47,8 @@ for _group, _name, _panel in (
     (submitting.app, "submit", _JOBS),
 ):
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
+command(clusters.app, "hadoop")(hadoop.describe)
+command(clusters.app)(hadoop.install)
 command(app, on_every_rank=True, panel=_HERE)(predict)
 command(app, on_every_rank=True, panel=_HERE)(evaluate)
 command(app, "info", hidden=True)(model.show)

@@ -60,6 +60,7 @@ class Gang:
     ) -> None:
         self.wire, self.attempt, self.members = wire, attempt, members
         self.hang_timeout = hang_timeout
+        self.containers: list[dict[str, Any]] = []
         self.reports: dict[int, dict[str, Any]] = {}
         self.lost: dict[int, Diagnosis] = {}
         self._make_order = order
@@ -92,11 +93,6 @@ class Gang:
             )
 
     # --- what a supervisor asks ---
-
-    @property
-    def containers(self) -> list[dict[str, Any]]:
-        """The workers: their containers, hosts and ends."""
-        return [self._describe(rank, member) for rank, member in enumerate(self.members)]
 
     def wait(self, within: float) -> dict[str, Any] | None:
         """Why the gang has ended, None if it has not ``within`` these seconds."""
@@ -144,7 +140,9 @@ class Gang:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._launcher.wait(2.0)
             self._launcher.kill()
-            self._launcher.wait()
+            self._launcher.wait(2.0)
+        here = {"rank": None, "container": self.wire.name, "host": os.environ.get("NM_HOST"), "diagnosis": "Application Master"}
+        self.containers = [here, *(self._describe(rank, member) for rank, member in enumerate(self.members))]
 
     # --- orders and reports ---
 

@@ -40,7 +40,7 @@ class Report(NamedTuple):
         return self.state in ("FINISHED", "FAILED", "KILLED")
 
 
-class _Driver(skein.Client):
+class _Driver(skein.Client):  # type: ignore[misc]  # skein has no types
     """A client whose calls have a deadline."""
 
     def _call(self, method: str, req: Any, timeout: float | None = None) -> Any:
@@ -103,8 +103,8 @@ def _explained(folder: pathlib.Path) -> Iterator[None]:
         yield
     except TimeoutError:
         raise JobError(
-            f"the ResourceManager at {hadoop.resource_manager(folder)} did not answer in time: is {str(folder)!r} the folder of the cluster "
-            "that you mean, and is it running?"
+            f"the ResourceManager at {hadoop.resource_manager(folder)} did not answer in time: is it running, and is {str(folder)!r} the "
+            "folder of the cluster that you mean?"
         ) from None
     except (skein.SkeinError, OSError) as error:
         with _lock:
@@ -140,23 +140,21 @@ def kill(folder: pathlib.Path, application: str) -> None:
         driver(folder).kill_application(application)
 
 
-class Node(NamedTuple):
-    """A node: all of its memory in MB and its vcores, and what is used of them."""
+class Room(NamedTuple):
+    """What the running nodes have, and what is free of it: memory in MB, of the largest node too, and vcores."""
 
+    nodes: int
     memory: int
+    free_memory: int
+    largest: int
     vcores: int
-    used_memory: int
-    used_vcores: int
+    free_vcores: int
 
 
-def nodes(folder: pathlib.Path) -> list[Node]:
-    """The nodes that run."""
+def room(folder: pathlib.Path) -> Room:
+    """The room that the cluster has."""
     with _explained(folder):
         found = driver(folder).get_nodes(states=["RUNNING"])
-    return [Node(each.total_resources.memory, each.total_resources.vcores, each.used_resources.memory, each.used_resources.vcores) for each in found]
-
-
-def queues(folder: pathlib.Path) -> list[str]:
-    """The names of all queues."""
-    with _explained(folder):
-        return sorted(each.name for each in driver(folder).get_all_queues())
+    memory, vcores = [each.total_resources.memory for each in found], [each.total_resources.vcores for each in found]
+    used = sum(each.used_resources.memory for each in found), sum(each.used_resources.vcores for each in found)
+    return Room(len(found), sum(memory), sum(memory) - used[0], max(memory, default=0), sum(vcores), sum(vcores) - used[1])

@@ -39,7 +39,7 @@ _WORDS = {
 
 
 class Diagnosis(NamedTuple):
-    """Why a container ended: ``text`` as it is shown, ``cause`` as jobs know it, ``remedy`` where there is one, ``used`` bytes at its end."""
+    """Why a container ended: ``text`` is shown, ``cause`` as jobs know it, ``remedy`` where there is one, ``used`` bytes at its end."""
 
     text: str
     cause: str = "lost"

@@ -86,7 +86,7 @@ def check_commands() -> None:
     if home and not pathlib.Path(home, "bin", "java").exists():
         raise OptionError(f"JAVA_HOME is {home!r}, where there is no bin/java: set it to where Java is installed")
     if not home and shutil.which("java") is None:
-        raise OptionError("no Java on this machine: install one that your Hadoop supports, such as openjdk-17-jre-headless, or set JAVA_HOME")
+        raise OptionError("no Java on this machine: install one that Hadoop supports, such as openjdk-17-jre-headless, or set JAVA_HOME")
 
 
 def fetch_logs(folder: pathlib.Path, application: str) -> bytes:

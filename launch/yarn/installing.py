@@ -1,7 +1,7 @@
 """The environment of the workers: packed from the one that runs, put beside the jobs under a name by its content, once.
 
-It is a whole Python: interpreter, standard library, samesum with what it needs, MPI. So nodes need no Python of their own, only a Linux that
-is not older than the machine's on which it was packed.
+It is a whole Python: interpreter, standard library, samesum with what it needs, MPI. So nodes need no Python of their own, only a Linux
+that is not older than that of the machine on which it was packed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEVEL = 4  # of gzip: little larger than the best, in a third of its time
 # Parts of packages and of the standard library that no worker needs.
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests?|idlelib|tkinter|ensurepip|lib2to3|turtledemo|config-[^/]*|dist-packages|site-packages/pip|include)/"
-    r"|/pyarrow/(libarrow_flight|libarrow_substrait|libgandiva|_flight|_substrait|_gandiva|gandiva)"
+    r"|/pyarrow/(libarrow_flight|libarrow_python_flight|_flight)"
     r"|\.(pyc|pyx|pxd|pyi|a|h|hpp|c|cpp)$"
 )
 _SITE = '''"""Packages beside this file are found wherever the folder is."""
@@ -43,24 +43,30 @@ site.addsitedir(os.path.join(os.path.dirname(__file__), "site-packages"))
 '''
 
 
-def install(address: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def install(address: str, settings: Mapping[str, Any], *, python: str | None = None) -> dict[str, Any]:
     """Pack the running environment into the folder ``address`` and write ``samesum.json`` there, which keeps earlier settings.
 
-    Returns what it wrote, with ``bytes`` of the archive and whether it was ``is_new``. Raises :class:`OptionError` for an environment that
+    With ``python``, an interpreter that all nodes have, nothing is packed. Returns what it wrote, with ``bytes`` of the archive and whether
+    it was ``is_new``. Raises :class:`OptionError` for an environment that
     lacks something, :class:`StorageError` where the folder cannot be written.
     """
-    files = dict(environment_files())
-    name = f"environment-{engine.__version__}-{content_hash(files)[:16]}.tar.gz"
-    archive = storage.join(address, "environments", name)
-    is_new = not storage.exists(archive)
-    storage.make_folder(storage.join(address, "environments"), 0o755)
-    if is_new:
-        put_archive(archive, files)
+    said = {"version": engine.__version__, "python": python, "archive": None, **settings}
+    measured: dict[str, Any] = {}
+    if python is None:
+        files = dict(environment_files())
+        name = f"environment-{engine.__version__}-{content_hash(files)[:16]}.tar.gz"
+        said["archive"] = archive = storage.join(address, "environments", name)
+        is_new = not storage.exists(archive)
+        if is_new:
+            storage.make_folder(storage.join(address, "environments"), 0o755)
+            put_archive(archive, files)
+        measured = {"bytes": storage.file_size(archive), "is_new": is_new}
     path = storage.join(address, SETTINGS_FILE)
     before = json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
-    said = {"version": engine.__version__, "archive": archive, **{key: value for key, value in settings.items() if value is not None}}
-    storage.put_bytes(path, (json.dumps({**before, **said}, indent=1) + "\n").encode())
-    return {**before, **said, "bytes": storage.file_size(archive), "is_new": is_new}
+    new = {key: value for key, value in said.items() if value is not None or key in ("python", "archive")}
+    kept = {**before, **new}
+    storage.put_bytes(path, (json.dumps(kept, indent=1) + "\n").encode())
+    return {**kept, **measured}
 
 
 def packages_of(address: str, packages: Sequence[str] | None) -> tuple[str, ...]:
@@ -96,9 +102,9 @@ def environment_files() -> Iterator[tuple[str, pathlib.Path | bytes]]:
     yield f"{library}/sitecustomize.py", _SITE.encode()
     for name in needed_packages():
         for place, path in package_files(name):
-            place = place.replace("SITE", f"{library}/site-packages")
-            if not _LEFT_OUT.search(place):
-                yield place, path
+            inside = place.replace("SITE", f"{library}/site-packages")
+            if not _LEFT_OUT.search(inside):
+                yield inside, path
     for name in OWN:
         for place, path in own_files(name):
             yield f"{library}/site-packages/{place}", path

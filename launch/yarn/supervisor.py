@@ -26,7 +26,6 @@ from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 POLL = 0.3  # seconds between looks for workers
 LOOK_AT_RESULT = 3.0  # seconds between looks whether the job was cancelled, while it waits for containers
 NEVER = 1e9  # seconds: agents count, the supervisor alone sees all ranks and says what is a hang
-FINAL = {"SUCCESS": "SUCCEEDED", "FAILURE": "FAILED", "KILLED": "KILLED"}
 
 
 def main() -> int:
@@ -36,7 +35,8 @@ def main() -> int:
         supervise(wd, lambda wd, spec: YarnSupervisor(wd, spec, wire))
     finally:
         result = wd.result() or {"state": "FAILURE", "summary": "the supervisor ended without a result"}
-        wire.finish(FINAL[result["state"]], result["summary"])
+        # An application that ends as FAILED would be started anew: it did what it was to do, its job may have failed.
+        wire.finish("SUCCEEDED", f"{result['state']}: {result['summary']}")
     return 0
 
 
@@ -97,7 +97,7 @@ class YarnSupervisor(Supervisor):
                 "environment": ports,
             }
 
-        return _WithMaster(
+        return Gang(
             self.wire,
             self.number,
             self.members,
@@ -122,15 +122,6 @@ class YarnSupervisor(Supervisor):
         first, last = self.yarn.start_port, self.yarn.end_port
         colon = f"{first}:{last}"
         return {"MPIEXEC_PORT_RANGE": colon, "MPICH_PORT_RANGE": colon, "UCX_TCP_PORT_RANGE": f"{first}-{last}"}
-
-
-class _WithMaster(Gang):
-    """A gang whose containers begin with that of the application master."""
-
-    @property
-    def containers(self) -> list[dict[str, Any]]:
-        master = {"rank": None, "container": self.wire.name, "host": os.environ.get("NM_HOST"), "diagnosis": "Application Master"}
-        return [master, *super().containers]
 
 
 def portable(command: list[str]) -> list[str]:

@@ -36,7 +36,7 @@ class YarnContainer(NamedTuple):
         return self.state in ("SUCCEEDED", "FAILED", "KILLED")
 
 
-class _Application(skein.ApplicationClient):
+class _Application(skein.ApplicationClient):  # type: ignore[misc]  # skein has no types
     """A client whose calls have a deadline."""
 
     def _call(self, method: str, req: Any, timeout: float | None = None) -> Any:

@@ -10,8 +10,9 @@ import pytest
 from engine import storage
 from tests.cluster.hadoop import USER, Hadoop, Hdfs
 from tests.cluster.s3_server import S3Server
+from tests.cluster.yarn import Yarn
 
-_SERVERS: list[Hdfs | S3Server] = []
+_SERVERS: list[Hdfs | S3Server | Yarn] = []
 _FOREIGN = ("SAMESUM_WEBHDFS_URL", "SAMESUM_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
 
 
@@ -68,7 +69,7 @@ def new_folder(server: Hdfs | S3Server) -> str:
     return folder
 
 
-def _enter(server: Hdfs | S3Server, monkeypatch) -> None:
+def _enter(server: Hdfs | S3Server | Yarn, monkeypatch) -> None:
     for name in _FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment.items():
@@ -80,5 +81,25 @@ def pytest_terminal_summary(terminalreporter) -> None:
     """After a failure, what the servers said."""
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
         for server in _SERVERS:
-            for daemon in server.daemons if isinstance(server, Hdfs) else [server.daemon]:
+            for daemon in [server.daemon] if isinstance(server, S3Server) else server.daemons:
                 terminalreporter.write_line(daemon.tail(15))
+
+
+@pytest.fixture(scope="session")
+def yarn_server(hdfs_server) -> Iterator[Yarn]:
+    """A running YARN over the HDFS."""
+    server = Yarn(hdfs_server)
+    _SERVERS.append(server)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def yarn(hdfs, yarn_server, monkeypatch, tmp_path) -> Yarn:
+    """YARN, found by this process and those it starts; clusters are kept in a folder of the test's own."""
+    _enter(yarn_server, monkeypatch)
+    monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
+    return yarn_server
