@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import engine
 from engine import storage
 from engine.errors import MissingFileError, OptionError
 from engine.spec import YarnResources
@@ -204,6 +205,11 @@ def create(  # noqa: PLR0917  # the order is that of its model
         raise OptionError(
             f"samesum is not installed in {address!r}: run `samesum cluster install {address}`, or give python, an interpreter that has "
             "samesum, at the same path on all nodes"
+        )
+    if archive is not None and installed.get("version") != engine.__version__:
+        raise OptionError(
+            f"samesum {installed.get('version')} is installed in {address!r}, and this is samesum {engine.__version__}: run "
+            f"`samesum cluster install {address}`"
         )
     cluster = HadoopCluster(
         name=name,

@@ -17,7 +17,7 @@ from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
 from launch.backends import Status
 from launch.yarn import applications, hadoop
-from launch.yarn.applications import Report, Room
+from launch.yarn.applications import SUBMIT_WITHIN, Report, Room
 from launch.yarn.description import MASTER_MB, describe
 
 SUBMITTED_FILE = "submitted.json"
@@ -25,6 +25,7 @@ LOG_FILE = "yarn.log"
 ENDED_WITHIN = 6.0  # seconds for the supervisor to end the ranks and clear away what they left; then YARN ends them
 GONE_WITHIN = 20.0  # seconds for YARN to end an application
 LOGS_WITHIN = 20.0  # seconds for YARN to gather the logs
+SILENCE = 120.0  # seconds without a sign of life of a supervisor
 POLL = 0.3
 
 
@@ -42,13 +43,16 @@ class YarnBackend:
 
     def status(self, wd: WorkingDir) -> Status:
         """By the result and by YARN."""
-        if wd.result() is not None:
+        has_ended = wd.result() is not None
+        try:
             found = self._report(wd)
-            return "ended" if found is None or found.is_over else "running"
-        found = self._report(wd)
+        except JobError:
+            if has_ended or is_alive(wd):
+                return "running"  # the ResourceManager is away for a while, which the job does not mind
+            raise
         if found is None or found.is_over:
-            return "ended" if wd.result() is not None else "gone"
-        return "running" if found.state == "RUNNING" and wd.attempts() else "pending"
+            return "ended" if has_ended or wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
+        return "running" if has_ended or (found.state == "RUNNING" and wd.attempts()) else "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
         """The supervisor sees the result and ends the ranks; one that does not is ended by YARN."""
@@ -115,6 +119,18 @@ class YarnBackend:
         return False
 
 
+def is_alive(wd: WorkingDir) -> bool:
+    """Whether the job's supervisor has given a sign of life lately."""
+    attempts = wd.attempts()
+    return bool(attempts) and time.time() - wd.last_sign(attempts[-1]) < SILENCE
+
+
+def is_being_submitted(wd: WorkingDir) -> bool:
+    """Whether whoever submits the job may not have come to say yet what its application is called."""
+    submitted = wd.spec().submitted
+    return not storage.exists(wd.path(SUBMITTED_FILE)) and submitted is not None and time.time() - submitted < SUBMIT_WITHIN
+
+
 def conf_of(wd: WorkingDir) -> pathlib.Path:
     """The folder with the settings of the cluster that a job is for."""
     resources = wd.spec().resources
@@ -131,8 +147,8 @@ def check_room(spec: JobSpec, room: Room) -> None:
         raise OptionError(f"container_size={size} is more than any node has: the largest of {room.nodes} has {room.largest} MB")
     if size * count + MASTER_MB > room.memory or vcores * count + 1 > room.vcores:
         raise OptionError(
-            f"{count} containers of {size} MB and {vcores} vcores, and {MASTER_MB} MB and 1 vcore for the application master, are more than "
-            f"all {room.nodes} nodes have: {room.memory} MB and {room.vcores} vcores"
+            f"{count} containers of {size} MB and {vcores} vcores, and {MASTER_MB} MB and 1 vcore for the application master, are more "
+            f"than all {room.nodes} nodes have: {room.memory} MB and {room.vcores} vcores"
         )
 
 

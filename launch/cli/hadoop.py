@@ -24,7 +24,8 @@ Interpreter = Annotated[
     typer.Option(help="A Python with samesum that all nodes have at this path, in place of a packed one.", rich_help_panel=words.CLUSTER),
 ]
 Packages = Annotated[
-    list[str] | None, typer.Option("--package", help="A package for the workers, as pip takes it; may be repeated.", rich_help_panel=words.CLUSTER)
+    list[str] | None,
+    typer.Option("--package", help="A package for the workers, as pip takes it; may be repeated.", rich_help_panel=words.CLUSTER),
 ]
 FirstPort = Annotated[int, typer.Option(help="First port for MPI.", rich_help_panel=words.CLUSTER)]
 LastPort = Annotated[int, typer.Option(help="Last port for MPI.", rich_help_panel=words.CLUSTER)]

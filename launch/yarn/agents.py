@@ -112,7 +112,7 @@ class Gang:
             return self._cause() if now > self._stopped else None
         if self._trouble is None and (self.lost or self._bad_report() or self._find_hang() or self._launcher_has_ended()):
             self._trouble = now
-        if self._trouble is not None and now - self._trouble > FAREWELL:
+        if self._trouble is not None and now - self._trouble > (FAREWELL / 6 if self.lost else FAREWELL):
             self.stop()
         return None
 
