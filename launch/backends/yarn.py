@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import json
 import os
@@ -31,6 +32,9 @@ POLL = 0.3
 
 class YarnBackend:
     """Jobs as applications of YARN."""
+
+    def __init__(self) -> None:
+        self._applications: dict[str, str] = {}  # by working directory
 
     def submit(self, wd: WorkingDir) -> None:
         """Submit the application; what it is called goes to ``submitted.json``."""
@@ -100,10 +104,11 @@ class YarnBackend:
         return None if found is None else found.tracking_url
 
     def _application(self, wd: WorkingDir) -> str | None:
-        with contextlib.suppress(MissingFileError):
-            about: dict[str, Any] = json.loads(storage.read_bytes(wd.path(SUBMITTED_FILE)))
-            return str(about["application"])
-        return None
+        if wd.address not in self._applications:
+            with contextlib.suppress(MissingFileError):
+                about: dict[str, Any] = json.loads(storage.read_bytes(wd.path(SUBMITTED_FILE)))
+                self._applications[wd.address] = str(about["application"])
+        return self._applications.get(wd.address)
 
     def _report(self, wd: WorkingDir) -> Report | None:
         application = self._application(wd)
@@ -133,9 +138,14 @@ def is_being_submitted(wd: WorkingDir) -> bool:
 
 def conf_of(wd: WorkingDir) -> pathlib.Path:
     """The folder with the settings of the cluster that a job is for."""
-    resources = wd.spec().resources
+    return hadoop.use(_conf_dir_in(wd.address))
+
+
+@functools.lru_cache(maxsize=256)
+def _conf_dir_in(address: str) -> str | None:
+    resources = WorkingDir(address).spec().resources
     assert resources is not None
-    return hadoop.use(None if resources.yarn is None else resources.yarn.conf_dir)
+    return None if resources.yarn is None else resources.yarn.conf_dir
 
 
 def check_room(spec: JobSpec, room: Room) -> None:

@@ -63,6 +63,7 @@ class Gang:
         self.containers: list[dict[str, Any]] = []
         self.reports: dict[int, dict[str, Any]] = {}
         self.lost: dict[int, Diagnosis] = {}
+        self.hang: dict[str, Any] | None = None
         self._make_order = order
         self._folder = folder
         self._ordered: set[int] = set()
@@ -110,9 +111,10 @@ class Gang:
             return self._cause()
         if self._stopped is not None:
             return self._cause() if now > self._stopped else None
-        if self._trouble is None and (self.lost or self._bad_report() or self._find_hang() or self._launcher_has_ended()):
+        self.hang = self.hang or self._find_hang()
+        if self._trouble is None and (self.lost or self._bad_report() or self.hang or self._launcher_has_ended()):
             self._trouble = now
-        if self._trouble is not None and now - self._trouble > (FAREWELL / 6 if self.lost else FAREWELL):
+        if self._trouble is not None and now - self._trouble > (FAREWELL / 6 if self.lost or self.hang else FAREWELL):
             self.stop()
         return None
 
@@ -208,8 +210,7 @@ class Gang:
         found = [self._loss(rank) for rank, diagnosis in sorted(self.lost.items()) if diagnosis.cause == "memory"]
         found += [report for report in ended.values() if report.get("error")]
         found += [self._loss(rank) for rank in sorted(self.lost)]
-        if hang := self._find_hang():
-            found.append(hang)
+        found += [self.hang] if self.hang else []
         order = ("memory", "hang", "error", "lost")
         found += sorted((r for r in ended.values() if r["cause"] in order), key=lambda report: order.index(report["cause"]))
         if found:
