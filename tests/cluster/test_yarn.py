@@ -13,6 +13,7 @@ from engine import storage
 from engine.errors import OptionError, StorageError
 from engine.working_dir import WorkingDir
 from launch.processes import find_processes
+from tests.cluster import test_toolkits as toolkits
 from tests.cluster.conftest import new_folder
 
 MUSHROOM = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data" / "mushroom.csv"
@@ -28,6 +29,9 @@ if comm.rank == 1:
 time.sleep(60)
 """
 SLEEP = "import time\nprint('began', flush=True)\ntime.sleep(120)\n"
+
+
+local = toolkits.local  # the data, and what one process makes of it
 
 
 @pytest.fixture
@@ -59,12 +63,29 @@ def processes_of(job):
     return find_processes("SAMESUM_JOB", job.working_dir)
 
 
+def assert_nothing_runs(job, within=20.0):
+    """A job's result is there a moment before its last process has gone."""
+    deadline = time.monotonic() + within
+    while processes_of(job) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes_of(job)
+
+
 def same_bytes(model, tmp_path, expected):
     """Whether two models are saved as the same files."""
     folders = [tmp_path / "got", tmp_path / "expected"]
     for each, folder in zip((model, expected), folders, strict=True):
         each.save(str(folder))
     return all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in FILES)
+
+
+def test_all_nine_in_one_gang(home, tmp_path, local):
+    """A program that trains with every toolkit, on three containers: the models are those of one process."""
+    toolkits.upload(local, f"{home}/data")
+    cluster = make_cluster(home, num_containers=3)
+    job = gl.run_script(cluster, program(tmp_path, toolkits.TRAIN), [f"{home}/data", f"{home}/models", "{}"])
+    assert job.wait(150) == job.FINAL_STATE.SUCCESS, job.summary()
+    toolkits.check(local, f"{home}/models")
 
 
 def test_two_jobs_at_once_give_the_models_of_a_laptop(home, tmp_path):
@@ -81,8 +102,8 @@ def test_two_jobs_at_once_give_the_models_of_a_laptop(home, tmp_path):
     graph = engine.Graph(str(edges), src="src", dst="dst")
     assert same_bytes(second.get_results(), tmp_path / "2", engine.pagerank.create(graph, verbose=False))
     assert not storage.exists(staged)
-    assert not processes_of(first)
-    assert not processes_of(second)
+    assert_nothing_runs(first)
+    assert_nothing_runs(second)
 
 
 def test_a_container_over_its_memory(home, tmp_path):
@@ -99,7 +120,7 @@ def test_a_container_over_its_memory(home, tmp_path):
     assert "give container_size=" in summary
     size = int(summary.partition("give container_size=")[2].split()[0])
     assert 512 < size < 1600
-    assert not processes_of(job)
+    assert_nothing_runs(job)
 
 
 def test_cancel(home, tmp_path):
@@ -110,10 +131,7 @@ def test_cancel(home, tmp_path):
     job.cancel()
     assert job.get_final_state() == job.FINAL_STATE.KILLED
     assert time.monotonic() - began < 10
-    deadline = time.monotonic() + 10
-    while processes_of(job) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not processes_of(job)
+    assert_nothing_runs(job, 10.0)
     assert not storage.exists(f"{home}/tmp") or not storage.list_folder(f"{home}/tmp")
 
 
