@@ -24,9 +24,10 @@ _MODULE_OF = {
     "load_model": "engine.models.loading",
     "load_graph": "engine.graph",
     "errors": "engine.errors",
+    "sklearn": "engine.sklearn",
     **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
 }
-_MODULES = {"errors", *_TOOLKITS}
+_MODULES = {"errors", "sklearn", *_TOOLKITS}
 
 __all__ = [
     "Dataset",

@@ -44,6 +44,10 @@ class CommunicationError(EngineError, RuntimeError):
     """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""
 
 
+class MissingPackageError(EngineError, ImportError):
+    """A package that is not among those that are always there is needed, and not installed."""
+
+
 class FieldError(EngineError, KeyError, AttributeError):
     """A model has no field of this name."""
 

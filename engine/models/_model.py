@@ -81,6 +81,12 @@ class Model(ABC):
             document, arrays, run = self._content()
             write_model(path, document, arrays, run)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as what :meth:`save` writes."""
+        from engine.models.loading import restore_model
+
+        return restore_model, (self.toolkit, *self._content())
+
     @property
     def _writes(self) -> bool:
         """Whether this is the rank that writes files."""
