@@ -123,7 +123,7 @@ class Estimator(BaseEstimator):
 
     def _rows(self, X: Any) -> pa.Table:
         """The features of samples to answer about. Raises scikit-learn's ``NotFittedError``."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         return self._read(X, reset=False)
 
     def _read_target(self, y: Any, rows: pa.Table) -> NDArray[Any]:

@@ -41,7 +41,7 @@ class Linear(Estimator):
     @property
     def _coefficients(self) -> NDArray[np.float64]:
         """[n_outputs, 1 + n_features], the intercept first."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         table = self.model_.coefficients
         n_outputs = table["name"].to_pylist().count("(intercept)")
         values = table["value"].to_numpy().reshape(n_outputs, -1)

@@ -24,7 +24,7 @@ class Trees(Estimator):
     @property
     def feature_importances_(self) -> NDArray[np.float64]:
         """The share of all splits that ask each feature, [n_features_in_]."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         table = self.model_.get_feature_importance()
         place = {name: j for j, name in enumerate(self._names)}
         counts = np.zeros(self.n_features_in_)
