@@ -244,11 +244,15 @@ def test_what_is_below_the_depth_is_counted():
 def test_conditions_of_every_kind():
     rng = np.random.default_rng(0)
     tags = [["a=b"] if i % 3 else ["plain", "other"] for i in range(90)]
-    data = {"tags": pa.array(tags), "vector": rng.normal(size=(90, 2)), "y": [3.0 * (i % 3 == 0) for i in range(90)]}
+    data = {
+        "tags": pa.array(tags),
+        "vector": rng.normal(size=(90, 2)),
+    }
+    data["y"] = [3.0 * (i % 3 == 0) + number for i, number in enumerate(data["vector"][:, 0])]
     model = engine.boosted_trees_regression.create(data, "y", max_depth=3, **QUICK)
     texts = "\n".join(text.get_text() for text in drawn(model.plot("tree")).texts)
     assert "tags = a=b\n" in texts
-    assert "vector[0] < " in texts
+    assert "vector[0]\n< " in texts
     levels = np.array([f"level {i:02}" for i in range(12)])[np.arange(120) % 12]
     model = engine.boosted_trees_regression.create(
         {"sets of many": levels, "y": np.isin(np.arange(120) % 12, [1, 5, 7, 9, 11]) * 1.0}, "y", categorical="partition", **QUICK
@@ -267,12 +271,15 @@ def test_trees_that_are_not_there_or_too_wide():
         model.plot("tree", max_depth=-1)
     with pytest.raises(OptionError, match="0 to 7, got 8"):
         model.tree(8)
-    x = np.arange(2000.0)
-    wide = engine.boosted_trees_regression.create(
-        {"x": x, "y": np.random.default_rng(0).permutation(x)}, "y", max_depth=12, max_bins=2000, **QUICK
-    )
-    with pytest.raises(OptionError, match="boxes side by side, expected up to 300"):
-        wide.plot("tree", max_depth=None)
+
+
+def test_trees_that_are_too_wide_for_an_image(monkeypatch):
+    monkeypatch.setattr("engine.models._plots.tree.MOST_LEAVES", 4)
+    model = MODELS["boosted_trees_classifier"]()
+    with pytest.raises(OptionError, match="max_depth None would draw [0-9]+ boxes side by side, expected up to 4: pass a smaller one"):
+        model.plot("tree", max_depth=None)
+    assert plt.get_fignums() == []
+    assert model.plot("tree", max_depth=2).has_data()
 
 
 # --- coefficients
