@@ -69,9 +69,7 @@ class Estimator(BaseEstimator):
         weight = None
         if sample_weight is not None or sample_weight_val is not None:
             weight = name_of(sample_weight, WEIGHT, [*features.column_names, target])
-        options = {name: value for name, value in self.get_params(deep=False).items() if name != "initial_model"}
-        if getattr(self, "initial_model", None) is not None:
-            options["initial_model"] = getattr(self.initial_model, "model_", self.initial_model)
+        options = self.get_params(deep=False)
         if X_val is not None:
             rows = self._read(X_val, reset=False)
             options["validation_set"] = add_columns(rows, self._read_target(y_val, rows), target, sample_weight_val, weight)

@@ -311,10 +311,10 @@ def test_validation_samples_stop_boosting():
     assert same.predict(X).tolist() == estimator.predict(X).tolist()
 
 
-def test_training_goes_on_from_another_estimator():
+def test_training_goes_on_from_a_model():
     data = frame()
     first = fitted("BoostedTreesClassifier", data)
-    both = fitted("BoostedTreesClassifier", data, initial_model=first)
+    both = clone(make("BoostedTreesClassifier", **QUICK, initial_model=first.model_)).fit(data[FEATURES], data["sold"])
     assert both.model_.num_trees == 8
     assert model_bytes(both.model_)[1] == model_bytes(fitted("BoostedTreesClassifier", data, max_iterations=8).model_)[1]
 
@@ -390,6 +390,19 @@ def test_linear_estimators_name_the_missing_value_of_a_frame(name):
 def test_classes_of_several_kinds_are_refused():
     with pytest.raises(ValueError, match="expected numbers, or classes of one kind|Unknown label type"):
         make("BoostedTreesClassifier").fit([[0.0], [1.0]], np.array([b"a", b"b"], dtype="V1"))
+
+
+def test_the_facade_has_the_estimators():
+    import samesum
+
+    assert samesum.sklearn is engine.sklearn
+
+
+def test_scikit_learn_is_loaded_when_it_is_asked_for():
+    code = (
+        "import sys, engine; engine.Dataset; engine.boosted_trees_classifier; assert 'sklearn' not in sys.modules; engine.sklearn.__all__"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_without_scikit_learn_the_error_says_what_to_install():
