@@ -14,6 +14,7 @@ from engine.errors import DataError
 
 SPARSE = "X"  # the column that holds a sparse matrix, its columns being keys
 TARGET, WEIGHT = "y", "sample_weight"
+ROWS_AT_ONCE = 1024
 
 
 def is_frame(data: Any) -> bool:
@@ -41,8 +42,13 @@ def category_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def array_table(X: NDArray[Any], names: Sequence[str]) -> pa.Table:
-    """An array [n_rows, n_columns] as a table of the columns ``names``; not copied where a column lies together in memory."""
-    return pa.table([pa.array(column) for column in np.ascontiguousarray(X.T)], names=list(names))
+    """An array [n_rows, n_columns] as a table of the columns ``names``; not copied where each of these lies together in memory."""
+    columns = X.T
+    if not columns.flags.c_contiguous:
+        columns = np.empty(X.shape[::-1], X.dtype)
+        for begin in range(0, len(X), ROWS_AT_ONCE):  # what is read stays in the cache while it is written
+            columns[:, begin : begin + ROWS_AT_ONCE] = X[begin : begin + ROWS_AT_ONCE].T
+    return pa.table([pa.array(column) for column in columns], names=list(names))
 
 
 def sparse_table(X: Any) -> pa.Table:

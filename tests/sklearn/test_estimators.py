@@ -56,7 +56,7 @@ def test_the_model_is_that_of_create(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_an_array_is_columns_x0_x1_and_so_on(name, dtype):
-    data = frame()
+    data = frame(1100)  # more than are turned round at once
     X = data[["größe", "count"]].to_numpy(dtype=dtype)
     estimator = make(name, **QUICK).fit(X, data[target_of(name)].to_numpy())
     table = {"x0": X[:, 0], "x1": X[:, 1], "y": data[target_of(name)].to_numpy()}
@@ -369,6 +369,9 @@ def test_errors(name):
         estimator.fit(X, y[1:])
     with pytest.raises(ValueError, match=r"sample_weight.*shape"):
         estimator.fit(X, y, sample_weight=np.ones(3))
+    for alone in ({"X_val": X}, {"y_val": y}, {"sample_weight_val": y}):
+        with pytest.raises(ValueError, match="go together"):
+            estimator.fit(X, y, **alone)
     with pytest.raises(ValueError, match="expected numbers in"):
         estimator.fit(X, y, sample_weight=-np.ones(len(y)))
     with pytest.raises(ValueError, match="column a "):
