@@ -78,7 +78,7 @@ def test_defaults():
         ({"data": {"paths": ["a"], "header": 1}}, "'data.header' to be true or false, got 1"),
         ({"data": {"paths": ["a"], "column_types": {"a": 1}}}, "'data.column_types' to be an object of strings or null"),
         ({"data": ["a"]}, "'data' to be an object"),
-        ({"task": "trian"}, "task to be one of train, predict, evaluate, got 'trian'"),
+        ({"task": "trian"}, "task to be one of train, predict, evaluate, script, got 'trian'"),
         ({"task": None}, "'task' to be a string, got null"),
         (
             {"toolkit": "boosted"},
@@ -99,8 +99,8 @@ def test_defaults():
         ({"num_threads": 0}, "num_threads to be 1 or more, got 0"),
         ({"num_threads": True}, "'num_threads' to be an integer or null, got true"),
         ({"verbose": "no"}, "'verbose' to be true or false"),
-        ({"version": 2}, "version 1 to 1, got 2"),
-        ({"version": "1"}, "version 1 to 1, got '1'"),
+        ({"version": 3}, "version 1 to 2, got 3"),
+        ({"version": "1"}, "version 1 to 2, got '1'"),
     ],
 )
 def test_what_is_wrong_is_named(change, words):

@@ -22,7 +22,7 @@ from engine.data.csv_cuts import share_cuts
 from engine.data.csv_parse import ColumnPlan, ParsedPiece, parse_piece, read_text
 from engine.data.csv_text import CsvFile, CsvFormat, Piece, Progress, is_compressed, read_header, read_pieces
 from engine.data.pool import map_ordered
-from engine.data.scan import OpenRows, Stamp, scan_table, stamp_of, unchanged
+from engine.data.scan import OpenRows, Stamp, scan_table, unchanged
 from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import Segment, gather_json, plan_segments, share_from_root
 from engine.data.text_types import accepted_types, convert_text, type_of_mask
@@ -192,7 +192,7 @@ class _SegmentReader:
 
     def stamp(self) -> None:
         """Note what the files are now; reading them later compares."""
-        self._stamps = {segment.file: stamp_of(self._files[segment.file].path) for segment in self._segments}
+        self._stamps = {segment.file: storage.stamp(self._files[segment.file].path) for segment in self._segments}
 
     def pieces(self, on_bytes: Progress | None = None, piece_bytes: int | None = None) -> Iterator[Piece]:
         """This rank's text, piece by piece."""

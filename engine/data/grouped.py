@@ -13,7 +13,7 @@ import pyarrow.parquet
 from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.data.scan import OpenRows, Stamp, stamp_of, unchanged
+from engine.data.scan import OpenRows, Stamp, unchanged
 from engine.data.schema import (
     cast_table,
     check_columns,
@@ -164,7 +164,7 @@ class GroupedSource:
         segments = plan_segments([fact.n_rows for fact in facts], comm.size, comm.rank)
         schema, stamps = pa.schema([]), dict[int, Stamp]()
         with agree(comm, "reading"):
-            stamps = {segment.file: stamp_of(self._paths[segment.file]) for segment in segments}
+            stamps = {segment.file: storage.stamp(self._paths[segment.file]) for segment in segments}
             schema = self._joined_schema(facts, columns)
             if unsigned := [name for name in schema.names if self._is_unsigned(facts, name)]:
                 batches = (batch for segment in segments for batch in self._scan_segment(segment, facts, unsigned, MOST_ROWS, stamps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.common_folder import check_is_whole
 from engine.data.csv import CsvSource, TextPieces
 from engine.data.csv_text import HEADER_BYTES, CsvFormat, TextReader, is_compressed
 from engine.data.grouped import ArrowGroups, GroupedSource, ParquetGroups
@@ -22,6 +24,7 @@ from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, named_type
 from engine.data.shard_plan import share_from_root
 from engine.errors import DataError, OptionError
+from engine.spec import DataSpec
 
 FORMATS = {
     "csv": (".csv", ".tsv", ".txt"),
@@ -70,6 +73,17 @@ class Origin:
     def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
         """The same rows, with these types where otherwise the values would decide; here nowhere."""
         return self
+
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
+
+    def list_files(self) -> list[str]:
+        """The files that it is made of; here none."""
+        return []
+
+    def is_text(self) -> bool:
+        """Whether types and the number of rows are known only by reading the rows."""
+        return isinstance(self.open(SerialComm()), CsvSource)
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
@@ -129,6 +143,10 @@ class Origin:
         if n_rows is not None:
             self._n_rows_local = n_rows
 
+    def as_spec(self) -> DataSpec | None:
+        """What a job says to read the same rows; None where they are in memory alone."""
+        return None
+
 
 class MemoryOrigin(Origin):
     """A table in memory."""
@@ -179,6 +197,13 @@ class FileOrigin(Origin):
         other._default_types, other._types = dict(types), {}
         return other
 
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` for a folder that holds one of the paths, which writing there would replace before it is read."""
+        target = storage.join(_whole(address), "")
+        for path in self._paths:
+            if storage.join(_whole(path), "").startswith(target):
+                raise OptionError(f"expected another folder than that of the rows, got {address!r}, from which {path!r} is read")
+
     def describe(self) -> str:
         """The paths and the options that are not as usual."""
         usual = CsvFormat()
@@ -188,9 +213,23 @@ class FileOrigin(Origin):
         shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
         return ", ".join(shown)
 
+    def list_files(self) -> list[str]:
+        """The files, listed once."""
+        if self._files is None:
+            self._files = _list_whole(self._paths)
+        return self._files
+
+    def as_spec(self) -> DataSpec | None:
+        """Paths as they were given, and the options."""
+        types = {name: str(given) for name, given in self._column_types.items()}
+        for name, given in self._column_types.items():
+            if _is_unknown(types[name]):
+                raise OptionError(f"column_types: a job knows no type of the name {str(given)!r}, got it for {name!r}")
+        return DataSpec(paths=tuple(self._paths), format=self._format, column_types=types or None, **vars(self._csv))
+
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
-        self._files = share_from_root(comm, lambda: self._files or storage.list_files(self._paths), stage="reading")
+        self._files = share_from_root(comm, self.list_files, stage="reading")
         source: Source | None = None
         with agree(comm, "reading"):
             source = self._reader(self._files)
@@ -215,6 +254,29 @@ class FileOrigin(Origin):
         if len(formats) > 1:
             raise DataError(f"expected files of one format, got {', '.join(f'{file!r} ({name})' for name, file in formats.items())}")
         return next(iter(formats))
+
+
+def _is_unknown(type_name: str) -> bool:
+    try:
+        return named_type("", type_name) is None
+    except OptionError:
+        return True
+
+
+def _list_whole(paths: list[str]) -> list[str]:
+    """The files of the paths, none of which is a folder of rows that is not whole."""
+    files = []
+    for path in paths:
+        found = storage.list_files(path)
+        if found != [path] and not glob.has_magic(path):
+            check_is_whole(path)
+        files += found
+    return files
+
+
+def _whole(address: str) -> str:
+    """Local paths from the root on."""
+    return str(storage.local_path(address).absolute()) if storage.is_local(address) else address
 
 
 def _snap_format(file: str, form: CsvFormat) -> CsvFormat:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from engine import storage
 from engine.errors import DataError
 
 Scan = Callable[[list[str], int], Iterator[pa.RecordBatch]]  # of these columns, in batches of at most so many rows
-Stamp = tuple[int, int]
+Stamp = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,6 @@ def scan_table(table: pa.Table) -> Scan:
     return lambda columns, most_rows: iter(table.select(columns).to_batches(max_chunksize=most_rows))
 
 
-def stamp_of(path: str) -> Stamp:
-    """Size in bytes and time of the last change of a file."""
-    return storage.file_size(path), os.stat(storage.local_path(path)).st_mtime_ns
-
-
 @contextlib.contextmanager
 def unchanged(path: str, stamp: Stamp) -> Iterator[None]:
     """Read a file once more. Raises ``DataError`` if it is not, before or after the block, as it was when ``stamp`` was taken."""
@@ -48,7 +42,7 @@ def unchanged(path: str, stamp: Stamp) -> Iterator[None]:
 
 
 def _check(path: str, stamp: Stamp) -> None:
-    now = stamp_of(path)
+    now = storage.stamp(path)
     if now != stamp:
         what = f"{stamp[0]} bytes, got {now[0]}" if now[0] != stamp[0] else f"{stamp[0]} bytes as they were, got other ones"
         raise DataError(f"{path}: expected {what}: the file changed while it was being read; train when nothing writes to it")

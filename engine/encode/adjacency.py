@@ -66,8 +66,10 @@ def _load_weights(partition: GraphPartition, comm: Communicator, field: str | No
         weights = pc.cast(column, pa.float64(), safe=False).to_numpy() + 0.0
         wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
         if len(wrong):
-            raise DataError(f"weight_field {field!r}: expected finite weights of 0 or more, got {float(weights[wrong[0]])!r} for "
-                            f"the edge {_edge_text(partition, int(wrong[0]))}; mend or remove it")
+            raise DataError(
+                f"weight_field {field!r}: expected finite weights of 0 or more, got {float(weights[wrong[0]])!r} for "
+                f"the edge {_edge_text(partition, int(wrong[0]))}; mend or remove it"
+            )
     return weights
 
 

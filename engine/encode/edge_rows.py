@@ -43,9 +43,7 @@ def number_type(n_vertices: int) -> type[np.unsignedinteger[Any]]:
     return np.uint32 if n_vertices <= 1 << 32 else np.uint64
 
 
-def build_rows(
-    blocks: list[EdgeBlock], first: int, n_local: int, n_vertices: int, *, num_threads: int, keep_order: bool = False
-) -> Rows:
+def build_rows(blocks: list[EdgeBlock], first: int, n_local: int, n_vertices: int, *, num_threads: int, keep_order: bool = False) -> Rows:
     """Sort edges into ``n_local`` rows by destination, from number ``first`` on. Empties ``blocks``.
 
     Every edge must belong to one of the rows.

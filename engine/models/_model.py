@@ -103,7 +103,7 @@ class Model(ABC):
         return "\n".join(lines) + "\n"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to a directory, as :func:`engine.load_model` reads it; a model that is there is replaced.
+        """Write the model to a directory, at any address, as :func:`engine.load_model` reads it; a model that is there is replaced.
 
         All ranks may call this, or rank 0 alone: rank 0 writes, and no rank waits for another. Raises :class:`StorageError`.
         """

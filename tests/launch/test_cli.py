@@ -13,6 +13,7 @@ from engine.models._linear.creating import LIMITS as LINEAR_LIMITS
 from engine.models._options import LIMITS
 from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec
 from launch import cli
+from launch.cli import toolkit_words
 
 TRAIN = ["train", "boosted_trees_classifier"]
 
@@ -146,7 +147,7 @@ def test_a_graph(run):
 def test_every_option_of_a_toolkit_of_graphs_has_its_word(toolkit):
     create = getattr(engine, toolkit).create
     said = {"graph", "verbose", "num_threads", "comm", "kwargs"}
-    assert set(cli.words.graph_options_of(toolkit)) == set(inspect.signature(create).parameters) - said
+    assert set(toolkit_words.graph_options_of(toolkit)) == set(inspect.signature(create).parameters) - said
 
 
 def test_predict_and_evaluate(run):
@@ -193,7 +194,7 @@ def test_version(run):
 def test_a_job_too_long_for_an_argument_goes_by_memory(run):
     paths = [f"some/where/{number}.csv" for number in range(9000)]
     _, _, _, (_, arguments) = run(*TRAIN, *paths, "--target", "y", "-o", "m")
-    descriptor = int(arguments[-1].removeprefix("/dev/fd/"))
+    descriptor = int(arguments[-1].removeprefix(f"/proc/{os.getpid()}/fd/"))
     assert os.get_inheritable(descriptor)
     with open(arguments[-1]) as file:
         assert JobSpec.from_json(file.read()).data.paths == tuple(paths)

@@ -46,9 +46,7 @@ class HistogramBuilder:
         """Take the gradients of a new tree, to be packed into its lanes. ``first_row``: global id of this rank's first row."""
         lanes, gradients = fit.lanes, fit.gradients
         room = self.buffer("words", self.bins.n_rows_local * (1 if lanes.h_bits else 2))
-        self._words = Words(
-            gradients.values, gradients.hessian, first_row, fit.key, lanes.g_shift, lanes.h_shift, lanes.h_bits, room
-        )
+        self._words = Words(gradients.values, gradients.hessian, first_row, fit.key, lanes.g_shift, lanes.h_shift, lanes.h_bits, room)
 
     def reduce_histograms(self, rows: NDArray[np.uint32], begin: Ints, end: Ints) -> Ints:
         """Histograms of nodes over all ranks' rows, of this rank's columns: [n_nodes, n_codes owned, 2]; collective.

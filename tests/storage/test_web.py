@@ -1,12 +1,10 @@
-"""Listing, sizes, ranges; fetching over HTTP once, however many ask, and never half a file."""
+"""Fetching over HTTP once, however many ask, and never half a file; nothing is written there."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import multiprocessing
-import os
-import pathlib
 import threading
 
 import pytest
@@ -14,107 +12,8 @@ import pytest
 from engine import storage
 from engine.data.dataset import Dataset
 from engine.errors import MissingFileError, StorageError
+from engine.storage import web
 from tests.reading import raised_everywhere, read_everywhere
-
-
-@pytest.fixture
-def tree(tmp_path):
-    for name in (
-        "b.csv",
-        "a.csv",
-        "é.csv",
-        "Z.csv",
-        "_meta.csv",
-        ".hidden.csv",
-        "sub/c.csv",
-        "_logs/x.csv",
-        ".git/x.csv",
-        "sub/deep/d.csv",
-    ):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"name\n{name}\n")
-    return tmp_path
-
-
-def names(files, folder):
-    return [os.path.relpath(file, folder) for file in files]
-
-
-def test_folders_are_walked_by_bytes_of_the_path(tree):
-    assert names(storage.list_files(tree), tree) == ["Z.csv", "a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv", "é.csv"]
-
-
-def test_globs_and_lists(tree):
-    assert names(storage.list_files(f"{tree}/*.csv"), tree) == ["Z.csv", "_meta.csv", "a.csv", "b.csv", "é.csv"]
-    assert names(storage.list_files(f"{tree}/s*"), tree) == ["sub/c.csv", "sub/deep/d.csv"]
-    assert names(storage.list_files([tree / "b.csv", f"{tree}/a*"]), tree) == ["b.csv", "a.csv"]
-    assert names(storage.list_files(f"{tree}/_meta.csv"), tree) == ["_meta.csv"]
-
-
-def test_a_file_whose_name_looks_like_a_glob(tmp_path):
-    (tmp_path / "what[1].csv").write_text("a\n1\n")
-    assert names(storage.list_files(tmp_path / "what[1].csv"), tmp_path) == ["what[1].csv"]
-
-
-def test_nothing_to_list(tree):
-    for missing in (f"{tree}/*.parquet", tree / "no.csv", []):
-        with pytest.raises(MissingFileError):
-            storage.list_files(missing)
-
-
-def test_home_and_file_scheme(tree, monkeypatch):
-    monkeypatch.setenv("HOME", str(tree))
-    assert names(storage.list_files("~/a.csv"), tree) == ["a.csv"]
-    spaced = tree / "a b.csv"
-    spaced.write_text("x\n1\n")
-    assert storage.read_range(f"file://{tree}/a%20b.csv", 2, 1) == b"1"
-
-
-def test_sizes_and_ranges(tree):
-    path = str(tree / "a.csv")
-    assert storage.file_size(path) == 11
-    assert storage.read_range(path, 5, 3) == b"a.c"
-    assert storage.read_range(path, 9, 100) == b"v\n"
-    assert storage.read_range(path, 100, 5) == b""
-
-
-def test_suffixes():
-    assert storage.suffix_of("A/B.CSV") == ".csv"
-    assert storage.suffix_of("https://host.example/data/x.parquet?version=2.1") == ".parquet"
-
-
-def test_unreadable_paths_say_why(tree):
-    with pytest.raises(MissingFileError, match="no such file"):
-        storage.file_size(str(tree / "no.csv"))
-    with pytest.raises(StorageError, match="could not read .*irectory"):
-        storage.read_range(str(tree), 0, 1)
-    with pytest.raises(StorageError, match=r"local path or one of file://, http://, https://, got 'gopher://x/y'"):
-        storage.list_files("gopher://x/y")
-
-
-def test_short_reads_are_continued():
-    class Slow:
-        parts = [b"ab", b"c", b"", b"never"]
-
-        def read(self, length):
-            return self.parts.pop(0)
-
-    assert storage.read_fully(Slow(), 10) == b"abc"
-
-
-def test_cache_folder(monkeypatch):
-    monkeypatch.setenv("SAMESUM_CACHE_DIR", "/own")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert storage.cache_dir() == pathlib.Path("/own")
-    monkeypatch.delenv("SAMESUM_CACHE_DIR")
-    assert storage.cache_dir() == pathlib.Path("/xdg/samesum")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert storage.cache_dir() == pathlib.Path("/home/someone/.cache/samesum")
-
-
-# --- http ---
 
 TEXT = b"a,b\n" + b"1,x\n" * 5000
 
@@ -215,7 +114,7 @@ def test_half_a_file_is_no_file(server, tmp_path):
 
 
 def test_stalling_servers_are_given_up(server, monkeypatch):
-    monkeypatch.setattr(storage, "HTTP_TIMEOUT", 0.2)
+    monkeypatch.setattr(web, "HTTP_TIMEOUT", 0.2)
     with pytest.raises(StorageError, match=r"could not fetch .*stalls\.csv.*timed out"):
         storage.local_path(f"{server.url}/stalls.csv")
 
@@ -230,3 +129,22 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
     monkeypatch.setenv("SAMESUM_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(StorageError, match="into the cache"):
         storage.local_path(f"{server.url}/good.csv")
+
+
+def test_web_addresses_are_read_only(server, tmp_path):
+    address = f"{server.url}/good.csv"
+    for write in (
+        lambda: storage.put_bytes(address, b""),
+        lambda: storage.create_bytes(address, b""),
+        lambda: storage.put_file(address, tmp_path / "x"),
+        lambda: storage.put_folder(address, tmp_path, last="x"),
+        lambda: storage.remove(address),
+        lambda: storage.make_folder(address),
+    ):
+        with pytest.raises(StorageError, match=r"good\.csv.*read only"):
+            write()
+    with pytest.raises(StorageError, match="name files only"):
+        storage.list_folder(address)
+    assert storage.exists(address)
+    assert not storage.exists(f"{server.url}/no.csv")
+    assert storage.read_bytes(address) == TEXT

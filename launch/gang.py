@@ -1,0 +1,128 @@
+"""The ranks of a gang on one machine as their agent sees them: what each says of itself, and why the gang ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+from typing import Any
+
+from launch.hang import HangWatch
+from launch.memory import MemoryWatch
+from launch.order import Order
+from launch.processes import Process, find_processes, shared_segments
+
+LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
+
+
+class Gang:
+    """What is known of the ranks of this machine. A cause is an object with ``cause``, ``message``, and the ``ranks`` it is about."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.scratch = pathlib.Path(order.scratch)
+        self.records: dict[int, dict[str, Any]] = {}
+        self.errors: dict[int, dict[str, Any]] = {}
+        self.memory = MemoryWatch(order.memory)
+        self.hang = HangWatch(order.hang_timeout, self.scratch / "heartbeat", order.ranks)
+        self.segments: set[str] = set()
+        self._looks = 0
+
+    def look(self) -> dict[str, Any] | None:
+        """Look at all ranks; why the gang must end, or None."""
+        self.read_records()
+        running = {rank: Process(record["pid"], record["started"]) for rank, record in self.records.items() if "ended" not in record}
+        if self._looks % LOOK_AT_MAPS == 0:
+            self.note_segments()
+        self._looks += 1
+        return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
+
+    def note_segments(self) -> None:
+        """Note which shared memory is the gang's, which can be seen only while it is there."""
+        for process in find_processes("SAMESUM_GANG", self.order.gang):
+            self.segments |= shared_segments(process.pid)
+
+    def read_records(self) -> None:
+        """Read what leashes and failing ranks wrote."""
+        for name, into in (("ranks", self.records), ("errors", self.errors)):
+            for path in (self.scratch / name).glob("*.json"):
+                rank = int(path.stem)
+                if rank not in into or (name == "ranks" and "ended" not in into[rank]):
+                    with contextlib.suppress(OSError, ValueError):
+                        into[rank] = json.loads(path.read_text())
+
+    def failed_rank(self) -> dict[str, Any] | None:
+        """The first rank that failed by its own doing, else the first that was lost."""
+        if self.errors:
+            rank = min(self.errors)
+            return {"cause": "error", "ranks": [rank], "error": self.errors[rank], "message": self.errors[rank]["message"]}
+        ended = sorted((record["ended"], rank) for rank, record in self.records.items() if "ended" in record)
+        for _, rank in ended:
+            record = self.records[rank]
+            if "signal" in record:
+                return {"cause": "lost", "ranks": [rank], "message": f"rank {rank} ended by {signal_name(record['signal'])}"}
+            if record["exit_code"]:
+                code = record["exit_code"]
+                return {"cause": "error", "ranks": [rank], "exit_code": code, "message": f"rank {rank} ended with exit code {code}"}
+        for rank, record in self.records.items():
+            if "ended" not in record and not Process(record["leash"], record["leash_started"]).is_alive:
+                return {"cause": "lost", "ranks": [rank], "message": f"rank {rank} ended with its leash, by SIGKILL"}
+        return None
+
+    def cause_of_end(self, launcher_code: int) -> dict[str, Any]:
+        """Why a gang ended that was not ended by the agent."""
+        self.read_records()
+        cause = self.failed_rank()
+        if cause is not None:
+            return cause
+        done = [rank for rank, record in self.records.items() if record.get("exit_code") == 0]
+        if len(done) == self.order.ranks:
+            return {"cause": "done"}
+        if launcher_code < 0:
+            return {"cause": "lost", "ranks": [], "message": f"the launcher ended by {signal_name(-launcher_code)}"}
+        words = tail(pathlib.Path(self.order.logs, "launcher.log"))
+        started = f"{len(self.records)} of {self.order.ranks} ranks started"
+        return {"cause": "error", "ranks": [], "message": f"the launcher ended with exit code {launcher_code}, {started}: {words}"}
+
+    def containers(self, cause: dict[str, Any]) -> list[dict[str, Any]]:
+        """A description of each rank's end."""
+        return [self.container(rank, self.records[rank], cause) for rank in sorted(self.records)]
+
+    def container(self, rank: int, record: dict[str, Any], cause: dict[str, Any]) -> dict[str, Any]:
+        """One rank's host, pid, end, largest memory, and a diagnosis."""
+        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal", "peak_memory")}
+        peak = max(record.get("peak_memory") or 0, self.memory.peak.get(rank, 0)) or None
+        about_it = rank in cause.get("ranks", [])
+        if about_it:
+            diagnosis = cause["message"]
+        elif record.get("exit_code") == 0:
+            diagnosis = "ended well"
+        elif record.get("exit_code"):
+            diagnosis = f"ended with exit code {record['exit_code']}"
+        elif cause["cause"] == "done":
+            diagnosis = "ended"
+        else:
+            diagnosis = "ended with the others"
+        return {"rank": rank, **found, "peak_memory": peak, "cause": cause["cause"] if about_it else None, "diagnosis": diagnosis}
+
+    def remove_segments(self) -> None:
+        """Shared memory that MPI libraries leave behind when their ranks are killed."""
+        for path in self.segments:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9."""
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
+
+
+def tail(path: pathlib.Path, length: int = 400) -> str:
+    """The end of a log, in one line."""
+    with contextlib.suppress(OSError):
+        return " ".join(path.read_text(errors="replace")[-length:].split())
+    return ""

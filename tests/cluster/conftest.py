@@ -1,0 +1,86 @@
+"""Real storage, once per test run: ``hdfs`` and ``s3`` are servers, ``remote`` an empty folder on each of them in turn."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from engine import storage
+from tests.cluster.hadoop import USER, Hadoop, Hdfs
+from tests.cluster.s3_server import S3Server
+
+_SERVERS: list[Hdfs | S3Server] = []
+_FOREIGN = ("SAMESUM_WEBHDFS_URL", "SAMESUM_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
+
+
+@pytest.fixture(scope="session")
+def hdfs_server(tmp_path_factory) -> Iterator[Hdfs]:
+    """A running HDFS."""
+    server = Hdfs(Hadoop(tmp_path_factory.mktemp("hadoop")))
+    _SERVERS.append(server)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory) -> Iterator[S3Server]:
+    """A running S3 server with a bucket."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    _SERVERS.append(server)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def hdfs(hdfs_server, monkeypatch) -> Hdfs:
+    """HDFS, found by this process and those it starts."""
+    _enter(hdfs_server, monkeypatch)
+    return hdfs_server
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch) -> S3Server:
+    """S3, found by this process and those it starts."""
+    _enter(s3_server, monkeypatch)
+    return s3_server
+
+
+@pytest.fixture(params=["hdfs", "s3"])
+def remote(request) -> str:
+    """The address of a new folder, on each kind of storage; on HDFS it is empty and there, on S3 there are no folders."""
+    return new_folder(request.getfixturevalue(request.param))
+
+
+def new_folder(server: Hdfs | S3Server) -> str:
+    """The address of a folder that no other test has."""
+    if isinstance(server, S3Server):
+        return f"{server.url}/{uuid.uuid4()}"
+    folder = f"{server.url}/user/{USER}/{uuid.uuid4()}"
+    storage.make_folder(folder)
+    return folder
+
+
+def _enter(server: Hdfs | S3Server, monkeypatch) -> None:
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """After a failure, what the servers said."""
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        for server in _SERVERS:
+            for daemon in server.daemons if isinstance(server, Hdfs) else [server.daemon]:
+                terminalreporter.write_line(daemon.tail(15))
+
+
