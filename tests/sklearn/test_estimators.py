@@ -140,6 +140,30 @@ def test_categories_of_numbers_are_categories():
     assert estimator.predict(X.astype({"code": int})).tolist() == estimator.predict(X).tolist()
 
 
+def test_columns_of_every_kind_that_frames_have():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "nullable": pd.array(rng.integers(0, 9, 60), dtype="Int64"),
+            "date": pd.date_range("2024-01-01", periods=60),
+            "string": pd.array(rng.choice(["a", "b"], 60), dtype="string"),
+            "boolean": pd.array(rng.random(60) > 0.5, dtype="boolean"),
+            "arrow": pd.array(rng.choice(["x", "y"], 60), dtype="string[pyarrow]"),
+            "float": rng.normal(size=60).astype(np.float32),
+            "ordered": pd.Categorical(rng.choice(["low", "high"], 60), categories=["low", "high"], ordered=True),
+        }
+    )
+    y = pd.Series(pd.Categorical(rng.choice(["u", "v"], 60)), name="label")
+    for name in CLASSIFIERS:
+        estimator = make(name, **QUICK).fit(X, y)
+        assert (estimator.model_.features, estimator.model_.target) == (list(X.columns), "label")
+        assert set(estimator.predict(X)) <= {"u", "v"}
+    X.loc[3, "nullable"] = pd.NA
+    assert make("BoostedTreesClassifier", **QUICK).fit(X, y).predict(X).shape == (60,)
+    other = pl.DataFrame({"enum": pl.Series(["a", "b"] * 30, dtype=pl.Enum(["b", "a"])), "vector": [[1.0, 2.0]] * 60})
+    assert make("BoostedTreesClassifier", **QUICK).fit(other, ["q", "r"] * 30).score(other, ["q", "r"] * 30) == 1.0
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_missing_and_unseen_values_of_frames(name):
     data = frame()
