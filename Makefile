@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint test-core test-mpi test-checked prove torture bench clean
+.PHONY: help demo setup test lint test-core test-mpi test-cluster test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -74,7 +74,7 @@ demo: $(VENV)/.base $(VENV)/.kernels
 	$(BIN)/mpiexec -n 2 $(PYTHON) examples/mushroom.py
 
 test: setup
-	@$(PYTHON) tests/run_suites.py lint test-core test-mpi test-checked
+	@$(PYTHON) tests/run_suites.py lint test-core test-mpi test-cluster test-checked
 
 # make lint    ruff, mypy, cython-lint and the layer rules
 lint: setup
@@ -95,6 +95,11 @@ test-mpi: setup
 		$(BIN)/mpiexec -n $$ranks bash tests/mpi/one_rank.sh $(PYTHON) -m pytest --with-mpi tests/mpi \
 			|| { tail -n 50 .build/logs/mpi-*.log; exit 1; }; \
 	done
+
+# make test-cluster  everything on a real HDFS and a real S3 server, which it starts; needs Java and Maven, and installs them as root
+test-cluster: setup
+	@bash tests/cluster/install_java.sh
+	$(PYTHON) -m pytest tests/cluster
 
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup

@@ -11,7 +11,6 @@ import math
 import mmap
 import os
 import pathlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -24,48 +23,7 @@ from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.errors import OptionError, StorageError
-
-DEFAULT_SHARE = 0.8  # of the machine's or container's memory, for the ranks on it
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
-_SIZE = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMGT]I?)?B?\s*")
-_CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def parse_size(name: str, value: Any) -> int | None:
-    """Bytes from a number, or from text like ``'512MB'``, ``'1.5 GB'`` (powers of 1000) and ``'2GiB'`` (of 1024); None stays None.
-
-    Raises :class:`OptionError` that names the option ``name``.
-    """
-    if value is None:
-        return None
-    size: float | None = None
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.upper())):
-        size = float(match[1].replace("_", "")) * _UNITS[match[2] or ""]
-    elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        size = int(value)
-    if size is None or size < 1:
-        raise OptionError(f"{name}: expected a number of bytes, or text like '2GB' or '512MB', got {value!r}")
-    return int(size)
-
-
-def format_size(size: int) -> str:
-    """Bytes in words: ``1.5 GB``, rounded up so that it does when given back."""
-    for unit in ("GB", "MB", "KB"):
-        if size >= _UNITS[unit[0]]:
-            return f"{math.ceil(size / _UNITS[unit[0]] * 100) / 100:g} {unit}"
-    return f"{size} B"
-
-
-def machine_memory() -> int:
-    """Bytes of this machine, or of the container that this process is in if that has less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _CGROUP_FILES:
-        try:
-            text = pathlib.Path(path).read_text().strip()
-        except OSError:
-            continue
-        found += [int(text)] if text.isdigit() else []
-    return min(found)
+from engine.sizes import default_memory, format_size, parse_size
 
 
 def used_memory() -> int:
@@ -83,9 +41,8 @@ class Memory:
         Raises :class:`OptionError` for what is no size.
         """
         given = parse_size("memory_limit", memory_limit)
-        if given is None:
-            given = parse_size("environment variable SAMESUM_MEMORY_LIMIT", os.environ.get("SAMESUM_MEMORY_LIMIT") or None)
-        self.limit = given if given is not None else int(DEFAULT_SHARE * machine_memory() / comm.ranks_on_node)
+        self.limit = given if given is not None else default_memory(comm.ranks_on_node)
+        storage.limit_file_cache(self.limit)
         self._cache_dir = pathlib.Path(cache_dir).expanduser() if cache_dir is not None else storage.cache_dir()
         self._mapped: frozenset[str] = frozenset()
         self._report: dict[str, Any] = {}

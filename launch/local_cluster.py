@@ -97,7 +97,7 @@ def create(
         OptionError: A setting is not what it must be.
         StorageError: The description could not be written.
     """
-    from engine.memory import machine_memory
+    from engine.sizes import machine_memory
 
     workers = clusters.check_integer(1)("num_workers", num_workers)
     share = max(SMALLEST_MEMORY, machine_memory() // workers // 2**20)

@@ -120,7 +120,7 @@ def test_tabs_and_many_files(write, tmp_path):
 @pytest.mark.parametrize(
     ("text", "pairs"),
     [
-        ("# a graph\n# a\tb\n1\t2\n3\t1\n# in the middle \"\n2\t2", [(1, 2), (3, 1), (2, 2)]),
+        ('# a graph\n# a\tb\n1\t2\n3\t1\n# in the middle "\n2\t2', [(1, 2), (3, 1), (2, 2)]),
         ("1 2\n\n#\n3 1\n", [(1, 2), (3, 1)]),
         ("#c\r\nx\ty\r\n# one more\r\ny\tz\r\n", [("x", "y"), ("y", "z")]),
         ("5,6\n6,5", [(5, 6), (6, 5)]),

@@ -16,7 +16,8 @@ import pytest
 from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
 from engine.errors import OptionError, StorageError
-from engine.memory import Memory, format_size, machine_memory, parse_size, used_memory
+from engine.memory import Memory, used_memory
+from engine.sizes import format_size, machine_memory, parse_size
 from tests.threads_comm import collect_ranks, run_ranks
 from tests.training import cut_rows, fingerprint, mixed_table, train, with_target
 

@@ -46,9 +46,7 @@ jobs = st.one_of(
         output=words,
         **common,
     ),
-    st.builds(
-        JobSpec, task=st.just("train"), toolkit=st.sampled_from(GRAPH_TOOLKITS), graph=graph_specs, output=words, **common
-    ),
+    st.builds(JobSpec, task=st.just("train"), toolkit=st.sampled_from(GRAPH_TOOLKITS), graph=graph_specs, output=words, **common),
     st.builds(JobSpec, task=st.just("predict"), model=words, output=words, output_type=st.none() | words, **common),
     st.builds(JobSpec, task=st.just("evaluate"), model=words, output=st.none() | words, **common),
 )

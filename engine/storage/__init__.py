@@ -16,23 +16,29 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from engine.errors import MissingFileError, StorageError
-from engine.storage.address import PathLike, is_local, join, name_of, parent, scheme_of, suffix_of
+from engine.storage.address import PathLike, is_local, join, name_of, parent, reads_ranges, scheme_of, suffix_of
+from engine.storage.cache import file_cache, limit_file_cache
 from engine.storage.settings import cache_dir
 from engine.storage.store import Block, Entry, Readable, Store
+from engine.storage.traffic import BytesRead, bytes_read
 
 __all__ = [
     "Block",
+    "BytesRead",
     "Entry",
     "PathLike",
     "block_hosts",
+    "bytes_read",
     "cache_dir",
     "can_rename",
     "check_writable",
     "create_bytes",
     "exists",
+    "file_cache",
     "file_size",
     "is_local",
     "join",
+    "limit_file_cache",
     "list_files",
     "list_folder",
     "local_path",
@@ -47,6 +53,7 @@ __all__ = [
     "read_bytes",
     "read_fully",
     "read_range",
+    "reads_ranges",
     "remove",
     "stamp",
     "suffix_of",
@@ -57,6 +64,8 @@ _STORES = {
     "file": "local:LocalStore",
     "http": "web:WebStore",
     "https": "web:WebStore",
+    "hdfs": "hdfs:HdfsStore",
+    "s3": "s3:S3Store",
 }
 
 
@@ -98,10 +107,14 @@ def stamp(address: PathLike) -> tuple[int | str, ...]:
         return store.stamp(text)
 
 
-def open_file(address: PathLike) -> BinaryIO:
-    """Open a file to read, at its beginning. Unbuffered: read in large pieces."""
+def open_file(address: PathLike, through: Sequence[tuple[int, int]] = ()) -> BinaryIO:
+    """Open a file to read, at its beginning. Unbuffered: read in large pieces.
+
+    ``through`` are the ranges, begin and end in bytes, that the reader will go through: a remote file reads ahead there, and elsewhere just
+    what it is asked for.
+    """
     with _opened(address) as (store, text):
-        return store.open_file(text)
+        return store.open_file(text, through)
 
 
 def read_range(address: PathLike, offset: int, length: int) -> bytes:
@@ -114,10 +127,7 @@ def read_range(address: PathLike, offset: int, length: int) -> bytes:
 def read_bytes(address: PathLike) -> bytes:
     """The whole of a small file."""
     with _opened(address) as (store, text), store.open_file(text) as file:
-        parts = []
-        while part := read_fully(file, 1 << 20):
-            parts.append(part)
-        return b"".join(parts)
+        return file.read()
 
 
 def read_fully(file: Readable, length: int) -> bytes:

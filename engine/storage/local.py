@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, ClassVar
 
 from engine.storage.address import local_form
@@ -35,7 +35,7 @@ class LocalStore(Store):
         """The path itself, ``~`` and ``file://`` resolved."""
         return local_form(address)
 
-    def open_file(self, address: str) -> BinaryIO:
+    def open_file(self, address: str, through: Sequence[tuple[int, int]] = ()) -> BinaryIO:
         """Unbuffered: our reads are large."""
         return open(self.local_path(address), "rb", buffering=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 from engine.errors import StorageError
@@ -48,8 +49,8 @@ class Store(ABC):
         """Where ``address`` can be read on this machine, after fetching it whole if need be."""
 
     @abstractmethod
-    def open_file(self, address: str) -> BinaryIO:
-        """A seekable binary file, at its beginning."""
+    def open_file(self, address: str, through: Sequence[tuple[int, int]] = ()) -> BinaryIO:
+        """A seekable binary file, at its beginning, of which the reader will go through these ranges."""
 
     @abstractmethod
     def file_size(self, address: str) -> int:

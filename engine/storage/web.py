@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import os
@@ -12,12 +11,13 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import BinaryIO, ClassVar
 
 from engine.errors import MissingFileError, StorageError
 from engine.storage.address import name_of
 from engine.storage.local import LocalStore
+from engine.storage.locks import locked
 from engine.storage.settings import cache_dir
 from engine.storage.store import Store
 
@@ -36,7 +36,7 @@ class WebStore(Store):
         """The address itself."""
         return [address]
 
-    def open_file(self, address: str) -> BinaryIO:
+    def open_file(self, address: str, through: Sequence[tuple[int, int]] = ()) -> BinaryIO:
         """The cached copy."""
         return self._files.open_file(str(self.local_path(address)))
 
@@ -69,19 +69,11 @@ class WebStore(Store):
         except StorageError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise StorageError(f"could not fetch {address!r} into the cache {str(folder)!r}: {reason(error)}") from error
+            raise StorageError(f"could not fetch {address!r} into the cache {str(folder)!r}: {_reason(error)}") from error
         return target
 
 
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; it goes with the process, whatever ends it."""
-    with open(path, "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def reason(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """The cause in a few words, without Python's decoration."""
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)

@@ -82,5 +82,3 @@ def pytest_terminal_summary(terminalreporter) -> None:
         for server in _SERVERS:
             for daemon in server.daemons if isinstance(server, Hdfs) else [server.daemon]:
                 terminalreporter.write_line(daemon.tail(15))
-
-

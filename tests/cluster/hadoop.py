@@ -58,7 +58,9 @@ class Hadoop:
             self.java(main_class, *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
         )
         if done.returncode:
-            raise RuntimeError(f"{main_class} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+            raise RuntimeError(
+                f"{main_class} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+            )
         return done.stdout
 
     def daemon(self, name: str, main_class: str, **options: Any) -> Daemon:

@@ -57,6 +57,10 @@ class S3Server:
         with opener.open(request, timeout=10) as answer:
             return bytes(answer.read())
 
+    def check_credentials(self, does: bool) -> None:
+        """Whether requests must be signed with keys that the server knows; it begins without."""
+        self.ask("POST", "/moto-api/reset-auth", b"0" if does else b"inf")
+
     def served(self) -> list[tuple[str, int, int]]:
         """Path, offset and number of bytes of every answer to a GET."""
         reads = []
@@ -71,7 +75,7 @@ class _Recording:
 
     def __init__(self, application: Callable[..., Iterable[bytes]], log: str) -> None:
         self._application = application
-        self._log = open(log, "a", buffering=1)
+        self._log = open(log, "a", buffering=1)  # noqa: SIM115
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:

@@ -45,8 +45,7 @@ class Case:
         begin, end = comm.rank * len(self.source) // comm.size, (comm.rank + 1) * len(self.source) // comm.size
         cuts = [*range(begin, end, 7), end]
         blocks = [
-            EdgeBlock(*(add_column(collector, self.column(ids[a:b])) for ids in (self.source, self.destination)))
-            for a, b in pairwise(cuts)
+            EdgeBlock(*(add_column(collector, self.column(ids[a:b])) for ids in (self.source, self.destination))) for a, b in pairwise(cuts)
         ]
         attributes = pa.table({"w": self.weight[begin:end], "row": np.arange(begin, end)})
         begin, end = comm.rank * len(self.listed) // comm.size, (comm.rank + 1) * len(self.listed) // comm.size
@@ -149,8 +148,9 @@ def test_weights_that_are_none(weights, words, size):
         collector = IntCollector()
         own = slice(0, 2) if comm.rank == 0 else slice(0, 0)
         block = EdgeBlock(*(add_column(collector, pa.array(ids[own], pa.int64())) for ids in ([2, 1], [1, 2])))
-        part = build_partition(comm, EdgeRows([block], pa.table({"w": pa.array(weights)}).slice(0, 2 if comm.rank == 0 else 0)), None,
-                               collector, num_threads=1)
+        part = build_partition(
+            comm, EdgeRows([block], pa.table({"w": pa.array(weights)}).slice(0, 2 if comm.rank == 0 else 0)), None, collector, num_threads=1
+        )
         with pytest.raises(DataError, match="expected a column of the edges, got 'v'"):
             load_edges_in(part, comm, "v")
         with pytest.raises(DataError) as caught:
