@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pathlib
 import threading
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from engine import storage
@@ -46,7 +47,7 @@ class MemoryStore(Store):
         """There is none."""
         raise AssertionError(f"{address} was asked for as a local file")
 
-    def open_file(self, address: str) -> BinaryIO:
+    def open_file(self, address: str, through: Sequence[tuple[int, int]] = ()) -> BinaryIO:
         """From memory."""
         return io.BytesIO(self._content(address))
 
