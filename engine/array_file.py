@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,18 @@ class ArrayFile:
         first = begin * kind.itemsize // BLOCK * BLOCK
         last = min(-(-stop * kind.itemsize // BLOCK) * BLOCK, size) if stop > begin else first
         data = np.empty(last - first, dtype=np.uint8)
-        self._fill(data.data, said["begin"] + first)
-        for at in range(first, last, BLOCK):
-            if zlib.crc32(data.data[at - first : at - first + BLOCK]) != said["crc32"][at // BLOCK]:
+        self._file.seek(said["begin"] + first)
+        with ThreadPoolExecutor(1) as checker:  # a block is checked while the next one is read
+            found = []
+            for at in range(0, last - first, BLOCK):
+                self._fill(data.data[at : at + BLOCK])
+                found.append(checker.submit(zlib.crc32, data.data[at : at + BLOCK]))
+            expected = said["crc32"][first // BLOCK : -(-last // BLOCK)]
+            if [each.result() for each in found] != expected:
                 raise ModelFileError(f"{self.address!r} is damaged: {name} is not what was written; save or copy it again")
         return data.view(kind)[begin - first // kind.itemsize : stop - first // kind.itemsize]
 
-    def _fill(self, data: memoryview, offset: int) -> None:
-        self._file.seek(offset)
+    def _fill(self, data: memoryview) -> None:
         at = 0
         while at < len(data):
             count = self._file.readinto(data[at:])  # type: ignore[attr-defined]

@@ -78,7 +78,7 @@ def address_of(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     if not isinstance(text, str) or not text:
         raise StorageError(f"expected the path of a model directory, got {path!r}")
-    return text
+    return text.rstrip("/") or "/"
 
 
 def check_replaceable(address: str) -> None:

@@ -20,10 +20,14 @@ METRICS = {".json": "json"}
 
 
 def check_output(output: str, formats: Mapping[str, str]) -> str:
-    """The format of an output file, by its extension; found before the work, so that no work is lost. Raises :class:`OptionError`."""
+    """The format of an output file, by its extension; found before the work, so that no work is lost.
+
+    Raises :class:`OptionError`, :class:`StorageError`.
+    """
     suffix = storage.suffix_of(output)
     if suffix not in formats:
         raise OptionError(f"expected an output file with the extension {' or '.join(formats)}, got {output!r}")
+    storage.check_writable(output)
     if _is_folder(output):
         raise OptionError(f"expected an output file, got the folder {output!r}")
     return formats[suffix]

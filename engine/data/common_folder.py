@@ -32,11 +32,11 @@ class CommonFolder:
     """
 
     def __init__(self, comm: Communicator, address: str, *, manifest: str, stage: str, check: Callable[[], None]) -> None:
-        self.comm, self.address, self.manifest, self.stage = comm, address, manifest, stage
+        self.comm, self.address, self.manifest, self.stage = comm, address.rstrip("/") or "/", manifest, stage
 
         def begin() -> str:
             check()
-            return _begin(address, manifest)
+            return _begin(self.address, manifest)
 
         self.written: str = share_from_root(comm, begin, stage=stage)
 

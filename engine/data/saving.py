@@ -25,6 +25,7 @@ _STAGE = "saving the rows"
 
 def check_folder_of_rows(address: str) -> None:
     """Refuse to write over anything but a folder of rows that we wrote, or an empty folder. Raises ``StorageError``."""
+    storage.check_writable(address)
     if not storage.exists(address):
         return
     try:

@@ -31,6 +31,7 @@ __all__ = [
     "bytes_read",
     "cache_dir",
     "can_rename",
+    "check_writable",
     "create_bytes",
     "exists",
     "file_cache",
@@ -185,6 +186,12 @@ def put_folder(address: PathLike, source: PathLike, *, last: str) -> None:
     """
     with _opened(address, "write") as (store, text):
         store.put_folder(text, pathlib.Path(source), last=last)
+
+
+def check_writable(address: PathLike) -> None:
+    """Raise ``StorageError`` for an address of which only reading makes sense; looks at nothing but its scheme."""
+    with _opened(address, "write") as (store, text):
+        store.check_writable(text)
 
 
 def can_rename(address: PathLike) -> bool:

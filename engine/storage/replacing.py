@@ -14,6 +14,7 @@ def check_replaceable_folder(address: str, *, what: str, manifest: str, is_ours:
     The latter is what is left where a writer was killed. Raises :class:`StorageError` that names ``what`` was to be saved.
     """
     refusal = f"cannot save the {what} to {address!r}"
+    storage.check_writable(address)
     try:
         names = [entry.name for entry in storage.list_folder(address)]
     except StorageError:

@@ -37,6 +37,7 @@ class Readable(Protocol):
 class Store(ABC):
     """A kind of storage that can be read. What writes refuses here; stores that can be written override it."""
 
+    writes: ClassVar[bool] = True
     renames: ClassVar[bool] = False  # whether a folder can be moved at once, by :meth:`move_folder`
 
     @abstractmethod
@@ -98,6 +99,11 @@ class Store(ABC):
     def make_folder(self, address: str, mode: int) -> None:
         """Make a folder and those above it; nothing if it is there."""
         raise self._refusal(address)
+
+    def check_writable(self, address: str) -> None:
+        """Raise where nothing can ever be written."""
+        if not self.writes:
+            raise self._refusal(address)
 
     def _refusal(self, address: str) -> StorageError:
         return StorageError(
