@@ -184,6 +184,14 @@ class Graph:
             _check_threads(num_threads)
         return cls.of(read_graph_folder(path, group), group, resolve_threads(num_threads, group))
 
+    def as_source(self) -> GraphSource:
+        """Tables in memory from which the same graph is loaded, on one rank alone. Raises ``OptionError`` for a part of a graph."""
+        if self.comm.size > 1:
+            raise OptionError(f"expected a graph that is on one rank, got a part of one on {self.comm.size}: describe it by Graph.source")
+        order, vertices = self.partition.positions, self.vertices
+        in_order = vertices if order is None else vertices.take(pa.array(np.argsort(order)))
+        return Graph.source(self.edges, in_order, src=SOURCE_ID, dst=DESTINATION_ID, vid=ID)
+
     def summary(self) -> dict[str, int]:
         """Number of vertices and edges."""
         return {"num_vertices": self.num_vertices, "num_edges": self.num_edges}

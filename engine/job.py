@@ -8,6 +8,7 @@ the scratch folder, where the agent finds it; the supervisor ends the job.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -15,6 +16,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from engine import storage
 from engine.checkpoint import check_may_publish, list_checkpoints, publishing_while
@@ -26,8 +29,9 @@ from engine.job_log import JobLog
 from engine.job_settings import first_lines
 from engine.progress import recorded_by
 from engine.run import run_job
+from engine.sizes import format_size
 from engine.spec import JobSpec
-from engine.working_dir import ERROR_FILE, WorkingDir
+from engine.working_dir import ERROR_FILE, RUN_FILE, WorkingDir
 
 ATTEMPT_VARIABLE, SCRATCH_VARIABLE = "SAMESUM_ATTEMPT", "SAMESUM_SCRATCH"
 
@@ -41,11 +45,14 @@ def run_attempt(address: str, comm: Communicator) -> None:
             return
         spec = JobSpec.from_json(text)
         try:
-            with recorded(wd, spec, number, comm):
+            with recorded(wd, spec, number, comm) as log:
                 model = run_job(inner_job(wd, spec, number, comm), comm)
                 if spec.task == "train" and spec.output is not None:
                     with agree(comm, "saving the model"):
                         model.save(spec.output)
+                if log is not None:
+                    log.end_table()
+                note_traffic(wd, number, log, comm)
                 publish(wd, spec, number, comm)
         except SupersededError:
             return
@@ -63,18 +70,18 @@ def begin(wd: WorkingDir) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def recorded(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> Iterator[None]:
+def recorded(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> Iterator[JobLog | None]:
     """Write the progress log on rank 0, and no checkpoint once the attempt is out of date."""
     with agree(comm, "beginning the progress log"):
         lines = first_lines(wd, spec, comm)
         log = JobLog(wd, number) if comm.rank == 0 else None
     if log is None:
-        yield
+        yield None
         return
     try:
         log.write(lines)
         with recorded_by(log), publishing_while(lambda: wd.may_publish(number)):
-            yield
+            yield log
     finally:
         log.close()
 
@@ -91,6 +98,19 @@ def inner_job(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) ->
             options["resume_from_checkpoint"] = "auto"
     given = spec.output if spec.task == "predict" else None
     return replace(spec, output=given or wd.attempt_path(number, output), options=options, resources=None)
+
+
+def note_traffic(wd: WorkingDir, number: int, log: JobLog | None, comm: Communicator) -> None:
+    """How much was read from HDFS or S3, and which share of it from disks of the readers' own hosts, for the record. Collective."""
+    counts = np.array(storage.bytes_read(), dtype=np.int64)
+    comm.allreduce_sum(counts, name="count bytes read")
+    with agree(comm, "noting what was read"):
+        if log is not None:
+            local, total = int(counts[0]), int(counts.sum())
+            note = {"bytes_read": total, "bytes_read_locally": local, "ranks": comm.size}
+            storage.put_bytes(wd.attempt_path(number, RUN_FILE), (json.dumps(note) + "\n").encode())
+            if total:
+                log.message(f"Read {format_size(total)}, {100 * local / total:.0f}% of it from disks of the workers' own machines")
 
 
 def publish(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> None:
@@ -120,20 +140,18 @@ def own_errors_noted(comm: Communicator) -> Iterator[None]:
         if scratch and not getattr(error, "found_by_all", False):
             with contextlib.suppress(OSError):
                 partial = pathlib.Path(scratch, "errors", f".{comm.rank}")
-                partial.write_bytes(as_record(error))
+                partial.write_bytes(as_record(error, time=time.time()))
                 os.replace(partial, partial.with_name(f"{comm.rank}.json"))
         raise
 
 
-def as_record(error: Exception) -> bytes:
-    """Class and message of an error, as JSON."""
+def as_record(error: Exception, **more: Any) -> bytes:
+    """Class and message of an error, and what else is to be said, as JSON."""
     kind = type(error).__name__
     message = str(error) if isinstance(error, EngineError) else f"{kind}: {error}"
-    return json.dumps({"class": kind, "message": message}).encode()
+    return json.dumps({"class": kind, "message": message, **more}).encode()
 
 
 def hash_of(address: str) -> str:
     """The SHA-256 of a file."""
-    import hashlib
-
     return hashlib.sha256(storage.read_bytes(address)).hexdigest()

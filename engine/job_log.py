@@ -21,6 +21,7 @@ from engine.working_dir import EVENTS_FILE, PROGRESS_FILE, WorkingDir
 
 PREFIX = "PROGRESS: "
 REMOTE_INTERVAL = 1.0  # seconds
+_RULE = "+-"
 _ROW = re.compile(rf"{PREFIX}\| (\d+) ")
 
 
@@ -28,19 +29,20 @@ class JobLog:
     """The log of one attempt; a :class:`engine.progress.Recorder` of what training prints. For rank 0 alone."""
 
     def __init__(self, wd: WorkingDir, attempt: int) -> None:
-        self._earlier = _carry_over(wd.progress())
-        self._lines = set(self._earlier.splitlines())
-        rows = [int(match[1]) for match in map(_ROW.match, self._earlier.splitlines()) if match]
-        self._last_row = max(rows, default=0)
+        earlier, self._open_table = _carry_over(wd.progress())
+        self._lines = set(earlier.splitlines())
+        self._last_row = max((int(match[1]) for match in map(_ROW.match, earlier.splitlines()) if match), default=0)
         self._must_say_from_where = attempt > 1
         make = _LocalFile if storage.is_local(wd.address) else _RemoteFile
-        self._progress = make(wd.attempt_path(attempt, PROGRESS_FILE), self._earlier)
+        self._progress = make(wd.attempt_path(attempt, PROGRESS_FILE), earlier)
         self._events = make(wd.attempt_path(attempt, EVENTS_FILE), "")
 
     def write(self, lines: Sequence[str]) -> None:
         """Lines that belong together, unless an earlier attempt has written them all."""
         text = [PREFIX + line for line in lines]
-        if all(line in self._lines for line in text) and not _is_rule(lines):
+        if len(lines) == 1 and lines[0].startswith(_RULE):
+            self._open_table = None
+        elif all(line in self._lines for line in text):
             return
         self._progress.append("".join(line + "\n" for line in text))
 
@@ -71,6 +73,11 @@ class JobLog:
         """A row that is shown."""
         if number > self._last_row:
             self._progress.append(f"{PREFIX}{line}\n")
+
+    def end_table(self) -> None:
+        """Close the table of an earlier attempt where this one had no row to add, as all iterations were done."""
+        if self._open_table is not None:
+            self._progress.append(self._open_table)
 
     def close(self) -> None:
         """See to it that all is written."""
@@ -136,16 +143,12 @@ class _RemoteFile:
             self._changed.set()
 
 
-def _carry_over(text: str) -> str:
-    """The log of the attempts before, without a line that was cut short, and with an open table."""
+def _carry_over(text: str) -> tuple[str, str | None]:
+    """The log of the attempts before, without a line that was cut short, its table open, and the rule that is to close it."""
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
-    if lines and lines[-1].startswith(PREFIX + "+-") and lines.count(lines[-1]) > 2:
+    rules = [line for line in lines if line.startswith(PREFIX + _RULE)]
+    if len(rules) > 2 and lines[-1] == rules[-1]:
         lines.pop()
-    return "".join(lines)
-
-
-def _is_rule(lines: Sequence[str]) -> bool:
-    """Whether it is the rule that closes a table."""
-    return len(lines) == 1 and lines[0].startswith("+-")
+    return "".join(lines), rules[-1] if rules else None

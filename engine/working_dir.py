@@ -15,7 +15,7 @@ from engine import storage
 from engine.errors import MissingFileError, OptionError, StorageError
 from engine.spec import JobSpec
 
-JOB_FILE, RESULT_FILE, ATTEMPT_FILE = "job.json", "result.json", "attempt.json"
+JOB_FILE, RESULT_FILE, ATTEMPT_FILE, ALIVE_FILE = "job.json", "result.json", "attempt.json", "alive.json"
 PROGRESS_FILE, EVENTS_FILE, ERROR_FILE = "progress.log", "events.jsonl", "error.json"
 CONTAINERS_FILE, RUN_FILE = "containers.json", "run.json"
 STATES = ("SUCCESS", "FAILURE", "KILLED")
@@ -90,9 +90,22 @@ class WorkingDir:
             number += 1
         return number
 
+    def renew(self, number: int, time: float) -> None:
+        """Say that the supervisor of an attempt is alive."""
+        storage.put_bytes(self.attempt_path(number, ALIVE_FILE), _encode({"time": time}))
+
+    def last_sign(self, number: int) -> float:
+        """When the supervisor of an attempt last said that it is alive; when it took the attempt, if it never did."""
+        said = self._json(self.attempt_path(number, ALIVE_FILE)) or self.attempt(number)
+        return float(said.get("time", 0.0))
+
     def error(self, number: int) -> dict[str, Any] | None:
         """The error that all ranks of an attempt found: ``class`` and ``message``."""
         return self._json(self.attempt_path(number, ERROR_FILE))
+
+    def run(self, number: int) -> dict[str, Any]:
+        """What is known of how an attempt ran, once it has ended well: bytes read, and how many of them locally."""
+        return self._json(self.attempt_path(number, RUN_FILE)) or {}
 
     def may_publish(self, number: int) -> bool:
         """Whether this attempt still is the job's: there is neither a result nor a later attempt."""

@@ -52,8 +52,13 @@ class Agent:
     def run(self) -> int:
         """Start the gang, wait until it has ended or must, and see that nothing is left of it."""
         self.make_folders()
-        launcher = self.start()
         gang = Gang(self.order)
+        try:
+            launcher = self.start()
+        except OSError as error:
+            message = f"could not start {self.order.command[0]!r} in {self.order.folder!r}: {error}"
+            self.report(REPORT_WITHIN, event="ended", cause="error", ranks=[], message=message, containers=[], left=[])
+            return 1
         try:
             cause = self.watch(gang, launcher)
             if cause is None and not self.told_to_stop:
@@ -61,7 +66,8 @@ class Agent:
             gang.note_segments()
         finally:
             left = kill_all("SAMESUM_GANG", self.order.gang, LAST_WORDS)
-            launcher.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                launcher.wait(LAST_WORDS)
         gang.read_records()
         gang.remove_segments()
         cause = cause or {"cause": "stopped", "message": "ended by the supervisor"}
@@ -96,6 +102,7 @@ class Agent:
             cause = gang.look()
             if cause is not None:
                 self.wait_for_others(launcher, cause)
+                gang.read_records()
                 return gang.failed_rank() or cause
             if time.monotonic() > self._next_sign:
                 self._next_sign = time.monotonic() + SIGN_OF_LIFE

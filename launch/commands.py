@@ -21,9 +21,9 @@ def rank_command(spec: JobSpec, address: str) -> list[str]:
     """What a rank runs: the job of a working directory, or the user's program, which ends as a whole if one rank raises."""
     if spec.script is None:
         return module_command("engine", address)
-    program = [spec.script.path, *spec.script.args]
+    program = ["launch.program", spec.script.path, *spec.script.args]
     assert spec.resources is not None
-    return [sys.executable, *(["-m", "mpi4py"] if spec.resources.num_workers > 1 else []), *program]
+    return module_command("mpi4py", "-m", *program) if spec.resources.num_workers > 1 else module_command(*program)
 
 
 def gang_command(ranks: int, command: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from engine.errors import OptionError
+from engine.sizes import machine_memory
 from engine.spec import Resources
 from launch import clusters
 from launch.clusters import Cluster, environments
@@ -97,8 +98,6 @@ def create(
         OptionError: A setting is not what it must be.
         StorageError: The description could not be written.
     """
-    from engine.sizes import machine_memory
-
     workers = clusters.check_integer(1)("num_workers", num_workers)
     share = max(SMALLEST_MEMORY, machine_memory() // workers // 2**20)
     cores = len(os.sched_getaffinity(0))

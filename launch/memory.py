@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from launch.processes import Process, proportional_bytes, resident_bytes
 
+VMSTAT = pathlib.Path("/proc/vmstat")
 LOOK_EVERY = 0.5  # seconds
 MB = 1 << 20
 ROOM = 1.25  # what would do is what was used, and a quarter more, in steps of 64 MB
 STEP = 64
+
+
+def kernel_kills() -> int:
+    """How many processes the kernel of this machine has ended because there was no memory left; 0 where it does not say."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = VMSTAT.read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("oom_kill ")).split()[1])
+    return 0
 
 
 class MemoryWatch:
@@ -21,6 +32,7 @@ class MemoryWatch:
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.peak: dict[int, int] = {}
+        self._kernel_kills = kernel_kills()
         self._next = 0.0
 
     def look(self, running: Mapping[int, Process]) -> dict[str, Any] | None:
@@ -37,6 +49,13 @@ class MemoryWatch:
             if self.limit is not None and used > self.limit:
                 return {"cause": "memory", "ranks": [rank], "used": used, "limit": self.limit, "message": describe(rank, used, self.limit)}
         return None
+
+    def explain(self, lost: dict[str, Any]) -> dict[str, Any]:
+        """A rank's loss as what it was, if the kernel has ended processes for want of memory since the ranks were started."""
+        if "SIGKILL" not in lost["message"] or kernel_kills() == self._kernel_kills:
+            return lost
+        advice = "this machine's memory ran out: use fewer workers on it, or give worker_memory so that they keep to it"
+        return {**lost, "cause": "memory", "message": f"{lost['message']}, by the kernel, as {advice}"}
 
 
 def describe(rank: int, used: int, limit: int) -> str:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 class Order:
     """A gang to start on one machine, or this machine's part of it.
 
-    ``gang`` is a key that only its processes have in their environment; ``command`` starts the ranks, ``ranks`` of them here, each below a
-    leash. ``folder`` is where they start, ``scratch`` and ``logs`` are folders on this machine. ``memory`` is the most bytes a rank may
-    use, None for no limit; ``hang_timeout`` in seconds, 0 for never.
+    ``gang`` is a key that only its processes have in their environment. ``command`` is that of a rank for a backend, and for an agent the
+    one that starts the ranks, ``ranks`` of them here, each below a leash. ``folder`` is where they start, ``scratch`` and ``logs`` are
+    folders on this machine. ``memory`` is the most bytes a rank may use, None for no limit; ``hang_timeout`` in seconds, 0 for never.
     """
 
     gang: str

@@ -45,7 +45,8 @@ class Records:
 
     def finish(self) -> None:
         """Write ``run.json``, and the log where it is not in the working directory anyway."""
-        storage.put_bytes(self.wd.path(RUN_FILE), (json.dumps({"attempts": self.attempts}, indent=1) + "\n").encode())
+        attempts = [{**each, **self.wd.run(each["attempt"])} for each in self.attempts]
+        storage.put_bytes(self.wd.path(RUN_FILE), (json.dumps({"attempts": attempts}, indent=1) + "\n").encode())
         if not storage.is_local(self.wd.address):
             storage.put_bytes(self.wd.path("logs", LOG_FILE), "".join(self._lines).encode())
 

@@ -53,7 +53,7 @@ class Staging:
     def graph(self, graph: Any) -> tuple[DataSpec, GraphSpec]:
         """How the job loads a graph, from its description or from one that is loaded here."""
         if isinstance(graph, engine.Graph):
-            graph = engine.Graph.source(graph.edges, graph.vertices, src="__src_id", dst="__dst_id", vid="__id")
+            graph = graph.as_source()
         if not hasattr(graph, "edge_fields"):
             raise OptionError(f"graph must be engine.Graph.source(edges, vertices, src=..., dst=..., vid=...) or a Graph, got {graph!r}")
         vertices = None if graph.vertices is None else self.data("vertices", graph.vertices)

@@ -156,9 +156,13 @@ def new_job(cluster: Cluster, working_dir: str | os.PathLike[str] | None) -> Ite
 
 
 def start(address: str, spec: JobSpec) -> Job:
-    """Write the job's directory and start what supervises it."""
+    """Write the job's directory and start what supervises it; a job that cannot be started has failed."""
     directory = WorkingDir.create(address, spec)
-    backend_of(spec).submit(directory)
+    try:
+        backend_of(spec).submit(directory)
+    except BaseException as error:
+        directory.publish("FAILURE", attempt=0, summary=f"it could not be started: {error}", time=time.time())
+        raise
     return Job(directory)
 
 

@@ -22,17 +22,19 @@ from engine import storage
 from engine.errors import EngineError
 from engine.spec import JobSpec, Resources
 from engine.working_dir import PROGRESS_FILE, WorkingDir
-from launch.agents import LocalAgent
-from launch.commands import gang_command, rank_command
+from launch.backends import StartedGang, backend_of
+from launch.commands import rank_command
 from launch.environment import rank_environment
 from launch.order import Order
-from launch.processes import kill_all, process_of
+from launch.processes import process_of
 from launch.records import Records
 from launch.scripts import script_lines
 
 LOCAL_POLL, REMOTE_POLL = 0.1, 1.5  # seconds between looks at the working directory
 END_WITHIN = 10.0  # seconds that ranks have to end by themselves once there is a result
-KILL_WITHIN = 10.0  # seconds for killed processes to be gone
+SIGN_OF_LIFE = 15.0  # seconds from one to the next, for those who watch the job from other machines
+AGENT_WITHIN = 1.0  # seconds for an agent to say how its ranks ended that have
+STOP_WITHIN = 30.0  # seconds for agents to end their ranks
 RETRIED = ("lost", "hang")
 
 
@@ -61,6 +63,7 @@ class Supervisor:
         assert spec.resources is not None
         self.wd, self.spec = wd, spec
         self.resources: Resources = spec.resources
+        self.backend = backend_of(spec)
         self.number = 0
         self.is_local = storage.is_local(wd.address)
         self.poll = LOCAL_POLL if self.is_local else REMOTE_POLL
@@ -88,6 +91,8 @@ class Supervisor:
             if text := self.wd.progress():
                 storage.put_bytes(self.wd.path(PROGRESS_FILE), text.encode())
             self.records.finish()
+            if self.spec.staged is not None:
+                storage.remove(self.spec.staged)
 
     def is_current(self) -> bool:
         """Whether nobody has taken an attempt after this supervisor's last."""
@@ -104,7 +109,6 @@ class Supervisor:
             scratch.mkdir(mode=0o700, parents=True)
             return self.run_gang(gang, scratch)
         finally:
-            kill_all("SAMESUM_GANG", gang, KILL_WITHIN)
             if not self.is_local:
                 self.records.gather(self.number, self.logs(scratch))
             shutil.rmtree(scratch, ignore_errors=True)
@@ -114,14 +118,13 @@ class Supervisor:
         if self.spec.script is not None:
             text = "".join(f"PROGRESS: {line}\n" for line in script_lines(self.spec, self.wd.address, scratch))
             storage.put_bytes(self.wd.attempt_path(self.number, PROGRESS_FILE), text.encode())
-        agent = LocalAgent(self.order(gang, scratch), self.logs(scratch))
+        ranks = self.backend.start_gang(self.order(gang, scratch))
         try:
-            cause = self.watch(agent)
+            cause = self.watch(ranks)
         finally:
-            agent.end()
-        kill_all("SAMESUM_GANG", gang, KILL_WITHIN)  # what an agent that was killed has left
+            ranks.end()
         if self.is_current():
-            self.records.end(self.number, cause, agent.containers)
+            self.records.end(self.number, cause, ranks.containers)
         return cause
 
     def order(self, gang: str, scratch: pathlib.Path) -> Order:
@@ -130,7 +133,7 @@ class Supervisor:
         memory = resources.worker_memory
         return Order(
             gang=gang,
-            command=gang_command(resources.num_workers, rank_command(self.spec, self.wd.address)),
+            command=rank_command(self.spec, self.wd.address),
             ranks=resources.num_workers,
             folder=os.getcwd(),
             scratch=str(scratch),
@@ -140,27 +143,31 @@ class Supervisor:
             environment=rank_environment(self.spec, self.wd.address, self.number, gang, scratch),
         )
 
-    def watch(self, agent: LocalAgent) -> dict[str, Any]:
+    def watch(self, ranks: StartedGang) -> dict[str, Any]:
         """Wait for the end of the gang, ending it once the job has ended or is another's."""
-        next_look, leave_by = 0.0, None
-        while (cause := agent.wait(LOCAL_POLL)) is None:
+        next_look, next_sign, leave_by = 0.0, 0.0, None
+        while (cause := ranks.wait(LOCAL_POLL)) is None:
             now = time.monotonic()
             if now < next_look:
                 continue
             next_look = now + self.poll
+            if now >= next_sign:
+                next_sign = now + SIGN_OF_LIFE
+                self.wd.renew(self.number, time.time())
             result = self.wd.result()
             if result is not None and result["state"] == "SUCCESS":
                 leave_by = leave_by or now + END_WITHIN
-                if now > leave_by:
-                    agent.stop()
+                if now > leave_by or ranks.is_gone():
+                    ranks.stop(AGENT_WITHIN)
             elif self.must_end or result is not None or not self.is_current():
-                agent.stop()
+                ranks.stop(STOP_WITHIN)
         return cause
 
     def fail(self, cause: dict[str, Any]) -> None:
         """Publish FAILURE: why, after how many attempts, and how to go on."""
-        error = self.wd.error(self.number) or cause.get("error")
-        message = error["message"] if error else cause.get("message", "the ranks ended without a result")
+        found = self.wd.error(self.number)
+        error = found or cause.get("error")
+        message = found["message"] if found else cause.get("message", "the ranks ended without a result")
         if self.must_end:
             message = "the supervisor was told to end (SIGTERM)"
         summary = message if self.number == 1 else f"{message} (attempt {self.number})"

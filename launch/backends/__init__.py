@@ -1,19 +1,44 @@
-"""Where jobs run. A backend submits, polls and cancels; working directory, supervisor, agents and leashes are the same for all."""
+"""Where jobs run. A backend submits, polls and cancels, and starts gangs of ranks for the supervisor.
+
+Working directory, supervisor, agents and leashes are the same for all.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from engine.errors import OptionError
 from engine.spec import BACKENDS, JobSpec
 from engine.working_dir import WorkingDir
+from launch.order import Order
 
 Status = Literal["pending", "running", "gone", "ended"]
 
 
+class StartedGang(Protocol):
+    """Ranks that were started, in the hands of the supervisor. ``containers``: how each rank ended, as far as their agents could tell."""
+
+    containers: list[dict[str, Any]]
+
+    def wait(self, within: float) -> dict[str, Any] | None:
+        """Why the gang has ended, an object with ``cause`` and ``message``; None if it has not ``within`` these seconds."""
+
+    def is_gone(self) -> bool:
+        """Whether no process of it is left."""
+
+    def stop(self, within: float) -> None:
+        """Have it ended; it counts as lost if it has not ``within`` these seconds."""
+
+    def end(self) -> None:
+        """See to it that nothing is left of it. Has a deadline; may be called at any time, and twice."""
+
+
 class Backend(Protocol):
     """One kind of place. Every call has a deadline."""
+
+    def start_gang(self, order: Order) -> StartedGang:
+        """Have ranks started, each below a leash that an agent on its machine watches; ``order.command`` is that of one rank."""
 
     def submit(self, wd: WorkingDir) -> None:
         """Have the job of a working directory started; returns at once. Raises :class:`engine.errors.EngineError` if that cannot be."""

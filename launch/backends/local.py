@@ -9,17 +9,22 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from typing import Any
 
 from engine import storage
-from engine.working_dir import WorkingDir
+from engine.working_dir import RUN_FILE, WorkingDir
+from launch.agents import LocalAgent
 from launch.backends import Status
-from launch.commands import module_command
+from launch.commands import gang_command, module_command
+from launch.order import Order
 from launch.processes import Process, kill_all, process_of
+from launch.records import Records
 
 SUBMITTED_FILE = "submitted.json"
 START_WITHIN = 30.0  # seconds for a supervisor to be seen
-END_WITHIN = 30.0  # seconds for a supervisor to clear away what was left
+SILENCE = 120.0  # seconds without a sign of life of a supervisor on another machine
+END_WITHIN = 60.0  # seconds for a supervisor to clear away what was left
 POLL = 0.05
 
 _started: list[subprocess.Popen[bytes]] = []
@@ -27,6 +32,10 @@ _started: list[subprocess.Popen[bytes]] = []
 
 class LocalBackend:
     """Jobs as processes of this machine and user."""
+
+    def start_gang(self, order: Order) -> LocalAgent:
+        """One agent, and ``mpiexec`` below it if there is more than one rank."""
+        return LocalAgent(replace(order, command=gang_command(order.ranks, order.command)))
 
     def submit(self, wd: WorkingDir) -> None:
         """Start the supervisor, which outlives this process."""
@@ -51,13 +60,13 @@ class LocalBackend:
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
 
     def status(self, wd: WorkingDir) -> Status:
-        """By the result and by the processes of this machine; a supervisor on another machine is taken to live."""
+        """By the result, and by the processes of this machine; of a supervisor on another one, by its last sign of life."""
         result = wd.result()
         alive = self._supervisor_is_alive(wd)
         if result is not None:
             return "running" if alive and time.time() - result["time"] < END_WITHIN else "ended"
         if not alive:
-            return "ended" if wd.result() is not None else "gone"
+            return "ended" if wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
         return "running" if wd.attempts() else "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
@@ -91,7 +100,8 @@ class LocalBackend:
         if not about:
             return False
         if about["host"] != socket.gethostname():
-            return True
+            last = wd.last_sign(attempts[-1]) if attempts else about["time"]
+            return bool(time.time() - last < SILENCE) and not storage.exists(wd.path(RUN_FILE))
         return Process(about["pid"], about["started"]).is_alive
 
     def _clear(self, wd: WorkingDir) -> None:
@@ -100,7 +110,16 @@ class LocalBackend:
             about = wd.attempt(number)
             if about.get("host") == socket.gethostname():
                 kill_all("SAMESUM_GANG", about["gang"], END_WITHIN)
-                shutil.rmtree(pathlib.Path(about["scratch"]), ignore_errors=True)
+                if not storage.is_local(wd.address):
+                    Records(wd).gather(number, pathlib.Path(about["scratch"], "logs"))
+                shutil.rmtree(about["scratch"], ignore_errors=True)
+
+
+def is_being_submitted(wd: WorkingDir) -> bool:
+    """Whether whoever submits the job may not have come to say yet which process supervises it."""
+    submitted = wd.spec().submitted
+    started = storage.exists(wd.path(SUBMITTED_FILE)) or wd.attempts()
+    return not started and submitted is not None and 0 <= time.time() - submitted < START_WITHIN
 
 
 def _read_json(address: str) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 
 class FakeBackend:
-    """``submitted`` are the working directories; ``says`` is the status of all jobs that have not ended."""
+    """``submitted`` are the working directories; ``says`` is the status of all jobs that have not
+    ended; ``refuses`` is an error that it raises instead of submitting."""
 
     def __init__(self):
         self.submitted = []
         self.says = "pending"
+        self.refuses = None
 
     def submit(self, wd):
+        if self.refuses is not None:
+            raise self.refuses
         self.submitted.append(wd.address)
 
     def status(self, wd):

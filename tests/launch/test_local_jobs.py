@@ -15,7 +15,8 @@ from pyarrow import csv, parquet
 import engine
 import launch
 from engine.errors import DataError, JobError
-from engine.spec import GRAPH_TOOLKITS, TOOLKITS
+from engine.spec import GRAPH_TOOLKITS, TOOLKITS, JobSpec, Resources, ScriptSpec
+from engine.working_dir import WorkingDir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MUSHROOM = str(ROOT / "examples" / "data" / "mushroom.csv")
@@ -117,6 +118,22 @@ def test_the_job_outlives_who_submitted_it(cluster):
     )
     assert done.stderr == ""
     assert launch.load_job(done.stdout.strip()).wait(WITHIN) == "FINAL_STATE.SUCCESS"
+
+
+@pytest.mark.parametrize(("age", "state", "final"), [(0, "STATE.PENDING", None), (60, "STATE.COMPLETED", "FINAL_STATE.FAILURE")])
+def test_a_job_whose_supervisor_nobody_has_seen(cluster, age, state, final):
+    """Right after the job is written it may still be started; later nobody will."""
+    spec = JobSpec(
+        task="script",
+        script=ScriptSpec(path=__file__),
+        resources=Resources(**cluster.resources()),
+        submitted=time.time() - age,
+    )
+    job = launch.load_job(WorkingDir.create(f"{cluster.working_dir}/lost", spec).address)
+    assert job.get_state() == state
+    if final is not None:
+        assert job.get_final_state() == final
+        assert "its supervisor is gone" in job.summary()
 
 
 def rows(tmp_path):
@@ -232,7 +249,7 @@ def test_a_script_on_all_ranks(cluster, tmp_path):
         assert f"rank {rank} of 2 total 3 ['one', '2']" in log
 
 
-@pytest.mark.parametrize(("word", "said"), [("fail", "rank 1 ended with exit code 1"), ("leave", "exit code 7")])
+@pytest.mark.parametrize(("word", "said"), [("fail", "rank 1: ValueError: as asked for"), ("leave", "ended with exit code 7")])
 def test_a_script_that_fails(cluster, tmp_path, word, said):
     (tmp_path / "program.py").write_text(SCRIPT)
     job = launch.run_script(cluster, tmp_path / "program.py", args=[word])

@@ -199,7 +199,7 @@ def test_graphs_are_described_or_staged(cluster, tmp_path):
     graph = engine.Graph(source.edges, source.vertices, vid="id")
     spec = spec_of(launch.pagerank.submit_training_job(cluster, graph=graph))
     assert (spec.graph.src, spec.graph.dst, spec.graph.vid) == ("__src_id", "__dst_id", "__id")
-    assert parquet.read_table(spec.graph.vertex_data.paths[0]).column("__id").to_pylist() == ["a", "b", "c", "d"]
+    assert parquet.read_table(spec.graph.vertex_data.paths[0]).column("__id").to_pylist() == ["a", "d", "b", "c"]
     with pytest.raises(OptionError, match=r"graph must be engine.Graph.source"):
         launch.pagerank.submit_training_job(cluster, graph="edges.csv")
     assert not hasattr(source, "partition")
@@ -257,6 +257,15 @@ def test_a_working_directory_of_its_own(cluster, tmp_path):
         boosted(cluster, working_dir=tmp_path / "mine")
     long = tmp_path / "Aufträge №1"
     assert boosted(cluster, working_dir=long).working_dir == str(long)
+
+
+def test_a_job_that_cannot_be_started_has_failed(cluster, backend, tmp_path):
+    backend.refuses = StorageError("no process can be started")
+    with pytest.raises(StorageError, match="no process can be started"):
+        launch.linear_regression.submit_training_job(cluster, {"x": [1, 2], "y": [1, 2]}, "y")
+    (job,) = launch.list_jobs(cluster)
+    assert str(job) == f"Job {job.job_id}: it could not be started: no process can be started"
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_script(cluster, tmp_path):
