@@ -94,7 +94,7 @@ def disturb(wd: WorkingDir, chance: random.Random, longest: float, *, most: int)
     """Kill something at random moments until the job has ended, at most so often."""
     kills: list[dict[str, Any]] = []
     while len(kills) < most:
-        seconds = chance.uniform(0.05, 1.0) * longest
+        seconds = chance.uniform(0.1, 1.5) * longest
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if backend_of(wd.spec()).status(wd) in ("gone", "ended"):

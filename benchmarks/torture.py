@@ -132,6 +132,7 @@ def main_of_jobs(arguments: argparse.Namespace) -> int:
     """Kill processes of jobs until there were enough kills; 1 if any job did not end as it must."""
     n_rows = arguments.rows or JOB_ROWS
     options = {**FAMILIES["trees"]["options"], "max_iterations": JOB_ITERATIONS}
+    del options["target"]
     result = torture_jobs(arguments.kills, seed=SEED, options=options, write=write_table, n_rows=n_rows)
     result = {"toolkit": FAMILIES["trees"]["toolkit"], "options": options, "rows": n_rows, **result, "good": is_good(result)}
     write_result(arguments.output or "torture_jobs", result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))

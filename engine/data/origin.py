@@ -24,6 +24,7 @@ from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, named_type
 from engine.data.shard_plan import share_from_root
 from engine.errors import DataError, OptionError
+from engine.sizes import default_memory
 from engine.spec import DataSpec
 
 FORMATS = {
@@ -190,6 +191,7 @@ class FileOrigin(Origin):
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
         self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
+        self._separator = delimiter
 
     def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
         """The same files, with these types for columns of CSV that ``column_types`` does not name."""
@@ -214,10 +216,8 @@ class FileOrigin(Origin):
         return ", ".join(shown)
 
     def list_files(self) -> list[str]:
-        """The files, listed once."""
-        if self._files is None:
-            self._files = _list_whole(self._paths)
-        return self._files
+        """The files, in order."""
+        return self._look()[0]
 
     def as_spec(self) -> DataSpec | None:
         """Paths as they were given, and the options."""
@@ -229,16 +229,26 @@ class FileOrigin(Origin):
 
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
-        self._files = share_from_root(comm, self.list_files, stage="reading")
+        storage.limit_file_cache(default_memory(comm.ranks_on_node), by_default=True)
+        self._files, self._separator = share_from_root(comm, self._look, stage="reading")
         source: Source | None = None
         with agree(comm, "reading"):
+            assert self._files is not None
             source = self._reader(self._files)
         assert source is not None
         return source
 
+    def _look(self) -> tuple[list[str], str]:
+        """The files, and what is between values where the first file's first line says it."""
+        if self._files is not None:
+            return self._files, self._separator
+        files = _list_whole(self._paths)
+        return files, _snap_delimiter(files[0], _snap_format(self._csv)) if self._format == "snap" else self._csv.delimiter
+
     def _reader(self, files: list[str]) -> Source:
         if self._format == "snap":
-            return CsvSource(files, _snap_format(files[0], self._csv), {**self._default_types, **self._column_types})
+            form = dataclasses.replace(_snap_format(self._csv), delimiter=self._separator)
+            return CsvSource(files, form, {**self._default_types, **self._column_types})
         if self._common_format(files) == "csv":
             is_tabbed = self._csv.delimiter == "," and all(_plain_suffix(file) == ".tsv" for file in files)
             form = dataclasses.replace(self._csv, delimiter="\t") if is_tabbed else self._csv
@@ -279,14 +289,18 @@ def _whole(address: str) -> str:
     return str(storage.local_path(address).absolute()) if storage.is_local(address) else address
 
 
-def _snap_format(file: str, form: CsvFormat) -> CsvFormat:
-    """No header, comments after ``#``, and between values what the first line has."""
-    form = dataclasses.replace(form, header=False, comment=form.comment or "#")
+def _snap_format(form: CsvFormat) -> CsvFormat:
+    """No header, and comments after ``#``."""
+    return dataclasses.replace(form, header=False, comment=form.comment or "#")
+
+
+def _snap_delimiter(file: str, form: CsvFormat) -> str:
+    """What the first line has between values."""
     with contextlib.closing(TextReader(file, 0)) as reader:
         lines = form.blank_comments(reader.read(HEADER_BYTES)).split(b"\n")
     line = next((line for line in lines if line.strip()), b"")
     found = [each for text in (line.strip(), line) for each in SNAP_DELIMITERS if each.encode() in text]  # the last field may be empty
-    return dataclasses.replace(form, delimiter=found[0] if found else form.delimiter)
+    return found[0] if found else form.delimiter
 
 
 def _format_of(file: str) -> str:
