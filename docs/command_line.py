@@ -11,11 +11,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
 
-import typer
-
 from engine.spec import GRAPH_TOOLKITS, TOOLKITS
-from launch.cli.app import app
+from launch.cli.app import ORDER, app
 from launch.cli.codes import EXPLANATIONS
+from launch.cli.groups import Reading
 
 PAGE = pathlib.Path(__file__).resolve().parent / "command_line.md"
 ALL_TOOLKITS = (*TOOLKITS, *GRAPH_TOOLKITS)
@@ -48,13 +47,14 @@ class Command(NamedTuple):
     name: str
     help: str
     words: list[Word]
+    is_hidden: bool
 
 
 def main() -> None:
     """Bring the page up to date, or check that it is."""
     page = PAGE.read_text(encoding="utf-8")
     fresh = put_between(page, "exit codes", exit_codes())
-    fresh = put_between(fresh, "commands", "\n\n".join(describe_group(app, "samesum")))
+    fresh = put_between(fresh, "commands", "\n\n".join(describe_all()))
     if sys.argv[1:] == ["--check"]:
         sys.exit(fresh != page and f"{PAGE.name} is not as the code is: run python docs/{pathlib.Path(__file__).name}")
     PAGE.write_text(fresh, encoding="utf-8")
@@ -72,28 +72,45 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *(f"| {int(code)} | {text} |" for code, text in EXPLANATIONS.items())])
 
 
-def describe_group(group: typer.Typer, path: str) -> Iterator[str]:
-    """Sections for the commands of a group, those of groups in it after them."""
-    commands = [as_command(info) for info in group.registered_commands if not info.hidden]
-    if any(command.name in ALL_TOOLKITS for command in commands):
-        yield describe_toolkits(path, [command for command in commands if command.name in ALL_TOOLKITS])
-    for command in commands:
-        if command.name not in ALL_TOOLKITS:
-            yield "\n\n".join([f"## {path} {command.name}", command.help, *tabulate([(word, "") for word in command.words])])
-    for inner in group.registered_groups:
-        assert inner.typer_instance is not None
-        yield from describe_group(inner.typer_instance, f"{path} {inner.name}")
+def describe_all() -> Iterator[str]:
+    """Sections for all commands, in their order, and last one for the words that most of them share."""
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    commands = {command.name: command for command in map(as_command, app.registered_commands) if not command.is_hidden}
+    training: list[Word] = []
+    for name in (*ORDER, *(name for name in commands if name not in ORDER)):
+        if name in commands:
+            yield describe_command("samesum", commands[name])
+            continue
+        inner = [as_command(info) for info in groups[name].registered_commands]
+        if toolkits := [command for command in inner if command.name in ALL_TOOLKITS]:
+            yield describe_toolkits(name, toolkits, training)
+            training = list(dict.fromkeys(word for command in toolkits for word in command.words))
+        yield from (describe_command(f"samesum {name}", command) for command in inner if command.name not in ALL_TOOLKITS)
+    yield "\n\n".join(["## Reading data", *tabulate([(word, "") for word in READING])])
 
 
-def describe_toolkits(path: str, commands: list[Command]) -> str:
-    """One section for the commands of all toolkits: each word once, with the toolkits that have it."""
+def describe_command(path: str, command: Command) -> str:
+    """A section for one command."""
+    own = [word for word in command.words if word not in READING]
+    more = ["Also the words of [reading data](#reading-data)."] if len(own) < len(command.words) else []
+    return "\n\n".join([f"## {path} {command.name}", command.help, *tabulate([(word, "") for word in own]), *more])
+
+
+def describe_toolkits(group: str, commands: list[Command], said: list[Word]) -> str:
+    """One section for the commands of all toolkits: each word once, with the toolkits that have it; not those that were ``said``."""
     toolkits_of: dict[Word, list[str]] = {}
     for command in commands:
         for word in command.words:
             toolkits_of.setdefault(word, []).append(command.name)
     names = ", ".join(f"`{command.name}`" for command in commands)
-    table = tabulate([(word, say_toolkits(toolkits)) for word, toolkits in toolkits_of.items()], "toolkits")
-    return "\n\n".join([f"## {path} TOOLKIT", f"TOOLKIT is one of {names}.", *table])
+    rows = [(word, say_toolkits(toolkits)) for word, toolkits in toolkits_of.items() if word not in said and word not in READING]
+    without = ", ".join(
+        f"`{word.spelled.split()[0].rstrip(',')}`" for word in said if word.spelled not in {each.spelled for each in toolkits_of}
+    )
+    before = f" It takes the words of [samesum train](#samesum-train-toolkit) but for {without}." if said else ""
+    intro = f"TOOLKIT is one of {names}.{before}"
+    more = "Also the words of [reading data](#reading-data)."
+    return "\n\n".join([f"## samesum {group} TOOLKIT", intro, *tabulate(rows, "toolkits"), more])
 
 
 def say_toolkits(toolkits: list[str]) -> str:
@@ -120,7 +137,9 @@ def as_command(info: Any) -> Command:
     name = info.name or info.callback.__name__
     help_text = inspect.cleandoc(info.help or info.callback.__doc__ or "")
     parameters = inspect.signature(info.callback).parameters.values()
-    return Command(name, help_text, [as_word(each) for each in parameters if get_args(each.annotation) and each.name != "debug"])
+    return Command(
+        name, help_text, [as_word(each) for each in parameters if get_args(each.annotation) and each.name != "debug"], info.hidden
+    )
 
 
 def as_word(parameter: inspect.Parameter) -> Word:
@@ -163,6 +182,8 @@ def escape(text: str) -> str:
     """Text for a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")
 
+
+READING = [as_word(parameter) for parameter in inspect.signature(Reading, eval_str=True).parameters.values()]
 
 if __name__ == "__main__":
     main()

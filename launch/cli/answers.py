@@ -32,12 +32,13 @@ class Answer:
 
     as_json: words.Json = False
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A row for each thing; in JSON a list of objects."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, for_programs: int = 0) -> None:
+        """A row for each thing; in JSON a list of objects. So many of the last columns, ``for_programs``, a terminal does not show."""
         if self.as_json:
             self.json([dict(zip(columns, row, strict=True)) for row in rows])
         elif is_terminal():
-            make_console().print(make_table(columns, list(rows)))
+            n_shown = len(columns) - for_programs
+            make_console().print(make_table(columns[:n_shown], [row[:n_shown] for row in rows]))
         else:
             for row in (columns, *rows):
                 print_fields(row)
@@ -78,11 +79,12 @@ class Answer:
             sys.stdout.flush()
 
     def event(self, fields: Mapping[str, Any]) -> None:
-        """One of a row of answers that come as time passes; in JSON an object on a line of its own."""
+        """One of a row of answers that come as time passes; in JSON an object on a line of its own, else its values."""
         if self.as_json:
             print_line(json.dumps(exact(fields), ensure_ascii=False))
         else:
-            print_fields([value if name in ("time", "event") else f"{name}={text_of(value)}" for name, value in fields.items()])
+            print_fields(fields.values())
+            sys.stdout.flush()
 
     def json(self, value: Any) -> None:
         """A value as JSON."""
@@ -112,7 +114,7 @@ def print_line(text: str) -> None:
 
 def print_fields(values: Iterable[Any]) -> None:
     """A line of values with tabs between them."""
-    print_line("\t".join(map(text_of, values)))
+    sys.stdout.write("\t".join(map(text_of, values)) + "\n")
 
 
 def make_console() -> Console:
@@ -173,7 +175,9 @@ def text_of(value: Any, *, shortly: bool = False) -> str:
 
 
 def exact(value: Any) -> Any:
-    """A value as JSON knows it."""
+    """A value as JSON knows it: a table as an object of columns, what is no number as null."""
+    if hasattr(value, "to_pydict"):
+        return exact(value.to_pydict())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -16,15 +16,18 @@ from launch.cli.codes import ExitCode, code_of
 from launch.cli.commands import command
 from launch.cli.predicting import evaluate, predict
 from launch.cli.ranks import launched_rank
+from launch.cli.words import FLAG
+
+# Commands and groups as one comes to need them.
+ORDER = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run")
 
 
 class _InOrder(TyperGroup):
-    """Commands in the order in which one comes to need them, groups among them."""
+    """Groups among the commands, not after them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, as help shows them."""
-        wanted = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run")
-        return [*wanted, *(name for name in super().list_commands(ctx) if name not in wanted)]
+        return [*ORDER, *(name for name in super().list_commands(ctx) if name not in ORDER)]
 
 
 app = typer.Typer(
@@ -97,7 +100,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar=FLAG, callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """What stands before the command."""
 

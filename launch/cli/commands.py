@@ -6,6 +6,7 @@ A parameter of a command whose type is a dataclass is a group: in its place the 
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -15,7 +16,7 @@ import typer
 
 from engine.errors import EngineError
 from launch.cli import words
-from launch.cli.codes import code_of, leave
+from launch.cli.codes import ExitCode, code_of, leave
 from launch.cli.ranks import launched_rank
 
 Function = Callable[..., None]
@@ -67,6 +68,9 @@ def _spread(function: Function, options: Mapping[str, Any] | None, *, on_every_r
         arguments.update((name, value) for name, value in given.items() if name in signature.parameters)
         try:
             function(**arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:  # Click would end with 1
+            raise leave(ExitCode.UNREAD) from None
         except EngineError as error:
             if not shows_traceback:
                 raise

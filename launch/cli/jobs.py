@@ -10,7 +10,7 @@ from engine import storage
 from engine.errors import EngineError, JobError, MissingFileError, OptionError
 from engine.working_dir import WorkingDir
 from launch.cli import words
-from launch.cli.answers import Answer, say
+from launch.cli.answers import Answer, exact, say
 from launch.cli.codes import ExitCode, leave
 from launch.cli.finding import find_cluster, find_job
 from launch.cli.following import follow
@@ -37,7 +37,7 @@ def jobs(*, cluster: words.OfCluster = None, answer: Answer) -> None:
     for job in sorted(found.values(), key=lambda job: job.submitted, reverse=True):
         spec = WorkingDir(job.working_dir).spec()
         rows.append((job.job_id, word_of(job), spec.toolkit or spec.task, say_time(job.submitted), job.working_dir))
-    answer.table(("job_id", "state", "task", "submitted", "working_dir"), rows)
+    answer.table(("job_id", "state", "task", "submitted", "working_dir"), rows, for_programs=1)
 
 
 def status(job: words.Job, *, answer: Answer) -> None:
@@ -68,11 +68,11 @@ def progress(job: words.Job, *, follows: words.Follow = False, answer: Answer) -
 
 
 def events(job: words.Job, *, follows: words.Follow = False, answer: Answer) -> None:
-    """Show what happened to a job, a line for each event."""
+    """Show what happened to a job, a line for each event; followed, exit as it ended."""
     found = find_job(job)
     every = found.events() if follows else iter(WorkingDir(found.working_dir).events())
     for event in every:
-        answer.event(event)
+        answer.event(event if answer.as_json else _in_words(event))
     if follows:
         raise leave(code_of_job(word_of(found)))
 
@@ -131,13 +131,19 @@ def cancel(job: words.Job) -> None:
     say(f"{found.job_id} is {word_of(found)}")
 
 
+def _in_words(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as a line: when, which attempt, what, and what else there is to it."""
+    rest = {name: value for name, value in event.items() if name not in ("time", "attempt", "event")}
+    return {"time": say_time(event.get("time")), "attempt": event.get("attempt"), "event": event["event"], "rest": rest}
+
+
 def _save(job: Job, task: str, value: Any, output: str) -> None:
     if task == "train":
         value.save(output)
     elif task == "evaluate":
         if not output.endswith(".json"):
             raise OptionError(f"expected an output file with the extension .json, got {output!r}")
-        storage.put_bytes(output, (json.dumps(value) + "\n").encode())
+        storage.put_bytes(output, (json.dumps(exact(value)) + "\n").encode())
     else:
         raise OptionError(f"a job to {task} has nothing to save, got --output {output!r}: what it wrote is where it was told to")
     say(f"saved in {output}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import pathlib
-import shutil
 import sys
 from typing import NoReturn
 
-from engine.errors import MissingFileError, OptionError
+from engine.errors import OptionError
 from engine.spec import JobSpec
+from launch.commands import find_mpiexec, module_command
 
 # Who this process is, as launchers say it: what is wrong with a command line is said once, by rank 0.
 _RANK_VARIABLES = (
@@ -37,30 +36,20 @@ def become_rank(job: JobSpec, ranks: int | None = None) -> NoReturn:
 
     With ``ranks`` it is replaced by an ``mpiexec`` that starts so many of them. Raises :class:`OptionError` where a launcher has done so.
     """
-    command = [*_engine_command(), _as_argument(job.to_json())]
+    command = module_command("engine", _as_argument(job.to_json()))
     if ranks is not None:
-        command = [*_launcher(ranks), *command]
+        check_ranks(ranks)
+        command = [find_mpiexec(), "-n", str(ranks), *command]
     sys.stdout.flush()
     os.execv(command[0], command)
 
 
-def _engine_command() -> list[str]:
-    # Without -P, a file named engine.py where the user stands would be run instead.
-    safe_path = ["-P"] if sys.version_info >= (3, 11) else []
-    return [sys.executable, *safe_path, "-m", "engine"]
-
-
-def _launcher(ranks: int) -> list[str]:
-    """The words that start so many ranks: the ``mpiexec`` that was installed with this Python, else the first one there is."""
+def check_ranks(ranks: int) -> None:
+    """Refuse fewer ranks than one, and ranks below ranks."""
     if ranks < 1:
         raise OptionError(f"expected --ranks to be 1 or more, got {ranks!r}")
     if any(os.environ.get(variable) for variable in _RANK_VARIABLES if variable != "SLURM_PROCID"):  # Slurm's batch script has that one
         raise OptionError("--ranks starts ranks of its own, but a launcher has started this command: leave one of them out")
-    beside = pathlib.Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
-        raise MissingFileError("expected an mpiexec for --ranks, found none: pip install 'samesum[mpich]', or load an MPI of the cluster")
-    return [found, "-n", str(ranks)]
 
 
 def _as_argument(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,7 @@ def _finish(job: Job, submitting: Submitting, answer: Answer) -> None:
         answer.facts({"": {"job_id": job.job_id, "working_dir": job.working_dir}})
     else:
         print_fields((job.job_id, job.working_dir))
+        sys.stdout.flush()
     if submitting.waits:
         raise leave(follow(job, answer))
     if is_terminal() and not answer.as_json:

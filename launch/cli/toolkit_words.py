@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from launch.cli.words import MODEL
+from launch.cli.words import FLAG, MODEL
 
 
 def _word(kind: Any, text: str, **more: Any) -> Any:
     """The annotation of an option of training that may be left out."""
+    if kind is bool:
+        more["metavar"] = FLAG
     return Annotated[kind | None, typer.Option(help=text, rich_help_panel=MODEL, show_default=False, **more)]
 
 
@@ -24,7 +26,9 @@ TRAINING: dict[str, Any] = {
     "feature_rescaling": _word(bool, "Whether columns are brought to one scale while solving [default yes]."),
     "convergence_threshold": _word(float, "The largest element of the gradient at which solving ends [1e-10 to 1e+20; default 0.01]."),
     "lbfgs_memory_level": _word(int, "Steps that L-BFGS remembers [1 or more; default 11]."),
-    "validation_set": _word(list[str], "Data to track metrics on: files as DATA, may be repeated, or auto for 5 percent of the rows."),
+    "validation_set": _word(
+        list[str], "Data to track metrics on: files as DATA, may be repeated, or auto for 5 percent of the rows.", metavar="FILES"
+    ),
     "class_weights": _word(list[str], "auto, or LABEL=WEIGHT for every class.", metavar="LABEL=WEIGHT"),
     "objective": _word(str, "squared_error, poisson or quantile [default squared_error]."),
     "quantile": _word(float, "The quantile to predict, with that objective [0 to 1; default 0.5]."),
@@ -44,7 +48,7 @@ TRAINING: dict[str, Any] = {
     "categorical": _word(str, "Splits of strings: onehot, one against the rest, or partition, a set of them [default onehot]."),
     "max_bins": _word(int, "Intervals into which a number's range is cut [2 to 65535; default 256]."),
     "max_categories": _word(int, "Most categories of a column of strings [1 to 65535; default 65535]."),
-    "metric": _word(list[str], "A metric to track; may be repeated. Default: two of the toolkit."),
+    "metric": _word(list[str], "A metric to track; may be repeated. Default: two of the toolkit.", metavar="NAME"),
     "early_stopping_rounds": _word(
         int, "Stop when the last metric has not improved on the validation set for so many iterations [1 or more]."
     ),

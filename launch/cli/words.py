@@ -13,7 +13,8 @@ MODEL = "Model"
 RUN = "Run"
 CLUSTER = "Cluster"
 JOB = "Job"
-ANSWER = "Answer"
+# What stands for the value of a word that has none.
+FLAG = ""
 
 _FILES = "files, globs, folders or addresses (hdfs://, s3://, http://, https://)"
 
@@ -27,11 +28,19 @@ Format = Annotated[
 ]
 Delimiter = Annotated[str, typer.Option(help="The character between CSV fields.", rich_help_panel=DATA)]
 Header = Annotated[
-    bool, typer.Option("--header/--no-header", help="Whether the first line of a CSV file names its columns.", rich_help_panel=DATA)
+    bool,
+    typer.Option(
+        "--header/--no-header", metavar=FLAG, help="Whether the first line of a CSV file names its columns.", rich_help_panel=DATA
+    ),
 ]
 NullValues = Annotated[
     list[str] | None,
-    typer.Option("--null-value", help="CSV text that means missing; may be repeated. Default: nothing, NA and null.", rich_help_panel=DATA),
+    typer.Option(
+        "--null-value",
+        metavar="TEXT",
+        help="CSV text that means missing; may be repeated. Default: nothing, NA and null.",
+        rich_help_panel=DATA,
+    ),
 ]
 ColumnTypes = Annotated[
     list[str] | None,
@@ -46,7 +55,9 @@ Source = Annotated[str, typer.Option("--src", help="The column of sources, by na
 Destination = Annotated[str, typer.Option("--dst", help="The column of destinations.", rich_help_panel=DATA)]
 Vertices = Annotated[
     list[str] | None,
-    typer.Option(help="Files with a row for each vertex, as EDGES; may be repeated.", rich_help_panel=DATA, show_default=False),
+    typer.Option(
+        metavar="FILES", help="Files with a row for each vertex, as EDGES; may be repeated.", rich_help_panel=DATA, show_default=False
+    ),
 ]
 VertexId = Annotated[str, typer.Option("--vid", help="The column of ids in these files.", rich_help_panel=DATA)]
 HeadRows = Annotated[int, typer.Option("--rows", "-n", help="How many rows to show [0 or more].", rich_help_panel=DATA)]
@@ -55,7 +66,10 @@ HeadColumns = Annotated[
     typer.Option("--columns", metavar="A,B,...", help="The columns to show; may be repeated. Default: all.", rich_help_panel=DATA),
 ]
 EveryRow = Annotated[
-    bool, typer.Option("--all", help="Read every row of text: its types are exact then, and its rows counted.", rich_help_panel=DATA)
+    bool,
+    typer.Option(
+        "--all", metavar=FLAG, help="Read every row of text: its types are exact then, and its rows counted.", rich_help_panel=DATA
+    ),
 ]
 
 # Model
@@ -89,8 +103,8 @@ NumThreads = Annotated[
 Ranks = Annotated[
     int | None, typer.Option(help="Start so many ranks with mpiexec [1 or more]. Default: this process is one.", rich_help_panel=RUN)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.", rich_help_panel=RUN)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=RUN)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar=FLAG, help="Print no progress.", rich_help_panel=RUN)]
+Debug = Annotated[bool, typer.Option("--debug", metavar=FLAG, help="Show the traceback of an error.")]
 
 # Clusters
 
@@ -160,14 +174,16 @@ JobDirectory = Annotated[
     str | None,
     typer.Option("--working-dir", help="The job's directory, empty or not there yet. Default: one in the cluster's.", rich_help_panel=JOB),
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Show the progress until the job has ended, and exit as it ended.", rich_help_panel=JOB)]
+Wait = Annotated[
+    bool, typer.Option("--wait", metavar=FLAG, help="Show the progress until the job has ended, and exit as it ended.", rich_help_panel=JOB)
+]
 JobOutput = Annotated[
     str | None,
     typer.Option("--output", "-o", help="Where to write. Default: into the job's directory.", rich_help_panel=JOB, show_default=False),
 ]
 Program = Annotated[str, typer.Argument(metavar="PROGRAM", help="A program in Python, which every worker runs as one rank of MPI.")]
 ProgramArguments = Annotated[list[str] | None, typer.Argument(metavar="-- ARGUMENTS", help="Its arguments.")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.", rich_help_panel=JOB)]
+Follow = Annotated[bool, typer.Option("--follow", "-f", metavar=FLAG, help="Go on until the job has ended.", rich_help_panel=JOB)]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most.", rich_help_panel=JOB)]
 Rank = Annotated[int | None, typer.Option(help="Only the log of this rank.", rich_help_panel=JOB)]
 Attempt = Annotated[int | None, typer.Option(help="Of this attempt. Default: the last one.", rich_help_panel=JOB)]
@@ -178,4 +194,4 @@ ResultOutput = Annotated[
 
 # Answers
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=ANSWER)]
+Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON.")]

@@ -238,3 +238,21 @@ def test_a_file_named_engine_where_the_user_stands_is_not_run(tmp_path):
     assert done.stderr.startswith("samesum: error: ")
     assert "no-such.csv" in done.stderr
     assert done.returncode == 1
+
+
+def test_ranks_are_started_by_mpiexec(run):
+    _, _, err, (program, arguments) = run(*TRAIN, "a.csv", "--target", "y", "-o", "m", "--ranks", "3")
+    assert err == ""
+    assert program == arguments[0]
+    assert os.path.basename(program) == "mpiexec"
+    assert arguments[1:3] == ["-n", "3"]
+    assert JobSpec.from_json(arguments[-1]).output == "m"
+
+
+def test_ranks_below_ranks(run):
+    words = (*TRAIN, "a.csv", "--target", "y", "-o", "m", "--ranks")
+    assert "--ranks to be 1 or more" in run(*words, "0")[2]
+    assert run(*words, "2", SLURM_PROCID="0")[3] is not None
+    code, _, err, job = run(*words, "2", PMI_RANK="0")
+    assert (code, job) == (2, None)
+    assert "a launcher has started this command" in err
