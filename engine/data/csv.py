@@ -28,6 +28,7 @@ from engine.data.shard_plan import Segment, gather_json, plan_segments, share_fr
 from engine.data.text_types import accepted_types, convert_text, type_of_mask
 from engine.errors import DataError
 
+_AS_FIRST = ""  # in place of names that are those of the first file
 SAMPLE_BYTES = 64 << 10  # text per rank that the first guess of the types looks at
 
 
@@ -71,13 +72,28 @@ class CsvSource:
         plan = share_from_root(comm, self._plan, stage="reading")
         names = columns if columns is not None else plan["names"]
         segments = plan_segments(plan["sizes"], comm.size, comm.rank, whole=[is_compressed(path) for path in self._paths])
-        files: dict[int, CsvFile] = {}
-        with agree(comm, "reading"):
-            check_columns(names, plan["names"], self._paths[0])
-            files = {segment.file: self._open(segment.file, plan["sizes"], plan["names"]) for segment in segments}
+        files = self._share_headers(comm, segments, plan["sizes"], plan["names"], names)
         segments = [segment for segment in segments if files[segment.file].names is not None]
         segments = share_cuts(comm, files, segments, self._form)
         return self._column_plans(names), _SegmentReader(comm, files, segments, self._form)
+
+    def _share_headers(
+        self, comm: Communicator, segments: list[Segment], sizes: list[int], names: list[str], wanted: list[str]
+    ) -> dict[int, CsvFile]:
+        """The files of this rank's segments, each header read by the rank that begins the file. Collective."""
+        own: list[list[object]] = []
+        with agree(comm, "reading"):
+            check_columns(wanted, names, self._paths[0])
+            for number in (segment.file for segment in segments if segment.begin == 0):
+                file = self._open(number, sizes, names)
+                own.append([number, _AS_FIRST if file.names == names else file.names, file.data_offset])
+        shared = {number: rest for part in gather_json(comm, own, name="reading: headers") for number, *rest in part}
+        files = {}
+        for number in {segment.file for segment in segments}:
+            found, offset = shared[number]
+            path = self._paths[number]
+            files[number] = CsvFile(path, sizes[number], names if found == _AS_FIRST else found, offset, not is_compressed(path))
+        return files
 
     def head(self, n_rows: int, columns: list[str] | None, schema: pa.Schema | None) -> pa.Table:
         """The first rows, typed by ``schema`` if it is known, else by what these rows hold."""

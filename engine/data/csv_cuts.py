@@ -7,15 +7,15 @@ from the file's beginning. A record belongs to the rank that holds its first byt
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from engine import storage
 from engine._kernels.csv_scan import scan_states
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.data.csv_text import PIECE_BYTES, CsvFile, CsvFormat
+from engine.data.csv_text import PIECE_BYTES, CsvFile, CsvFormat, TextReader
 from engine.data.shard_plan import Segment, gather_json
 
 N_STATES = 5
@@ -52,12 +52,10 @@ def _scan(file: CsvFile, segment: Segment, form: CsvFormat) -> list[int]:
     states = np.arange(N_STATES, dtype=np.int64)
     firsts = np.full(N_STATES, -1, dtype=np.int64)
     position = max(segment.begin, file.data_offset)
-    while position < segment.end:
-        data = storage.read_range(file.path, position, min(PIECE_BYTES, segment.end - position))
-        if not data:
-            break
-        scan_states(data, ord(form.delimiter), form.quote, position, states, firsts)
-        position += len(data)
+    with contextlib.closing(TextReader(file.path, position, segment.end)) as reader:
+        while position < segment.end and (data := reader.read(min(PIECE_BYTES, segment.end - position))):
+            scan_states(data, ord(form.delimiter), form.quote, position, states, firsts)
+            position += len(data)
     return [*states.tolist(), *firsts.tolist()]
 
 

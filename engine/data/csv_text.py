@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
@@ -13,7 +14,7 @@ import pyarrow.csv
 
 from engine import storage
 from engine._kernels.csv_scan import count_line_ends, find_cut, find_record
-from engine.errors import DataError, OptionError, StorageError
+from engine.errors import DataError, EngineError, OptionError, StorageError
 
 QUOTE = ord('"')
 NO_QUOTE = -1
@@ -90,11 +91,15 @@ def is_compressed(path: str) -> bool:
 
 
 class TextReader:
-    """Reads a file's text forward from an offset, decompressing by its suffix; ``raw_position`` counts bytes of the file itself."""
+    """Reads a file's text forward from an offset, decompressing by its suffix; ``raw_position`` counts bytes of the file itself.
 
-    def __init__(self, path: str, offset: int) -> None:
+    With ``until`` it will be read up to that byte (of a compressed file: to its end), so more than was asked for may be fetched ahead.
+    """
+
+    def __init__(self, path: str, offset: int, until: int | None = None) -> None:
         self.path = path
-        self._raw = storage.open_file(path)
+        through = [] if until is None else [(0, sys.maxsize) if is_compressed(path) else (offset, until)]
+        self._raw = storage.open_file(path, through)
         self._text: BinaryIO | pa.CompressedInputStream = self._raw
         if is_compressed(path):
             self._text = pa.CompressedInputStream(self._raw, _CODECS[storage.suffix_of(path)])
@@ -112,6 +117,8 @@ class TextReader:
         """The next ``length`` bytes; fewer only at the end."""
         try:
             return storage.read_fully(self._text, length)
+        except EngineError:
+            raise
         except (OSError, pa.ArrowInvalid) as error:
             raise StorageError(f"could not read {self.path!r}: {error}") from error
 
@@ -163,10 +170,13 @@ def _header_names(path: str, record: bytes, n_fields: int, form: CsvFormat) -> l
 def read_pieces(
     file: CsvFile, begin: int, end: int, form: CsvFormat, *, piece_bytes: int | None = None, on_bytes: Progress | None = None
 ) -> Iterator[Piece]:
-    """The records of ``file`` in bytes ``begin`` to ``end`` (both at record boundaries), in pieces; a compressed file to its end."""
+    """The records of ``file`` in bytes ``begin`` to ``end`` (both at record boundaries), in pieces; a compressed file to its end.
+
+    Who asks for ``piece_bytes`` looks at some of them: nothing is fetched ahead.
+    """
     wanted = piece_bytes or PIECE_BYTES
     left = end - begin if file.splittable else 1 << 62
-    with contextlib.closing(TextReader(file.path, begin)) as reader:
+    with contextlib.closing(TextReader(file.path, begin, end if piece_bytes is None else None)) as reader:
         position, carry, seen = begin, b"", reader.raw_position
         while True:
             chunk = reader.read(min(wanted, left))

@@ -52,25 +52,43 @@ class ParquetGroups:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._file = pyarrow.parquet.ParquetFile(storage.open_file(path))
-        self.schema = self._file.schema_arrow
-        metadata = self._file.metadata
-        self.group_rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        described = pyarrow.parquet.ParquetFile(storage.open_file(path))
+        self.schema = described.schema_arrow
+        self._metadata = described.metadata
+        self.group_rows = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
 
     def read_groups(self, first: int, last: int, columns: list[str]) -> Iterator[pa.Table]:
         """One row group at a time, so that no more than its rows are in memory besides the result."""
+        file = self._opened(first, last, columns)
         for group in range(first, last):
-            yield self._file.read_row_group(group, columns=columns).select(columns)
+            yield file.read_row_group(group, columns=columns).select(columns)
 
     def read_batches(self, first: int, last: int, columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Reads each column's pages as they are needed, instead of whole row groups."""
-        file = pyarrow.parquet.ParquetFile(storage.open_file(self._path), buffer_size=PAGE_BYTES, pre_buffer=False)
+        file = self._opened(first, last, columns, buffer_size=PAGE_BYTES)
         for batch in file.iter_batches(most_rows, range(first, last), columns, use_threads=False):
             yield batch.select(columns)
 
+    def _opened(self, first: int, last: int, columns: list[str], **options: Any) -> Any:
+        """The file, to go through what these groups have of these columns."""
+        through = self._ranges(first, last, columns) if storage.reads_ranges(self._path) else []
+        return pyarrow.parquet.ParquetFile(storage.open_file(self._path, through), metadata=self._metadata, pre_buffer=False, **options)
+
+    def _ranges(self, first: int, last: int, columns: list[str]) -> list[tuple[int, int]]:
+        """Where the file has them, neighbours as one."""
+        wanted, ranges = set(columns), list[tuple[int, int]]()
+        for group in (self._metadata.row_group(number) for number in range(first, last)):
+            for chunk in (group.column(number) for number in range(group.num_columns)):
+                if chunk.path_in_schema.partition(".")[0] in wanted:
+                    begin = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
+                    end = begin + chunk.total_compressed_size
+                    is_next = bool(ranges) and ranges[-1][1] == begin
+                    ranges.append((ranges.pop()[0] if is_next else begin, end))
+        return ranges
+
 
 class ArrowGroups:
-    """An Arrow IPC file or stream, mapped into memory; its record batches."""
+    """An Arrow IPC file or stream, its record batches; what is on this machine is mapped into memory."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -79,7 +97,10 @@ class ArrowGroups:
             self.group_rows = [batch.num_rows for batch in _batches(reader)]
 
     def _open(self, fields: list[int] | None) -> Any:
-        source = pa.memory_map(str(storage.local_path(self._path)))
+        if storage.reads_ranges(self._path):
+            source = pa.PythonFile(storage.open_file(self._path), "r")
+        else:
+            source = pa.memory_map(str(storage.local_path(self._path)))
         options = pa.ipc.IpcReadOptions(included_fields=fields or [])
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
@@ -141,7 +162,7 @@ class GroupedSource:
         facts = self._share_facts(comm)
         tables: list[pa.Table] = []
         schema = pa.schema([])
-        segments = plan_segments([fact.n_rows for fact in facts], comm.size, comm.rank)
+        segments = self._plan(facts, comm)
         with agree(comm, "reading"):
             schema = self._joined_schema(facts, columns)
             wanted = schema.names if keep else [name for name in schema.names if self._is_unsigned(facts, name)]
@@ -161,7 +182,7 @@ class GroupedSource:
     def open_rows(self, comm: Communicator, columns: list[str] | None, keep_bytes: int, on_bytes: Progress | None) -> OpenRows:
         """This rank's rows, read again by every scan. Collective; only the values of columns of uint64 are read here."""
         facts = self._share_facts(comm)
-        segments = plan_segments([fact.n_rows for fact in facts], comm.size, comm.rank)
+        segments = self._plan(facts, comm)
         schema, stamps = pa.schema([]), dict[int, Stamp]()
         with agree(comm, "reading"):
             stamps = {segment.file: storage.stamp(self._paths[segment.file]) for segment in segments}
@@ -219,6 +240,12 @@ class GroupedSource:
                 own.append([number, schema_to_text(facts.schema), facts.group_rows, facts.n_bytes])
         gathered = sorted(each for part in gather_json(comm, own, name="reading: files") for each in part)
         return [_FileFacts(schema_from_text(schema), rows, n_bytes) for _, schema, rows, n_bytes in gathered]
+
+    def _plan(self, facts: list[_FileFacts], comm: Communicator) -> list[Segment]:
+        """This rank's rows; over a network cut between groups, as a group in which a cut falls is fetched by both ranks."""
+        ends = accumulate(rows for fact in facts for rows in fact.group_rows)
+        seams = [0, *ends] if storage.reads_ranges(self._paths[0]) else []
+        return plan_segments([fact.n_rows for fact in facts], comm.size, comm.rank, seams=seams)
 
     def _joined_schema(self, facts: list[_FileFacts], columns: list[str] | None) -> pa.Schema:
         names = columns if columns is not None else facts[0].schema.names

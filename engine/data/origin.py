@@ -24,6 +24,7 @@ from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, named_type
 from engine.data.shard_plan import share_from_root
 from engine.errors import DataError, OptionError
+from engine.sizes import default_memory
 from engine.spec import DataSpec
 
 FORMATS = {
@@ -74,6 +75,9 @@ class Origin:
         """The same rows, with these types where otherwise the values would decide; here nowhere."""
         return self
 
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
+
     def list_files(self) -> list[str]:
         """The files that it is made of; here none."""
         return []
@@ -81,9 +85,6 @@ class Origin:
     def is_text(self) -> bool:
         """Whether types and the number of rows are known only by reading the rows."""
         return isinstance(self.open(SerialComm()), CsvSource)
-
-    def refuse_source(self, address: str) -> None:
-        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
@@ -190,6 +191,7 @@ class FileOrigin(Origin):
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
         self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
+        self._separator: str | None = None  # between values, once that has been looked at
 
     def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
         """The same files, with these types for columns of CSV that ``column_types`` does not name."""
@@ -229,16 +231,27 @@ class FileOrigin(Origin):
 
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
-        self._files = share_from_root(comm, self.list_files, stage="reading")
+        storage.limit_file_cache(default_memory(comm.ranks_on_node), by_default=True)
+        self._files, self._separator = share_from_root(comm, self._look, stage="reading")
         source: Source | None = None
         with agree(comm, "reading"):
+            assert self._files is not None
             source = self._reader(self._files)
         assert source is not None
         return source
 
+    def _look(self) -> tuple[list[str], str]:
+        """The files, and what is between values where the first file's first line says it."""
+        files, separator = self.list_files(), self._separator
+        if separator is None:
+            separator = _snap_delimiter(files[0], _snap_format(self._csv)) if self._format == "snap" else self._csv.delimiter
+        return files, separator
+
     def _reader(self, files: list[str]) -> Source:
         if self._format == "snap":
-            return CsvSource(files, _snap_format(files[0], self._csv), {**self._default_types, **self._column_types})
+            assert self._separator is not None
+            form = dataclasses.replace(_snap_format(self._csv), delimiter=self._separator)
+            return CsvSource(files, form, {**self._default_types, **self._column_types})
         if self._common_format(files) == "csv":
             is_tabbed = self._csv.delimiter == "," and all(_plain_suffix(file) == ".tsv" for file in files)
             form = dataclasses.replace(self._csv, delimiter="\t") if is_tabbed else self._csv
@@ -279,14 +292,18 @@ def _whole(address: str) -> str:
     return str(storage.local_path(address).absolute()) if storage.is_local(address) else address
 
 
-def _snap_format(file: str, form: CsvFormat) -> CsvFormat:
-    """No header, comments after ``#``, and between values what the first line has."""
-    form = dataclasses.replace(form, header=False, comment=form.comment or "#")
+def _snap_format(form: CsvFormat) -> CsvFormat:
+    """No header, and comments after ``#``."""
+    return dataclasses.replace(form, header=False, comment=form.comment or "#")
+
+
+def _snap_delimiter(file: str, form: CsvFormat) -> str:
+    """What the first line has between values."""
     with contextlib.closing(TextReader(file, 0)) as reader:
         lines = form.blank_comments(reader.read(HEADER_BYTES)).split(b"\n")
     line = next((line for line in lines if line.strip()), b"")
     found = [each for text in (line.strip(), line) for each in SNAP_DELIMITERS if each.encode() in text]  # the last field may be empty
-    return dataclasses.replace(form, delimiter=found[0] if found else form.delimiter)
+    return found[0] if found else form.delimiter
 
 
 def _format_of(file: str) -> str:

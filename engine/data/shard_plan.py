@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ import numpy as np
 
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+
+MOST_MOVED = 0.25  # of a rank's share, by which a cut moves
 
 
 class Segment(NamedTuple):
@@ -25,13 +28,16 @@ def cut(total: int, size: int, rank: int) -> tuple[int, int]:
     return rank * total // size, (rank + 1) * total // size
 
 
-def plan_segments(sizes: Sequence[int], size: int, rank: int, *, whole: Sequence[bool] | None = None) -> list[Segment]:
+def plan_segments(
+    sizes: Sequence[int], size: int, rank: int, *, whole: Sequence[bool] | None = None, seams: Sequence[int] = ()
+) -> list[Segment]:
     """The parts of files of these ``sizes`` that ``rank`` reads, in order.
 
-    A file marked ``whole`` cannot be cut: the rank in whose share its middle lies takes all of it. Together the ranks cover every file
-    once, in order.
+    A file marked ``whole`` cannot be cut: the rank in whose share its middle lies takes all of it. Cuts move to the nearest of ``seams``,
+    sorted positions over all files where a cut costs less, if that is near. Together the ranks cover every file once, in order.
     """
-    first, last = cut(sum(sizes), size, rank)
+    total = sum(sizes)
+    first, last = (_moved(position, seams, int(MOST_MOVED * total / size)) for position in cut(total, size, rank))
     segments = []
     offset = 0
     for file, length in enumerate(sizes):
@@ -43,6 +49,13 @@ def plan_segments(sizes: Sequence[int], size: int, rank: int, *, whole: Sequence
             segments.append(Segment(file, begin, end))
         offset += length
     return segments
+
+
+def _moved(position: int, seams: Sequence[int], most: int) -> int:
+    """The nearest seam that is at most so far away, the lower of two, else the position."""
+    place = bisect.bisect_left(seams, position)
+    near = [seam for seam in seams[max(0, place - 1) : place + 1] if abs(seam - position) <= most]
+    return min(near, key=lambda seam: abs(seam - position), default=position)
 
 
 def share_from_root(comm: Communicator, make: Callable[[], Any], *, stage: str) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from engine.errors import MissingFileError, StorageError
-from engine.storage.address import PathLike, is_local, join, name_of, parent, scheme_of, suffix_of
+from engine.storage.address import PathLike, is_local, join, name_of, parent, reads_ranges, scheme_of, suffix_of
 from engine.storage.cache import file_cache, limit_file_cache
 from engine.storage.settings import cache_dir
 from engine.storage.store import Block, Entry, Readable, Store
@@ -53,6 +53,7 @@ __all__ = [
     "read_bytes",
     "read_fully",
     "read_range",
+    "reads_ranges",
     "remove",
     "stamp",
     "suffix_of",

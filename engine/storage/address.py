@@ -26,6 +26,11 @@ def is_local(address: PathLike) -> bool:
     return scheme_of(address) in ("", "file")
 
 
+def reads_ranges(address: PathLike) -> bool:
+    """Whether ranges of it come over a network, so that it pays to say what will be read."""
+    return scheme_of(address) in ("hdfs", "s3")
+
+
 def local_form(address: PathLike) -> pathlib.Path:
     """The path that a local address means, ``~`` and ``file://`` resolved."""
     text = os.fspath(address)

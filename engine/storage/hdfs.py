@@ -42,7 +42,7 @@ class HdfsStore(RemoteStore):
             found = self._ask("read", "get_file_status", address).json()["FileStatus"]
         except MissingFileError:
             return None
-        return Status(found["type"] == "DIRECTORY", int(found["length"]), _stamp(found))
+        return Status(found["type"] == "DIRECTORY", int(found["length"]), _stamp(found), int(found.get("blockSize", 0)))
 
     def list_folder(self, address: str) -> list[Entry]:
         """What a folder has."""
@@ -227,12 +227,22 @@ class _Handle:
         self.stamp = status.stamp
         self._names = names
         self._path = path
+        self._block = status.block or status.size
 
     def fetch(self, offset: int, length: int) -> bytearray:
-        """Read on where a connection broke, from another data node if there is one."""
+        """Block by block: the name node names the nearest host of the one that it is asked for."""
         data = bytearray(length)
         view = memoryview(data)
         done = 0
+        while done < length:
+            part = min(length - done, self._block - (offset + done) % self._block)
+            self._fill(view[done : done + part], offset + done)
+            done += part
+        return data
+
+    def _fill(self, view: memoryview, offset: int) -> None:
+        """Read on where a connection broke, from another data node if there is one."""
+        length, done = len(view), 0
         excluded: list[str] = []
         host: str | None = None
         patience = Patience(f"read {self.address!r}")
@@ -260,7 +270,6 @@ class _Handle:
                 raise named("read", self.address, error) from None
             finally:
                 count_read(done - before, host)
-        return data
 
 
 def refusal_error(verb: str, address: str, refusal: RefusedError) -> StorageError:

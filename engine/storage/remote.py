@@ -28,6 +28,7 @@ class Status(NamedTuple):
     is_folder: bool
     size: int
     stamp: tuple[int | str, ...]
+    block: int = 0  # bytes of each part that lies on one host; 0 where there is no such thing
 
 
 class RemoteStore(Store):

@@ -160,7 +160,7 @@ class S3Store(RemoteStore):
     def _write(self, address: str, source: Callable[[], Any]) -> None:
         def write(files: Any, path: str) -> None:
             # One write: leaving early by an exception would end the upload with half of the data.
-            with files.open_output_stream(path) as stream:
+            with files.open_output_stream(path, compression=None) as stream:  # else names that end in .gz are packed
                 stream.write(source())
 
         self._ask("write", address, write)

@@ -37,32 +37,36 @@ def follow(job: Job, answer: Answer) -> ExitCode:
     code = code_of_job(word_of(job))
     if code != ExitCode.DONE:
         say(str(job))
+    elif is_terminal():
+        answer.note(f"{job.job_id} ended in SUCCESS: samesum results {job.job_id} shows what came of it.")
     return code
 
 
 def new_lines(job: Job) -> Iterator[list[str]]:
     """At every look the lines of progress that have come since the last one, until the job has ended."""
+    pause = _PAUSE if storage.is_local(job.working_dir) else _REMOTE_PAUSE
     shown: list[str] = []
-    is_over = False
-    while not is_over:
-        is_over = job.wait(_REMOTE_PAUSE if not storage.is_local(job.working_dir) else _PAUSE) is not None
+    is_over = job.wait(0) is not None
+    while True:
         lines = job.get_progress().splitlines(keepends=True)
         if not is_over and lines and not lines[-1].endswith("\n"):
             lines.pop()  # being written
         n_same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(shown, lines, strict=False))))
         yield [line.rstrip("\n") for line in lines[n_same:]]
+        if is_over:
+            return
         shown = lines
+        is_over = job.wait(pause) is not None
 
 
 def _follow_on_terminal(job: Job) -> None:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = make_console()
     directory = WorkingDir(job.working_dir)
     total = directory.spec().options.get("max_iterations")
-    count = [BarColumn(), TextColumn("{task.completed} of {task.total}")] if total else [TaskProgressColumn(show_speed=True)][:0]
-    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}"), *count, TimeElapsedColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
+    count: list[Any] = [BarColumn(), TextColumn("{task.completed} of {task.total}")] if total else []
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), *count, TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task(_describe(job, 0), total=total)
         for lines in new_lines(job):
             for line in lines:

@@ -39,6 +39,19 @@ def test_a_plan_computed_by_hand():
     assert plan_segments([10, 0, 10], 3, 1, whole=[True, False, False]) == [Segment(2, 0, 3)]
 
 
+def test_cuts_move_to_seams_that_are_near():
+    def cuts(seams):
+        return [plan_segments([40, 60], 4, rank, seams=seams) for rank in range(4)]
+
+    assert cuts([0, 24, 31, 40, 70, 100]) == [
+        [Segment(0, 0, 24)],
+        [Segment(0, 24, 40), Segment(1, 0, 10)],
+        [Segment(1, 10, 30)],
+        [Segment(1, 30, 60)],
+    ]
+    assert cuts([0, 100]) == cuts([])
+
+
 @steady
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(1, 7))
 def test_blocks_are_whole_and_rows_stay_in_order(counts, block_rows):
