@@ -52,7 +52,7 @@ class ArrayFile:
         """Raises ``MissingFileError``, :class:`ModelFileError` for a file of another size."""
         self.address, self.facts = address, facts
         check_size(address, facts["bytes"])
-        self._file = storage.open_file(address)
+        self._file = storage.open_file(address, through=[(0, facts["bytes"])])
 
     def __enter__(self) -> ArrayFile:
         return self

@@ -88,15 +88,12 @@ def write_checkpoint(
 
 def remove_partial(folder: str) -> None:
     """Remove what a job that was killed while it wrote has left in the folder."""
-    for name in _names(folder):
-        if name.startswith(f".{PREFIX}"):
-            storage.remove(storage.join(folder, name))
+    _remove_partial(folder, _names(folder))
 
 
 def list_checkpoints(folder: str) -> list[tuple[int, str]]:
     """Iterations and addresses of all checkpoints of a folder, whole or not, the latest first."""
-    matches = [match for name in _names(folder) if (match := _NAME.fullmatch(name))]
-    return sorted(((int(match.group(1)), storage.join(folder, match.group())) for match in matches), reverse=True)
+    return _checkpoints(folder, _names(folder))
 
 
 def read_checkpoint(path: str) -> Checkpoint:
@@ -162,17 +159,28 @@ def _names(folder: str) -> list[str]:
         return []
 
 
+def _checkpoints(folder: str, names: list[str]) -> list[tuple[int, str]]:
+    matches = [match for name in names if (match := _NAME.fullmatch(name))]
+    return sorted(((int(match.group(1)), storage.join(folder, match.group())) for match in matches), reverse=True)
+
+
+def _remove_partial(folder: str, names: list[str]) -> None:
+    for name in names:
+        if name.startswith(f".{PREFIX}"):
+            storage.remove(storage.join(folder, name))
+
+
 def _remove_earlier(folder: str, iteration: int, named: str | None) -> None:
-    """Keep of the earlier checkpoints the newest ones that are whole, as far as their manifest says, and the one named."""
-    kept = 1
-    for number, path in list_checkpoints(folder):
+    """Keep of the earlier checkpoints the newest that is whole, as far as its manifest says, and the one named; nothing half written."""
+    names, kept = _names(folder), 1
+    for number, path in _checkpoints(folder, names):
         if number >= iteration or (named is not None and _is_same(path, named)):
             continue
         if kept < KEPT and storage.exists(storage.join(path, MODEL_FILE)):
             kept += 1
         else:
             storage.remove(path)
-    remove_partial(folder)
+    _remove_partial(folder, names)
 
 
 def _is_same(first: str, second: str) -> bool:

@@ -140,16 +140,16 @@ def own_errors_noted(comm: Communicator) -> Iterator[None]:
         if scratch and not getattr(error, "found_by_all", False):
             with contextlib.suppress(OSError):
                 partial = pathlib.Path(scratch, "errors", f".{comm.rank}")
-                partial.write_bytes(as_record(error))
+                partial.write_bytes(as_record(error, time=time.time()))
                 os.replace(partial, partial.with_name(f"{comm.rank}.json"))
         raise
 
 
-def as_record(error: Exception) -> bytes:
-    """Class and message of an error, as JSON."""
+def as_record(error: Exception, **more: Any) -> bytes:
+    """Class and message of an error, and what else is to be said, as JSON."""
     kind = type(error).__name__
     message = str(error) if isinstance(error, EngineError) else f"{kind}: {error}"
-    return json.dumps({"class": kind, "message": message}).encode()
+    return json.dumps({"class": kind, "message": message, **more}).encode()
 
 
 def hash_of(address: str) -> str:

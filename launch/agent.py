@@ -102,6 +102,7 @@ class Agent:
             cause = gang.look()
             if cause is not None:
                 self.wait_for_others(launcher, cause)
+                gang.read_records()
                 return gang.failed_rank() or cause
             if time.monotonic() > self._next_sign:
                 self._next_sign = time.monotonic() + SIGN_OF_LIFE

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 from launch.hang import HangWatch
@@ -16,6 +17,7 @@ from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
+_MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
@@ -56,11 +58,44 @@ class Gang:
                         into[rank] = json.loads(path.read_text())
 
     def failed_rank(self) -> dict[str, Any] | None:
-        """The first rank that failed by its own doing, else the first that was lost."""
-        cause = self._failed_rank()
-        if cause is None or cause["cause"] != "lost":
-            return cause
-        return self.aborted() or self.memory.explain(cause)
+        """Why the first rank failed that did: by its own doing, or by being lost; None if none did."""
+        gone = self.gone_ranks()
+        ends = [*self.noted_errors(), *self.bad_ends()]
+        if not ends and gone:
+            return self.aborted() or {"cause": "lost", "ranks": gone[:1], "message": f"rank {gone[0]} ended with its leash, by SIGKILL"}
+        if not ends:
+            return None
+        lost = [end for end in ends if end[1]["cause"] == "lost"]
+        own = [end for end in ends if not (_MPI_ERROR.search(end[1]["message"]) and (lost or gone))]  # what others make of a loss is none
+        _, cause = min(own or lost or ends, key=lambda end: end[0])
+        return cause if cause["cause"] != "lost" else self.aborted() or self.memory.explain(cause)
+
+    def gone_ranks(self) -> list[int]:
+        """The ranks whose leashes have ended without a word."""
+
+        def find() -> list[int]:
+            going = {rank: Process(each["leash"], each["leash_started"]) for rank, each in self.records.items() if "ended" not in each}
+            return sorted(rank for rank, leash in going.items() if not leash.is_alive)
+
+        if find():
+            self.read_records()  # a leash's last word may have come since they were read
+        return find()
+
+    def noted_errors(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        """The errors that ranks have left notes of, with their times."""
+        for rank, error in self.errors.items():
+            cause = {"cause": "error", "ranks": [rank], "error": error, "message": f"rank {rank}: {error['message']}"}
+            yield error.get("time", 0.0), {**cause, **({"exit_code": error["exit_code"]} if "exit_code" in error else {})}
+
+    def bad_ends(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        """The ends of ranks by a signal, or with an exit code other than 0, with their times."""
+        for rank, record in self.records.items():
+            if "signal" in record:
+                message = f"rank {rank} ended by {signal_name(record['signal'])}"
+                yield record["ended"], {"cause": "lost", "ranks": [rank], "message": message}
+            elif record.get("exit_code"):
+                message = f"rank {rank} ended with exit code {record['exit_code']}"
+                yield record["ended"], {"cause": "error", "ranks": [rank], "exit_code": record["exit_code"], "message": message}
 
     def aborted(self) -> dict[str, Any] | None:
         """A rank that ended all by ``MPI_Abort``, which it may not survive itself: MPI libraries say so at the end of its log."""
@@ -69,25 +104,6 @@ class Gang:
                 code = int(found[1] or found[2])
                 message = f"rank {rank} ended all ranks by MPI_Abort with code {code}"
                 return {"cause": "error", "ranks": [rank], "exit_code": code, "message": message}
-        return None
-
-    def _failed_rank(self) -> dict[str, Any] | None:
-        if self.errors:
-            rank = min(self.errors)
-            error = self.errors[rank]
-            more = {"exit_code": error["exit_code"]} if "exit_code" in error else {}
-            return {"cause": "error", "ranks": [rank], "error": error, "message": f"rank {rank}: {error['message']}", **more}
-        ended = sorted((record["ended"], rank) for rank, record in self.records.items() if "ended" in record)
-        for _, rank in ended:
-            record = self.records[rank]
-            if "signal" in record:
-                return {"cause": "lost", "ranks": [rank], "message": f"rank {rank} ended by {signal_name(record['signal'])}"}
-            if record["exit_code"]:
-                code = record["exit_code"]
-                return {"cause": "error", "ranks": [rank], "exit_code": code, "message": f"rank {rank} ended with exit code {code}"}
-        for rank, record in self.records.items():
-            if "ended" not in record and not Process(record["leash"], record["leash_started"]).is_alive:
-                return {"cause": "lost", "ranks": [rank], "message": f"rank {rank} ended with its leash, by SIGKILL"}
         return None
 
     def cause_of_end(self, launcher_code: int) -> dict[str, Any]:
@@ -101,6 +117,8 @@ class Gang:
             return {"cause": "done"}
         if launcher_code < 0:
             return {"cause": "lost", "ranks": [], "message": f"the launcher ended by {signal_name(-launcher_code)}"}
+        if launcher_code in (signal.SIGKILL, 128 + signal.SIGKILL):  # as launchers say it of ranks
+            return {"cause": "lost", "ranks": [], "message": "a rank ended by SIGKILL before it had begun"}
         words = tail(pathlib.Path(self.order.logs, "launcher.log"))
         started = f"{len(self.records)} of {self.order.ranks} ranks started"
         return {"cause": "error", "ranks": [], "message": f"the launcher ended with exit code {launcher_code}, {started}: {words}"}

@@ -12,6 +12,7 @@ import os
 import pathlib
 import runpy
 import sys
+import time
 
 from launch.leash import RANK_VARIABLES
 
@@ -37,7 +38,7 @@ def note_failure(kind: str, message: str, code: int) -> None:
     rank = next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
     partial = pathlib.Path(os.environ["SAMESUM_SCRATCH"], "errors", f".{rank}")
     with contextlib.suppress(OSError):
-        partial.write_text(json.dumps({"class": kind, "message": message, "exit_code": code}))
+        partial.write_text(json.dumps({"class": kind, "message": message, "exit_code": code, "time": time.time()}))
         os.replace(partial, partial.with_name(f"{rank}.json"))
 
 

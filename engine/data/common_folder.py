@@ -95,7 +95,7 @@ def _begin(address: str, manifest: str) -> str:
                 if entry.is_folder and entry.name.startswith(mine) and entry.name.endswith(PARTIAL):
                     storage.remove(storage.join(above, entry.name))  # what a killed writer left
         fresh = storage.join(above, f"{mine}{uuid.uuid4().hex}{PARTIAL}")
-        storage.make_folder(fresh, 0o777)
+        storage.make_folder(fresh, 0o755)
         return fresh
     storage.put_bytes(storage.join(address, INCOMPLETE), b"")
     storage.remove(storage.join(address, manifest))

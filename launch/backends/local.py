@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine import storage
-from engine.working_dir import WorkingDir
+from engine.working_dir import RUN_FILE, WorkingDir
 from launch.agents import LocalAgent
 from launch.backends import Status
 from launch.commands import gang_command, module_command
@@ -101,7 +101,7 @@ class LocalBackend:
             return False
         if about["host"] != socket.gethostname():
             last = wd.last_sign(attempts[-1]) if attempts else about["time"]
-            return bool(time.time() - last < SILENCE)
+            return bool(time.time() - last < SILENCE) and not storage.exists(wd.path(RUN_FILE))
         return Process(about["pid"], about["started"]).is_alive
 
     def _clear(self, wd: WorkingDir) -> None:

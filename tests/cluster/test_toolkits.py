@@ -130,7 +130,7 @@ def test_the_same_models(remote, local, n_ranks):
 
 
 def test_resumed_elsewhere(remote, local):
-    """Cut short on 2 ranks after 4 of 6 iterations, resumed on 3 from the graph that the 2 had saved, and once more with nothing left to do."""
+    """Cut short on 2 ranks after 4 of 6 iterations, resumed on 3, on the graph that the 2 had saved."""
     upload(local, remote)
     models = f"{remote}/models"
     run(2, remote, models, {"checkpoints": True, "graph": "save", "options": {"max_iterations": 4}})
@@ -140,10 +140,7 @@ def test_resumed_elsewhere(remote, local):
     run(3, remote, models, {"checkpoints": True, "graph": "load"})
     check(local, models)
     for toolkit in TOOLKITS:
-        numbers = [number for number, _ in list_checkpoints(f"{models}/checkpoints/{toolkit}")]
-        assert numbers == [6, 4] or (toolkit == "pagerank" and numbers == [6, 4])
-    run(1, remote, models, {"checkpoints": True, "graph": "load"})
-    check(local, models)
+        assert [number for number, _ in list_checkpoints(f"{models}/checkpoints/{toolkit}")] == [6, 4]
 
 
 def test_a_graph_of_several_parts(remote):

@@ -159,6 +159,9 @@ def test_a_supervisor_elsewhere_is_known_by_its_signs_of_life(data, tmp_path):
     assert backend.status(wd) == "gone"
     wd.renew(1, time.time())
     assert backend.status(wd) == "running"
+    pathlib.Path(wd.path("run.json")).write_text("{}")
+    assert backend.status(wd) == "gone", "it has cleared away"
+    pathlib.Path(wd.path("run.json")).unlink()
     wd.renew(1, time.time() - 1000.0)
     backend.make_sure_it_ended(wd)
     assert wd.result()["summary"].startswith("its supervisor (process 1 on another) is gone")
