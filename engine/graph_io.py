@@ -1,66 +1,71 @@
-"""Graphs on disk: a folder of arrays of the whole graph, of which any number of ranks read their parts.
+"""Graphs on disk: a folder in which each rank that saved has written its part, and of which any number of ranks read theirs.
 
-The arrays are the same bytes whoever wrote them; attributes are in one Arrow file for each rank that saved.
+``graph.json``, written last, says which vertices and edges are in which part, and the sizes and checksums of all files. A part is
+``part-<rank>.safetensors`` with the arrays of its vertices and edges, ``edges-<rank>.arrow`` and ``vertices-<rank>.arrow`` with attributes.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-import pathlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from engine import storage
+from engine.array_file import ArrayFile, Facts, check_size, write_arrays
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.data.shard_plan import first_row_and_total, share_from_root
+from engine.data.common_folder import INCOMPLETE, CommonFolder
+from engine.data.shard_plan import first_row_and_total, gather_json, share_from_root
 from engine.encode.edge_rows import number_type
 from engine.encode.graph_partition import Adjacency, GraphPartition
 from engine.encode.id_lists import INT, int_ids, ints_of, text_ids, texts_of
-from engine.encode.ownership import share_by_ends
+from engine.encode.ownership import cuts_between, share_by_ends
 from engine.errors import MissingFileError, ModelFileError, StorageError
-from engine.model_io import load_json, local_folder, swap_in, sync
+from engine.model_io import address_of, canonical, parse_json
+from engine.storage.replacing import check_replaceable_folder
 
 FORMAT, FORMAT_VERSION = "samesum graph", 1
 GRAPH_FILE = "graph.json"
+REMEDY = "save or copy the graph again"
+_PART = re.compile(rf"part-\d+\.safetensors|(edges|vertices)-\d+\.arrow|{INCOMPLETE}")
+_STAGE = "saving the graph"
 
 
-class _Slice(NamedTuple):
-    """A rank's part of an array of the whole graph."""
+class _Range(NamedTuple):
+    """The vertices ``begin`` to ``end`` of a part, counted from its first."""
 
-    total: int
-    first: int
-    values: NDArray[Any]
+    part: dict[str, Any]
+    begin: int
+    end: int
 
 
 def write_graph(path: str | os.PathLike[str], partition: GraphPartition, comm: Communicator) -> None:
-    """Write a graph to a folder, every rank its part. Collective.
+    """Write a graph to a folder, at any address, every rank its part. Collective.
 
     It appears whole or not at all, in place of a graph or an empty folder; anything else that is there is refused. Raises ``StorageError``
     on every rank.
     """
-    target = pathlib.Path(os.path.abspath(local_folder(path)))
-    fresh = target.with_name(f".{target.name}.new")
-    slices = _slices(partition, comm)
-    with agree(comm, "saving the graph"), _explained(target):
-        if comm.rank == 0:
-            _make_folder(fresh, target, slices)
-    with agree(comm, "saving the graph"), _explained(target):
-        for name, part in slices.items():
-            _write_slice(_array_file(fresh, name), part)
-        for name, table in (("edges", partition.edge_attributes), ("vertices", partition.vertex_attributes)):
-            _write_table(fresh / f"{name}-{comm.rank}.arrow", table)
-    parts = comm.gather_objects([slices["neighbours"].first, partition.first], name="saving the graph: parts")
-    with agree(comm, "saving the graph"), _explained(target):
-        if comm.rank == 0:
-            _describe(fresh, partition, parts)
-            swap_in(fresh, target)
+    address = address_of(path)
+    folder = CommonFolder(comm, address, manifest=GRAPH_FILE, stage=_STAGE, check=lambda: check_graph_replaceable(address))
+    first_edge, _ = first_row_and_total(comm, partition.n_edges_local, name=f"{_STAGE}: edges")
+    part: dict[str, Any] = {}
+    with folder.agree():
+        part = {
+            "first_vertex": partition.first,
+            "n_vertices": partition.n_local,
+            "first_edge": first_edge,
+            "n_edges": partition.n_edges_local,
+            "files": _write_files(folder, partition, f"{comm.rank:05d}"),
+        }
+    parts = gather_json(comm, part, name=f"{_STAGE}: parts")
+    folder.publish(lambda: _describe(partition, parts))
 
 
 def read_graph_folder(path: str | os.PathLike[str], comm: Communicator) -> GraphPartition:
@@ -69,164 +74,214 @@ def read_graph_folder(path: str | os.PathLike[str], comm: Communicator) -> Graph
     Raises on every rank ``MissingFileError`` if there is no such folder, ``ModelFileError`` if a file in it is missing, damaged or of a
     newer release.
     """
-    folder = pathlib.Path(local_folder(path))
+    folder = address_of(path)
     facts = share_from_root(comm, lambda: _read_facts(folder), stage="loading the graph")
+    bounds = _share_vertices(folder, facts, comm)
     partition: GraphPartition | None = None
     with agree(comm, "loading the graph"):
-        try:
-            partition = _read_part(folder, facts, comm)
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise ModelFileError(f"{str(folder)!r} is damaged or was not copied whole: {error}; save or copy the graph again") from error
+        partition = _checked(folder, lambda: _read_part(folder, facts, bounds, comm.rank))
     assert partition is not None
     return partition
 
 
-def _slices(partition: GraphPartition, comm: Communicator) -> dict[str, _Slice]:
-    """This rank's part of every array. Collective."""
-    n, first = partition.n_vertices, partition.first
-    edges = partition.edges_in
-    first_edge, n_edges = first_row_and_total(comm, partition.n_edges_local, name="saving the graph: edges")
-    slices = {
-        "indptr": _Slice(n + 1, first + 1, edges.indptr[1:] + first_edge),
-        "neighbours": _Slice(n_edges, first_edge, edges.neighbours),
-        "out_degrees": _Slice(n, first, partition.out_degrees),
+def check_graph_replaceable(address: str) -> None:
+    """Refuse to write over anything but a graph, the rest of one, or an empty folder. Raises ``StorageError``."""
+    check_replaceable_folder(address, what="graph", manifest=GRAPH_FILE, is_ours=lambda name: _PART.fullmatch(name) is not None)
+
+
+def _write_files(folder: CommonFolder, partition: GraphPartition, number: str) -> dict[str, Facts]:
+    """Write this rank's files; the facts of each, by name."""
+    arrays = _arrays(partition)
+    writers: dict[str, Callable[[str], Facts]] = {
+        f"part-{number}.safetensors": lambda path: write_arrays(path, arrays),
+        f"edges-{number}.arrow": lambda path: _write_table(path, partition.edge_attributes),
+        f"vertices-{number}.arrow": lambda path: _write_table(path, partition.vertex_attributes),
     }
+    return {name: folder.put(name, write) for name, write in writers.items()}
+
+
+def _arrays(partition: GraphPartition) -> dict[str, NDArray[Any]]:
+    """The arrays of a part: ``indptr`` and ``id_ends`` begin with 0."""
+    edges = partition.edges_in
+    arrays = {"indptr": edges.indptr, "neighbours": edges.neighbours, "out_degrees": partition.out_degrees}
     if partition.positions is not None:
-        slices["positions"] = _Slice(n, first, partition.positions)
+        arrays["positions"] = partition.positions
     if partition.ids.type == INT:
-        return {**slices, "ids": _Slice(n, first, ints_of(partition.ids))}
+        return {**arrays, "ids": ints_of(partition.ids)}
     offsets, data = texts_of(partition.ids)
-    first_byte, n_bytes = first_row_and_total(comm, int(offsets[-1] - offsets[0]), name="saving the graph: ids")
-    slices["id_ends"] = _Slice(n + 1, first + 1, offsets[1:] - offsets[0] + first_byte)
-    slices["id_bytes"] = _Slice(n_bytes, first_byte, data[offsets[0] : offsets[-1]])
-    return slices
+    return {**arrays, "id_ends": offsets - offsets[0], "id_bytes": data[offsets[0] : offsets[-1]]}
 
 
-def _make_folder(fresh: pathlib.Path, target: pathlib.Path, slices: dict[str, _Slice]) -> None:
-    """A new folder with the arrays in their full lengths, all zero."""
-    if target.exists() and not target.is_dir():
-        raise StorageError(f"cannot save the graph to {str(target)!r}: a file is there; choose another path")
-    if target.exists() and any(target.iterdir()) and not (target / GRAPH_FILE).is_file():
-        raise StorageError(f"cannot save the graph to {str(target)!r}: a directory that holds no graph is there; choose another path")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    for name, part in slices.items():
-        with _array_file(fresh, name).open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(part.values.dtype), "fortran_order": False, "shape": (part.total,)}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.truncate(file.tell() + part.total * part.values.itemsize)
-
-
-def _array_file(folder: pathlib.Path, name: str) -> pathlib.Path:
-    return folder / f"{name}.npy"
-
-
-def _write_slice(path: pathlib.Path, part: _Slice) -> None:
-    with path.open("r+b") as file:
-        file.seek(-(part.total - part.first) * part.values.itemsize, os.SEEK_END)
-        file.write(np.ascontiguousarray(part.values).data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_table(path: pathlib.Path, table: pa.Table) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+def _write_table(path: str, table: pa.Table) -> Facts:
+    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    sync(path)
+    with pa.memory_map(path) as source:
+        return {"bytes": source.size(), "crc32": zlib.crc32(source.read_buffer())}
 
 
-def _describe(folder: pathlib.Path, partition: GraphPartition, parts: list[list[int]]) -> None:
-    facts = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+def _describe(partition: GraphPartition, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "n_vertices": partition.n_vertices,
         "n_edges": partition.n_edges,
         "ids": "int64" if partition.ids.type == INT else "string",
         "ordered": partition.positions is not None,
-        "first_edges": [first_edge for first_edge, _ in parts],
-        "first_vertices": [first for _, first in parts],
+        "parts": parts,
     }
-    (folder / GRAPH_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    sync(folder / GRAPH_FILE)
-    sync(folder)
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "graph_sha256": _hash(facts), "graph": facts}
 
 
-def _read_facts(folder: pathlib.Path) -> Any:
-    remedy = "save or copy the graph again"
-    if not folder.is_dir():
-        raise MissingFileError(f"no graph folder {str(folder)!r}; expected the path that a graph was saved to")
-    if not (folder / GRAPH_FILE).exists():
-        raise ModelFileError(f"{str(folder / GRAPH_FILE)!r} is missing: {str(folder)!r} is no graph, or not all of it was copied")
-    facts = load_json(folder / GRAPH_FILE, remedy)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT or not isinstance(facts.get("format_version"), int):
-        raise ModelFileError(f"{str(folder / GRAPH_FILE)!r} does not describe a samesum graph; {remedy}")
-    if facts["format_version"] > FORMAT_VERSION:
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(canonical(facts)).hexdigest()
+
+
+def _read_facts(folder: str) -> Any:
+    file = storage.join(folder, GRAPH_FILE)
+    try:
+        content = storage.read_bytes(file)
+    except MissingFileError:
+        if not storage.exists(folder):
+            raise MissingFileError(f"no graph folder {folder!r}; expected the path that a graph was saved to") from None
+        raise ModelFileError(f"{file!r} is missing: {folder!r} is no graph, or not all of it was copied or saved") from None
+    said = parse_json(file, content, REMEDY)
+    if not isinstance(said, dict) or said.get("format") != FORMAT or not isinstance(said.get("format_version"), int):
+        raise ModelFileError(f"{file!r} does not describe a samesum graph; {REMEDY}")
+    if said["format_version"] > FORMAT_VERSION:
         raise ModelFileError(
-            f"{str(folder)!r} was written by a newer samesum: it has format {facts['format_version']}, this release reads up to "
+            f"{folder!r} was written by a newer samesum: it has format {said['format_version']}, this release reads up to "
             f"{FORMAT_VERSION}; install a newer samesum"
         )
-    return facts
+    if said.get("graph_sha256") != _hash(said.get("graph")):
+        raise ModelFileError(f"{file!r} is damaged: its content does not match its checksum; {REMEDY}")
+    return said["graph"]
 
 
-def _read_part(folder: pathlib.Path, facts: dict[str, Any], comm: Communicator) -> GraphPartition:
-    n, n_edges = facts["n_vertices"], facts["n_edges"]
-    ends = _mapped(folder, "indptr", n + 1, np.int64)
-    owned = share_by_ends(ends, comm.size)
-    first, stop = owned.bounds[comm.rank : comm.rank + 2].tolist()
-    first_edge, last_edge = int(ends[first]), int(ends[stop])
-    neighbours = np.array(_mapped(folder, "neighbours", n_edges, number_type(n))[first_edge:last_edge])
-    edges_in = Adjacency(np.array(ends[first : stop + 1]) - first_edge, neighbours, None)
+def _checked(folder: str, read: Callable[[], Any]) -> Any:
+    """What ``read`` returns; whatever it stumbles over is damage."""
+    try:
+        return read()
+    except ModelFileError:
+        raise
+    except StorageError as error:
+        if not isinstance(error, MissingFileError):
+            raise
+        raise ModelFileError(f"{folder!r} was not copied whole: {error}; {REMEDY}") from error
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise ModelFileError(f"{folder!r} is damaged or was not copied whole: {error}; {REMEDY}") from error
+
+
+def _share_vertices(folder: str, facts: dict[str, Any], comm: Communicator) -> NDArray[np.int64]:
+    """Where the ranks' vertices begin and end: as in a graph that is loaded from its edges. Collective."""
+    ends = np.zeros(0, dtype=np.int64)
+    if comm.size == 1:
+        return np.array([0, facts["n_vertices"]], dtype=np.int64)
+    with agree(comm, "loading the graph"):
+        ends = _checked(folder, lambda: _edges_before_cuts(folder, facts, comm.rank, comm.size))
+    comm.allreduce_max(ends, name="loading the graph: cuts")
+    return share_by_ends(ends, comm.size, facts["n_vertices"]).bounds
+
+
+def _edges_before_cuts(folder: str, facts: dict[str, Any], rank: int, size: int) -> NDArray[np.int64]:
+    """Edges into vertices before each cut that lies in this rank's share of the parts; 0 for the others."""
+    cuts = cuts_between(facts["n_vertices"])
+    ends = np.zeros(len(cuts), dtype=np.int64)
+    ends[-1:] = facts["n_edges"]
+    for part in facts["parts"][rank::size]:
+        inside = slice(*np.searchsorted(cuts[:-1], [part["first_vertex"], part["first_vertex"] + part["n_vertices"]]).tolist())
+        if inside.start < inside.stop:
+            with _open_arrays(folder, part) as file:
+                ends[inside] = part["first_edge"] + file.read("indptr")[cuts[inside] - part["first_vertex"]]
+    return ends
+
+
+def _read_part(folder: str, facts: dict[str, Any], bounds: NDArray[np.int64], rank: int) -> GraphPartition:
+    n = facts["n_vertices"]
+    first, stop = bounds[rank : rank + 2].tolist()
+    ranges = [
+        _Range(part, max(first - part["first_vertex"], 0), min(stop - part["first_vertex"], part["n_vertices"]))
+        for part in facts["parts"]
+        if part["first_vertex"] < stop and part["first_vertex"] + part["n_vertices"] > first
+    ] or [_Range(facts["parts"][0], 0, 0)]
+    read = [_read_arrays(folder, each, facts) for each in ranges]
+    edges = [slice(*each["indptr"][[0, -1]].tolist()) for each in read]
     return GraphPartition(
         n_vertices=n,
-        n_edges=n_edges,
-        rank=comm.rank,
-        bounds=owned.bounds,
-        edges_in=edges_in,
-        out_degrees=np.array(_mapped(folder, "out_degrees", n, np.int64)[first:stop]),
-        ids=_read_ids(folder, facts["ids"], n, first, stop),
-        positions=np.array(_mapped(folder, "positions", n, np.int64)[first:stop]) if facts["ordered"] else None,
-        edge_attributes=_read_rows(folder, "edges", facts["first_edges"], first_edge, last_edge),
-        vertex_attributes=_read_rows(folder, "vertices", facts["first_vertices"], first, stop),
+        n_edges=facts["n_edges"],
+        rank=rank,
+        bounds=bounds,
+        edges_in=Adjacency(_chain([each["indptr"] for each in read]), _typed(read, "neighbours", number_type(n)), None),
+        out_degrees=_typed(read, "out_degrees", np.int64),
+        ids=_ids(read, facts["ids"]),
+        positions=_typed(read, "positions", np.int64) if facts["ordered"] else None,
+        edge_attributes=_read_rows(folder, "edges", ranges, edges),
+        vertex_attributes=_read_rows(folder, "vertices", ranges, [slice(each.begin, each.end) for each in ranges]),
     )
 
 
-def _mapped(folder: pathlib.Path, name: str, length: int, kind: Any) -> NDArray[Any]:
-    """An array of a graph, mapped into memory: what is taken of it is read then."""
-    array = np.load(_array_file(folder, name), mmap_mode="r" if length else None)
-    if array.dtype != kind or array.shape != (length,):
-        raise ValueError(f"{name}.npy: expected {length} of {np.dtype(kind)}, got shape {array.shape} of {array.dtype}")
-    return np.asarray(array)
+def _open_arrays(folder: str, part: dict[str, Any]) -> ArrayFile:
+    name = _file_of(part, "part")
+    return ArrayFile(storage.join(folder, name), part["files"][name])
 
 
-def _read_ids(folder: pathlib.Path, kind: str, n: int, first: int, stop: int) -> pa.Array:
+def _file_of(part: dict[str, Any], kind: str) -> str:
+    return next(name for name in part["files"] if name.startswith(f"{kind}-"))
+
+
+def _read_arrays(folder: str, wanted: _Range, facts: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of some vertices of a part."""
+    with _open_arrays(folder, wanted.part) as file:
+        ends = file.read("indptr", wanted.begin, wanted.end + 1)
+        read = {"indptr": ends, "neighbours": file.read("neighbours", int(ends[0]), int(ends[-1]))}
+        for name in ["out_degrees", *(["positions"] if facts["ordered"] else []), *(["ids"] if facts["ids"] == "int64" else [])]:
+            read[name] = file.read(name, wanted.begin, wanted.end)
+        if facts["ids"] == "string":
+            read["id_ends"] = file.read("id_ends", wanted.begin, wanted.end + 1)
+            read["id_bytes"] = file.read("id_bytes", *read["id_ends"][[0, -1]].tolist())
+    return read
+
+
+def _typed(read: Sequence[dict[str, NDArray[Any]]], name: str, kind: Any) -> NDArray[Any]:
+    """The parts of an array as one, of the type that it must have."""
+    for each in read:
+        if each[name].dtype != kind:
+            raise ValueError(f"{name}: expected {np.dtype(kind)}, got {each[name].dtype}")
+    return read[0][name] if len(read) == 1 else np.concatenate([each[name] for each in read])
+
+
+def _chain(ends: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Ends of consecutive pieces, each beginning anywhere, as one list that begins with 0."""
+    made = np.zeros(sum(len(each) - 1 for each in ends) + 1, dtype=np.int64)
+    at = 0
+    for each in ends:
+        made[at + 1 : at + len(each)] = each[1:] + (made[at] - each[0])
+        at += len(each) - 1
+    return made
+
+
+def _ids(read: Sequence[dict[str, NDArray[Any]]], kind: str) -> pa.Array:
     if kind == "int64":
-        return int_ids(np.array(_mapped(folder, "ids", n, np.int64)[first:stop]))
-    ends = _mapped(folder, "id_ends", n + 1, np.int64)
-    data = _mapped(folder, "id_bytes", int(ends[-1]), np.uint8)[int(ends[first]) : int(ends[stop])]
-    ids = text_ids(np.array(ends[first : stop + 1]) - ends[first], np.array(data))
+        return int_ids(_typed(read, "ids", np.int64))
+    ids = text_ids(_chain([each["id_ends"] for each in read]), _typed(read, "id_bytes", np.uint8))
     ids.validate(full=True)
     return ids
 
 
-def _read_rows(folder: pathlib.Path, name: str, firsts: list[int], begin: int, end: int) -> pa.Table:
-    """Rows ``begin`` to ``end`` of a table whose part files begin at rows ``firsts``."""
+def _read_rows(folder: str, kind: str, ranges: Sequence[_Range], rows: Sequence[slice]) -> pa.Table:
+    """These rows of the attributes of each part."""
     tables = []
-    for part, first in enumerate(firsts):
-        last = firsts[part + 1] if part + 1 < len(firsts) else end
-        if part and (last <= begin or first >= end):
-            continue
-        with pa.memory_map(str(folder / f"{name}-{part}.arrow")) as source:
-            table = pa.ipc.open_file(source).read_all()
-        at = max(begin - first, 0)
-        tables.append(table.slice(at, max(end - first - at, 0)))
+    for each, wanted in zip(ranges, rows, strict=True):
+        name = _file_of(each.part, kind)
+        table = _read_table(storage.join(folder, name), each.part["files"][name])
+        tables.append(table.slice(wanted.start, wanted.stop - wanted.start))
     return pa.concat_tables(tables).combine_chunks()
 
 
-@contextmanager
-def _explained(target: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot save the graph to {str(target)!r}: {error.strerror or error}") from error
+def _read_table(address: str, facts: Facts) -> pa.Table:
+    check_size(address, facts["bytes"])
+    if storage.is_local(address):
+        with pa.memory_map(str(storage.local_path(address))) as source:
+            content = source.read_buffer()
+    else:
+        content = pa.py_buffer(storage.read_bytes(address))
+    if zlib.crc32(content) != facts["crc32"]:
+        raise ModelFileError(f"{address!r} is damaged: it is not what was written; {REMEDY}")
+    return pa.ipc.open_file(content).read_all()

@@ -1,7 +1,8 @@
-"""Model directories: ``model.json`` says what the model is, ``arrays.safetensors`` holds its numbers, ``run.json`` how it came about.
+"""Model folders: ``model.json`` says what the model is, ``arrays.safetensors`` holds its numbers, ``run.json`` how it came about.
 
 The first two depend on the model alone, byte for byte; whatever may differ between equal runs is in ``run.json``, which may be missing.
-A directory appears whole or not at all. Nothing here needs MPI, and nothing is unpickled.
+They are the same on every kind of storage. A folder appears whole or not at all: ``model.json`` has the checksums of all that the model is,
+and is written last. Nothing here needs MPI, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import json
 import math
 import os
 import pathlib
-import shutil
-import uuid
+import tempfile
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import storage
 from engine.errors import MissingFileError, ModelFileError, StorageError
+from engine.storage.replacing import check_replaceable_folder
 
 FORMAT = "samesum model"
 FORMAT_VERSION = 1
@@ -28,165 +30,163 @@ MODEL_FILE, ARRAYS_FILE, RUN_FILE = "model.json", "arrays.safetensors", "run.jso
 Arrays = dict[str, NDArray[Any]]
 
 
+class Packed(NamedTuple):
+    """The files of a model."""
+
+    model: bytes
+    arrays: bytes
+    run: bytes
+
+
 def write_model(
     path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], run: Mapping[str, Any]
 ) -> None:
-    """Write a model directory.
+    """Write a model folder, at any address.
 
     ``document`` and ``run`` hold JSON values with string keys (floats of any kind), ``document['toolkit']`` names the toolkit; ``arrays``
-    are numeric, of any shape. A model that is there already is replaced once the new one is complete; any other file, or directory with
+    are numeric, of any shape. A model that is there already is replaced once the new one is complete; any other file, or folder with
     something in it, is refused. Raises :class:`StorageError`.
     """
-    target = pathlib.Path(os.path.abspath(local_folder(path)))
-    try:
-        check_replaceable(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}.new")
-        try:
-            write_files(fresh, document, arrays, run)
-            swap_in(fresh, target)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot save the model to {str(target)!r}: {error.strerror or error}") from error
+    put_model(address_of(path), pack_model(document, arrays, run))
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays, dict[str, Any] | None]:
-    """The document, the arrays and the run (None without ``run.json``) of a model directory, as :func:`write_model` got them.
+    """The document, the arrays and the run (None without ``run.json``) of a model folder, as :func:`write_model` got them.
 
-    Raises :class:`MissingFileError` if there is no such directory, :class:`ModelFileError` if a file in it is missing, damaged or of a
+    Raises :class:`MissingFileError` if there is no such folder, :class:`ModelFileError` if a file in it is missing, damaged or of a
     newer release.
     """
-    folder = pathlib.Path(local_folder(path))
-    if not folder.is_dir():
-        raise MissingFileError(f"no model directory {str(path)!r}; expected the path that a model was saved to")
-    envelope = read_envelope(folder / MODEL_FILE)
-    arrays = read_arrays(folder / ARRAYS_FILE, str(envelope.get("arrays_sha256")))
-    run_file = folder / RUN_FILE
-    remedy = f"the model itself is whole: delete {RUN_FILE} to load it without its times and machines"
-    run = load_json(run_file, remedy) if run_file.exists() else None
+    folder = address_of(path)
+    envelope = read_envelope(folder)
+    arrays = read_arrays(folder, str(envelope.get("arrays_sha256")))
+    run = read_run(folder)
     return dict(decode(envelope["document"])), arrays, None if run is None else dict(decode(run))
 
 
-def local_folder(path: str | os.PathLike[str]) -> str:
-    """A path as text; addresses of other storage are refused."""
-    text = os.fspath(path)
+def holds(path: str | os.PathLike[str], packed: Packed) -> bool:
+    """Whether this very model, whole, is at ``path``; how it came about may differ. Raises :class:`StorageError`."""
+    folder = address_of(path)
+    try:
+        same = storage.read_bytes(storage.join(folder, MODEL_FILE)) == packed.model
+        return same and storage.read_bytes(storage.join(folder, ARRAYS_FILE)) == packed.arrays
+    except MissingFileError:
+        return False
+
+
+def address_of(path: str | os.PathLike[str]) -> str:
+    """A path or address as text."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     if not isinstance(text, str) or not text:
         raise StorageError(f"expected the path of a model directory, got {path!r}")
-    if "://" in text:
-        raise StorageError(f"models are kept in local folders; expected a path, got {text!r}: save locally and copy the folder")
-    return os.path.expanduser(text)
+    return text.rstrip("/") or "/"
 
 
-def check_replaceable(target: pathlib.Path) -> None:
-    """Refuse to write over anything but a model or an empty directory."""
-    if not target.exists() and not target.is_symlink():
-        return
-    if not target.is_dir():
-        raise StorageError(f"cannot save the model to {str(target)!r}: a file is there; choose another path")
-    if any(target.iterdir()) and not (target / MODEL_FILE).is_file():
-        raise StorageError(f"cannot save the model to {str(target)!r}: a directory that holds no model is there; choose another path")
+def check_replaceable(address: str) -> None:
+    """Refuse to write over anything but a model, the rest of one, or an empty folder."""
+    ours = (MODEL_FILE, ARRAYS_FILE, RUN_FILE)
+    check_replaceable_folder(address_of(address), what="model", manifest=MODEL_FILE, is_ours=lambda name: name in ours)
 
 
-def write_files(folder: pathlib.Path, document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], run: Mapping[str, Any]) -> None:
-    """Write the three files into a new folder and see them to the disk."""
-    from safetensors.numpy import save_file
+def pack_model(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], run: Mapping[str, Any]) -> Packed:
+    """The three files, of which the first two depend on ``document`` and ``arrays`` alone."""
+    from safetensors.numpy import save
 
-    folder.mkdir()
     # without metadata the file's order is a function of dtypes and names alone
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS_FILE)
+    numbers = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     encoded = encode(document)
     envelope = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "document_sha256": hashlib.sha256(canonical(encoded)).hexdigest(),
-        "arrays_sha256": hash_file(folder / ARRAYS_FILE),
+        "arrays_sha256": hashlib.sha256(numbers).hexdigest(),
         "document": encoded,
     }
-    for name, value in ((MODEL_FILE, envelope), (RUN_FILE, encode(run))):
-        (folder / name).write_text(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    for name in (MODEL_FILE, ARRAYS_FILE, RUN_FILE, ""):
-        sync(folder / name)
+    return Packed(_as_text(envelope), numbers, _as_text(encode(run)))
 
 
-def swap_in(fresh: pathlib.Path, target: pathlib.Path) -> None:
-    """Put a complete folder in its place; what was there stays until then."""
-    old = fresh.with_suffix(".old")
-    had_one = target.exists()
-    if had_one:
-        os.rename(target, old)
+def put_model(address: str, packed: Packed) -> None:
+    """Write the files of a model in place of what :func:`check_replaceable` allows. Raises :class:`StorageError`."""
     try:
-        os.rename(fresh, target)
-    except OSError:
-        if had_one:
-            os.rename(old, target)
-        raise
-    sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        check_replaceable(address)
+        # on this machine beside the target, where its folder can be renamed
+        above = storage.local_path(address).absolute().parent if storage.is_local(address) else None
+        if above is not None:
+            above.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{storage.name_of(address)[:100]}.", suffix=".new", dir=above) as scratch:
+            folder = pathlib.Path(scratch, "model")
+            folder.mkdir()
+            for name, content in zip((MODEL_FILE, ARRAYS_FILE, RUN_FILE), packed, strict=True):
+                (folder / name).write_bytes(content)
+            storage.put_folder(address, folder, last=MODEL_FILE)
+    except StorageError as error:
+        if str(error).startswith("cannot save"):
+            raise
+        raise type(error)(f"cannot save the model to {address!r}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"cannot save the model to {address!r}: {error.strerror or error}") from error
 
 
-def sync(path: pathlib.Path) -> None:
-    """Wait until a file's or directory's content is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_envelope(file: pathlib.Path) -> dict[str, Any]:
+def read_envelope(folder: str) -> dict[str, Any]:
     """The checked content of ``model.json``."""
     remedy = "train or copy the model again"
-    if not file.exists():
-        raise ModelFileError(f"{str(file)!r} is missing: {str(file.parent)!r} is no model directory, or not all of it was copied")
-    envelope = load_json(file, remedy)
+    file = storage.join(folder, MODEL_FILE)
+    try:
+        content = storage.read_bytes(file)
+    except MissingFileError:
+        if not storage.exists(folder):
+            raise MissingFileError(f"no model directory {folder!r}; expected the path that a model was saved to") from None
+        raise ModelFileError(f"{file!r} is missing: {folder!r} is no model directory, or not all of it was copied") from None
+    envelope = parse_json(file, content, remedy)
     if not isinstance(envelope, dict) or envelope.get("format") != FORMAT or not isinstance(envelope.get("format_version"), int):
-        raise ModelFileError(f"{str(file)!r} does not describe a samesum model; {remedy}")
+        raise ModelFileError(f"{file!r} does not describe a samesum model; {remedy}")
     if envelope["format_version"] > FORMAT_VERSION:
         raise ModelFileError(
-            f"{str(file)!r} was written by a newer samesum: it has format {envelope['format_version']}, this release reads up to "
+            f"{file!r} was written by a newer samesum: it has format {envelope['format_version']}, this release reads up to "
             f"{FORMAT_VERSION}; install a newer samesum"
         )
     document = envelope.get("document")
     if not isinstance(document, dict) or envelope.get("document_sha256") != hashlib.sha256(canonical(document)).hexdigest():
-        raise ModelFileError(f"{str(file)!r} is damaged: its content does not match its checksum; {remedy}")
+        raise ModelFileError(f"{file!r} is damaged: its content does not match its checksum; {remedy}")
     return envelope
 
 
-def read_arrays(file: pathlib.Path, sha256: str) -> Arrays:
+def read_arrays(folder: str, sha256: str) -> Arrays:
     """The arrays of a safetensors file, if its bytes are those that ``model.json`` speaks of."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    if not file.exists():
-        raise ModelFileError(f"{str(file)!r} is missing: not all of the model was copied; copy or train it again")
+    file = storage.join(folder, ARRAYS_FILE)
     try:
-        if hash_file(file) != sha256:
-            raise ModelFileError(
-                f"{str(file)!r} is damaged or belongs to another model: its checksum differs; copy or train the model again"
-            )
-        return dict(load_file(file))
-    except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{str(file)!r} cannot be read: {error}; copy or train the model again") from error
+        content = storage.read_bytes(file)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ModelFileError(f"{file!r} is damaged or belongs to another model: its checksum differs; copy or train the model again")
+        return dict(load(content))
+    except MissingFileError:
+        raise ModelFileError(f"{file!r} is missing: not all of the model was copied; copy or train it again") from None
+    except SafetensorError as error:
+        raise ModelFileError(f"{file!r} cannot be read: {error}; copy or train the model again") from error
 
 
-def load_json(file: pathlib.Path, remedy: str) -> Any:
-    """The JSON value in a file."""
+def read_run(folder: str) -> Any:
+    """The JSON value of ``run.json``; None without it."""
+    file = storage.join(folder, RUN_FILE)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{str(file)!r} is damaged or cut short ({error}); {remedy}") from error
+        content = storage.read_bytes(file)
+    except MissingFileError:
+        return None
+    return parse_json(file, content, f"the model itself is whole: delete {RUN_FILE} to load it without its times and machines")
 
 
-def hash_file(file: pathlib.Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def parse_json(file: str, content: bytes, remedy: str) -> Any:
+    """The JSON value that a file has."""
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{file!r} is damaged or cut short ({error}); {remedy}") from error
+
+
+def _as_text(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
 
 
 def canonical(value: Any) -> bytes:

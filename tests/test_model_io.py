@@ -120,7 +120,7 @@ def test_a_failure_leaves_the_old_model(tmp_path: pathlib.Path, monkeypatch: pyt
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("path", ["hdfs://host/model", "", b"model"])
+@pytest.mark.parametrize("path", ["ftp://host/model", "", b"model"])
 def test_paths_that_are_no_folders(path: Any) -> None:
     with pytest.raises(StorageError, match="expected"):
         write_model(path, DOCUMENT, ARRAYS, {})

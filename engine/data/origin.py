@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.common_folder import check_is_whole
 from engine.data.csv import CsvSource, TextPieces
 from engine.data.csv_text import HEADER_BYTES, CsvFormat, TextReader, is_compressed
 from engine.data.grouped import ArrowGroups, GroupedSource, ParquetGroups
@@ -23,6 +25,7 @@ from engine.data.schema import check_columns, named_type
 from engine.data.shard_plan import share_from_root
 from engine.errors import DataError, OptionError
 from engine.sizes import default_memory
+from engine.spec import DataSpec
 
 FORMATS = {
     "csv": (".csv", ".tsv", ".txt"),
@@ -71,6 +74,17 @@ class Origin:
     def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
         """The same rows, with these types where otherwise the values would decide; here nowhere."""
         return self
+
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
+
+    def list_files(self) -> list[str]:
+        """The files that it is made of; here none."""
+        return []
+
+    def is_text(self) -> bool:
+        """Whether types and the number of rows are known only by reading the rows."""
+        return isinstance(self.open(SerialComm()), CsvSource)
 
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
@@ -130,6 +144,10 @@ class Origin:
         if n_rows is not None:
             self._n_rows_local = n_rows
 
+    def as_spec(self) -> DataSpec | None:
+        """What a job says to read the same rows; None where they are in memory alone."""
+        return None
+
 
 class MemoryOrigin(Origin):
     """A table in memory."""
@@ -173,13 +191,20 @@ class FileOrigin(Origin):
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
         self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
-        self._separator = delimiter
+        self._separator: str | None = None  # between values, once that has been looked at
 
     def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
         """The same files, with these types for columns of CSV that ``column_types`` does not name."""
         other = copy.copy(self)
         other._default_types, other._types = dict(types), {}
         return other
+
+    def refuse_source(self, address: str) -> None:
+        """Raise ``OptionError`` for a folder that holds one of the paths, which writing there would replace before it is read."""
+        target = storage.join(_whole(address), "")
+        for path in self._paths:
+            if storage.join(_whole(path), "").startswith(target):
+                raise OptionError(f"expected another folder than that of the rows, got {address!r}, from which {path!r} is read")
 
     def describe(self) -> str:
         """The paths and the options that are not as usual."""
@@ -189,6 +214,20 @@ class FileOrigin(Origin):
         shown += [f"{key}={value!r}" for key, value in vars(self._csv).items() if value != getattr(usual, key)]
         shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
         return ", ".join(shown)
+
+    def list_files(self) -> list[str]:
+        """The files, listed once."""
+        if self._files is None:
+            self._files = _list_whole(self._paths)
+        return self._files
+
+    def as_spec(self) -> DataSpec | None:
+        """Paths as they were given, and the options."""
+        types = {name: str(given) for name, given in self._column_types.items()}
+        for name, given in self._column_types.items():
+            if _is_unknown(types[name]):
+                raise OptionError(f"column_types: a job knows no type of the name {str(given)!r}, got it for {name!r}")
+        return DataSpec(paths=tuple(self._paths), format=self._format, column_types=types or None, **vars(self._csv))
 
     def open(self, comm: Communicator) -> Source:
         """List the files and choose their reader."""
@@ -203,13 +242,14 @@ class FileOrigin(Origin):
 
     def _look(self) -> tuple[list[str], str]:
         """The files, and what is between values where the first file's first line says it."""
-        if self._files is not None:
-            return self._files, self._separator
-        files = storage.list_files(self._paths)
-        return files, _snap_delimiter(files[0], _snap_format(self._csv)) if self._format == "snap" else self._csv.delimiter
+        files, separator = self.list_files(), self._separator
+        if separator is None:
+            separator = _snap_delimiter(files[0], _snap_format(self._csv)) if self._format == "snap" else self._csv.delimiter
+        return files, separator
 
     def _reader(self, files: list[str]) -> Source:
         if self._format == "snap":
+            assert self._separator is not None
             form = dataclasses.replace(_snap_format(self._csv), delimiter=self._separator)
             return CsvSource(files, form, {**self._default_types, **self._column_types})
         if self._common_format(files) == "csv":
@@ -227,6 +267,29 @@ class FileOrigin(Origin):
         if len(formats) > 1:
             raise DataError(f"expected files of one format, got {', '.join(f'{file!r} ({name})' for name, file in formats.items())}")
         return next(iter(formats))
+
+
+def _is_unknown(type_name: str) -> bool:
+    try:
+        return named_type("", type_name) is None
+    except OptionError:
+        return True
+
+
+def _list_whole(paths: list[str]) -> list[str]:
+    """The files of the paths, none of which is a folder of rows that is not whole."""
+    files = []
+    for path in paths:
+        found = storage.list_files(path)
+        if found != [path] and not glob.has_magic(path):
+            check_is_whole(path)
+        files += found
+    return files
+
+
+def _whole(address: str) -> str:
+    """Local paths from the root on."""
+    return str(storage.local_path(address).absolute()) if storage.is_local(address) else address
 
 
 def _snap_format(form: CsvFormat) -> CsvFormat:

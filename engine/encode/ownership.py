@@ -54,12 +54,15 @@ def share_vertices(comm: Communicator, blocks: Sequence[EdgeBlock], n_vertices: 
     return _share_grains(weights, comm.size, n_vertices)
 
 
-def share_by_ends(ends: NDArray[np.int64], size: int) -> Ownership:
-    """The same cuts where it is known that the edges into vertex v are those from ``ends[v]`` to ``ends[v + 1]``."""
-    n_vertices = len(ends) - 1
+def cuts_between(n_vertices: int) -> NDArray[np.int64]:
+    """The vertices before which cuts may lie, ascending, and the number of vertices at the end."""
     shift, n_grains = _grains_of(n_vertices)
-    cuts = np.minimum(np.arange(n_grains + 1) << shift, n_vertices)
-    return _share_grains(np.diff(ends[cuts]), size, n_vertices)
+    return np.minimum(np.arange(n_grains + 1, dtype=np.int64) << shift, n_vertices)
+
+
+def share_by_ends(ends: NDArray[np.int64], size: int, n_vertices: int) -> Ownership:
+    """The same cuts where it is known how many edges, ``ends[i]``, go into vertices before the i-th of :func:`cuts_between`."""
+    return _share_grains(np.diff(ends), size, n_vertices)
 
 
 def _grains_of(n_vertices: int) -> tuple[int, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,7 +9,7 @@ import pyarrow as pa
 
 from engine.encode.encoding import Encoding
 from engine.encode.features import Floats
-from engine.errors import DataError, StorageError
+from engine.errors import DataError
 
 PLAIN = str.maketrans({"[": "(", "]": ")", "<": "{"})  # XGBoost has other uses for these
 
@@ -38,16 +36,3 @@ def encoded_table(encoding: Encoding, columns: Iterable[Floats]) -> pa.Table:
         for c, values in zip(encoding.columns, columns, strict=True)
     ]
     return pa.table(dict(zip(column_names(encoding), map(pa.array, made), strict=True)))
-
-
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file that is whole or not there. Raises :class:`StorageError`."""
-    target = pathlib.Path(path).expanduser()
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from engine import storage
 from engine.encode.features import near
 from engine.errors import OptionError
 
@@ -142,6 +143,8 @@ def check_features(value: Any, target: str) -> list[str] | None:
 def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of checkpoints."""
     options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
+    if options["model_checkpoint_path"] is not None:
+        storage.check_writable(options["model_checkpoint_path"])
     if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
         raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
     return options

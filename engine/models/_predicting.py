@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,12 +16,15 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.serial import SerialComm
 from engine.collectives.threads import resolve_threads
+from engine.data.dataset import Dataset
+from engine.data.saving import check_folder_of_rows, save_table
 from engine.data.stream import table_stream
 from engine.encode.encoding import Encoding
 from engine.encode.labels import read_numbers
+from engine.errors import OptionError
 from engine.models._exported import encoded_table
 from engine.models._model import Model
-from engine.models._options import check_flag, check_option
+from engine.models._options import check_flag, check_option, check_path
 from engine.models._rows import Rows, check_any_rows, is_local, read_rows, refuse_missing
 
 TIME_COLUMN = "Elapsed Time"
@@ -71,12 +75,50 @@ class PredictingModel(Model):
         """Raise :class:`OptionError` for what this model cannot do with missing values."""
 
     @abstractmethod
+    def _check_output_type(self, output_type: Any) -> str:
+        """Raise :class:`OptionError` for what this model cannot predict."""
+
+    @abstractmethod
+    def _answer(self, rows: Rows, output_type: str, threads: int, *, sharded: bool) -> Any:
+        """What :meth:`predict` returns: one value for every row, or only for this rank's; collective."""
+
+    @abstractmethod
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
         """The model's outputs for this rank's rows, [n_rows_local, n_outputs]; collective."""
 
     def _extra(self) -> Sequence[str]:
         """Columns that predictions need beside the features."""
         return ()
+
+    def _predict(
+        self,
+        dataset: Any,
+        output_type: str,
+        missing_value_action: str,
+        *,
+        sharded: bool,
+        output: str | os.PathLike[str] | None,
+        num_threads: int | None,
+        comm: Communicator | None,
+    ) -> Any:
+        """What :meth:`predict` does, whatever the model is made of; collective."""
+        group = resolve(comm) if output is not None else comm
+
+        def check() -> dict[str, Any]:
+            checked = {"output_type": self._check_output_type(output_type), "sharded": check_flag("sharded", sharded)}
+            if check_path("output", output) is not None:
+                if is_local(dataset, self._encoding):
+                    raise OptionError("output is for predictions of datasets; expected None for dicts, which are answered at once")
+                if group is not None and group.rank == 0:
+                    check_folder_of_rows(os.fspath(output or ""))
+            return {**checked, "output": check_path("output", output)}
+
+        rows, threads, options = self._read(dataset, group, missing_value_action, num_threads, check)
+        answer = self._answer(rows, output_type, threads, sharded=sharded or output is not None)
+        if options["output"] is None:
+            return answer
+        save_table(pa.table({name_of_predictions(output_type): answer}), options["output"], rows.comm)
+        return Dataset(options["output"], format="parquet")
 
     def _read(
         self,
@@ -133,6 +175,11 @@ class PredictingModel(Model):
         table = pa.table({name: pa.array(values) for name, values in columns.items()})
         place = sum(name in BEFORE_TIME for name in columns)
         return table.add_column(place, TIME_COLUMN, pa.array(times, pa.float64()))
+
+
+def name_of_predictions(output_type: str) -> str:
+    """What the column of predictions is called in files."""
+    return "prediction" if output_type == "value" else output_type
 
 
 def read_numbers_of(rows: Rows, target: str) -> NDArray[np.float64]:

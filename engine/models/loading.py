@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import pathlib
 from typing import Any
 
 from engine.errors import ModelFileError
-from engine.model_io import read_model
+from engine.model_io import Arrays, read_model
 
 _CLASSES = {
     "boosted_trees_classifier": "BoostedTreesClassifier",
@@ -24,7 +23,7 @@ _CLASSES = {
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """The model that was saved to the directory ``path``, of the class of its toolkit.
+    """The model that was saved to the directory ``path``, at any address, of the class of its toolkit.
 
     Raises :class:`MissingFileError` if there is no such directory, :class:`ModelFileError` if its files are damaged, incomplete, or
     written by a newer release. Local: each rank that calls it reads the files.
@@ -38,5 +37,13 @@ def load_model(path: str | os.PathLike[str]) -> Any:
             f"{os.fspath(path)!r} is a model of toolkit {toolkit!r}, which this release does not have; it has {', '.join(_CLASSES)}: "
             "install a newer samesum"
         )
-    model = getattr(importlib.import_module(f"engine.models.{toolkit}"), _CLASSES[toolkit])
-    return model.from_saved(document, arrays, run, path=pathlib.Path(path))
+    return _class_of(toolkit).from_saved(document, arrays, run, path=os.fspath(path))
+
+
+def restore_model(toolkit: str, document: dict[str, Any], arrays: Arrays, run: dict[str, Any]) -> Any:
+    """The model of these contents, as pickle and copy keep them."""
+    return _class_of(toolkit).from_saved(document, arrays, run, path="a pickled model")
+
+
+def _class_of(toolkit: str) -> Any:
+    return getattr(importlib.import_module(f"engine.models.{toolkit}"), _CLASSES[toolkit])

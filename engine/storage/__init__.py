@@ -30,6 +30,8 @@ __all__ = [
     "block_hosts",
     "bytes_read",
     "cache_dir",
+    "can_rename",
+    "check_writable",
     "create_bytes",
     "exists",
     "file_cache",
@@ -41,6 +43,7 @@ __all__ = [
     "list_folder",
     "local_path",
     "make_folder",
+    "move_folder",
     "name_of",
     "open_file",
     "parent",
@@ -184,6 +187,27 @@ def put_folder(address: PathLike, source: PathLike, *, last: str) -> None:
     """
     with _opened(address, "write") as (store, text):
         store.put_folder(text, pathlib.Path(source), last=last)
+
+
+def check_writable(address: PathLike) -> None:
+    """Raise ``StorageError`` for an address of which only reading makes sense; looks at nothing but its scheme."""
+    with _opened(address, "write") as (store, text):
+        store.check_writable(text)
+
+
+def can_rename(address: PathLike) -> bool:
+    """Whether :func:`move_folder` works there."""
+    with _opened(address) as (store, _):
+        return store.renames
+
+
+def move_folder(source: PathLike, address: PathLike) -> None:
+    """Rename the folder ``source``, whose files are whole, in place of what is at ``address`` on the same storage.
+
+    Raises ``StorageError``, also where nothing can be renamed (see :func:`can_rename`).
+    """
+    with _opened(address, "write") as (store, text):
+        store.move_folder(os.fspath(source), text)
 
 
 def remove(address: PathLike) -> None:

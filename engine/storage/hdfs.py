@@ -12,7 +12,7 @@ import io
 import pathlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from engine.errors import MissingFileError, StorageError
 from engine.storage.address import join, parent, split
@@ -29,6 +29,8 @@ _QUOTAS = ("NSQuotaExceededException", "DSQuotaExceededException", "QuotaByStora
 
 class HdfsStore(RemoteStore):
     """``hdfs://[host[:port]]/path``; names in the path are taken as they stand."""
+
+    renames: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._name_node = functools.cache(NameNode)
@@ -88,20 +90,26 @@ class HdfsStore(RemoteStore):
 
     def put_folder(self, address: str, source: pathlib.Path, *, last: str) -> None:
         """Send everything beside, then rename what is there away and the new folder to its place."""
-        fresh, old = aside(address, "new"), aside(address, "old")
+        fresh = aside(address, "new")
         self.make_folder(parent(address), 0o755)
         with self._discarding(fresh):
             self.make_folder(fresh, 0o755)
             for path in sorted(each for each in source.rglob("*") if each.is_file()):
                 self._send(join(fresh, *path.relative_to(source).parts), address, functools.partial(_opened, path))
-            had_one = self.exists(address)
+            self.move_folder(fresh, address)
+
+    def move_folder(self, source: str, address: str) -> None:
+        """Rename what is there away and the new folder to its place; what was there comes back if that fails."""
+        old = aside(address, "old")
+        had_one = self.exists(address)
+        if had_one:
+            self._rename(address, old, replace=False)
+        if not self._rename(source, address, replace=False):
             if had_one:
-                self._rename(address, old, replace=False)
-            if not self._rename(fresh, address, replace=False):
-                if had_one:
-                    self._rename(old, address, replace=False)
-                raise StorageError(f"could not write {address!r}: somebody else wrote it at the same time")
-        self._discard(old)
+                self._rename(old, address, replace=False)
+            raise StorageError(f"could not write {address!r}: somebody else wrote it at the same time")
+        if had_one:
+            self._discard(old)
 
     def remove(self, address: str) -> None:
         """Remove, without a trash."""

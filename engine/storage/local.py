@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from engine.storage.address import local_form
 from engine.storage.store import Entry, Store
@@ -20,6 +20,8 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 class LocalStore(Store):
     """Writes go to a file beside the target, then to the disk, then to their name by one rename."""
+
+    renames: ClassVar[bool] = True
 
     def list_files(self, address: str) -> list[str]:
         """Folders are walked to the bottom; names there that begin with ``_`` or ``.`` are skipped."""
@@ -97,14 +99,22 @@ class LocalStore(Store):
         target = _prepared(address)
         holder = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
         try:
-            fresh = holder / "fresh"
-            shutil.move(source, fresh)
-            for path in (*fresh.rglob("*"), fresh):
-                sync(path)
-            _swap(fresh, target, holder / "old")
-            sync(target.parent)
+            shutil.move(source, holder / "fresh")
+            self.move_folder(str(holder / "fresh"), str(target))
         finally:
             shutil.rmtree(holder, ignore_errors=True)
+
+    def move_folder(self, source: str, address: str) -> None:
+        """Swap the two by renames, once all files are on the disk."""
+        fresh, target = local_form(source), _prepared(address)
+        for path in (*fresh.rglob("*"), fresh):
+            sync(path)
+        old = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
+        try:
+            _swap(fresh, target, old / "old")
+            sync(target.parent)
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
     def remove(self, address: str) -> None:
         """Remove a file, a link or a folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 from engine.errors import StorageError
 from engine.storage.address import scheme_of
@@ -36,6 +36,9 @@ class Readable(Protocol):
 
 class Store(ABC):
     """A kind of storage that can be read. What writes refuses here; stores that can be written override it."""
+
+    writes: ClassVar[bool] = True
+    renames: ClassVar[bool] = False  # whether a folder can be moved at once, by :meth:`move_folder`
 
     @abstractmethod
     def list_files(self, address: str) -> list[str]:
@@ -85,6 +88,10 @@ class Store(ABC):
         """Write a folder that appears whole, in place of what was there."""
         raise self._refusal(address)
 
+    def move_folder(self, source: str, address: str) -> None:
+        """Rename a folder of this store that is whole to ``address``, in place of what was there; only where ``renames``."""
+        raise self._refusal(address)
+
     def remove(self, address: str) -> None:
         """Remove a file, or a folder with all in it; nothing if there is neither."""
         raise self._refusal(address)
@@ -92,6 +99,11 @@ class Store(ABC):
     def make_folder(self, address: str, mode: int) -> None:
         """Make a folder and those above it; nothing if it is there."""
         raise self._refusal(address)
+
+    def check_writable(self, address: str) -> None:
+        """Raise where nothing can ever be written."""
+        if not self.writes:
+            raise self._refusal(address)
 
     def _refusal(self, address: str) -> StorageError:
         return StorageError(

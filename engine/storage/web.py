@@ -12,7 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from engine.errors import MissingFileError, StorageError
 from engine.storage.address import name_of
@@ -26,6 +26,8 @@ HTTP_TIMEOUT = 60.0  # seconds without a byte from the server
 
 class WebStore(Store):
     """Read only; a web server lists nothing, so an address is one file."""
+
+    writes: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._files = LocalStore()

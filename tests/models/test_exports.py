@@ -195,8 +195,10 @@ def test_thresholds_that_float32_cannot_tell_apart(tmp_path: pathlib.Path) -> No
         match="column 'width': XGBoost's float32 cannot tell 1 of 2 thresholds from the next one, such as 1000000000.5 from 1000000001.5",
     ):
         with_trees(ensemble, ["a", "b", "c"]).export_xgboost(tmp_path / "model.json")
-    with pytest.raises(StorageError, match="cannot write"):
-        make_regression().export_xgboost(tmp_path / "none" / "model.json")
+    with pytest.raises(StorageError, match="could not write"):
+        make_regression().export_xgboost(tmp_path)
+    make_regression().export_xgboost(tmp_path / "new" / "folder" / "model.json")
+    assert (tmp_path / "new" / "folder" / "model.json").is_file()
 
 
 def test_encoded_columns() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._kernels.row_layout import hash_entries
-from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, remove_partial, share_checkpoint, write_checkpoint
+from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, share_checkpoint, write_checkpoint
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.encode.graph_partition import Adjacency, GraphPartition
@@ -69,8 +69,6 @@ class Course:
     def find(self, fingerprint: dict[str, Any]) -> Checkpoint | None:
         """The checkpoint to go on from, its progress being this one's from now on; None for a fresh start. Collective."""
         self._fingerprint = fingerprint
-        if self.writes and self.comm.rank == 0:
-            remove_partial(self.folder or "")
         if self.resume is None:
             return None
         resume = self.resume
@@ -83,7 +81,7 @@ class Course:
             if times:
                 self._began = time.perf_counter() - times[-1]
             self.table.head(self.table.columns, len(self.rows))
-            self.table.message(f"Resuming from {checkpoint.path} after iteration {checkpoint.iteration}")
+            self.table.resumed(checkpoint.iteration)
         return checkpoint
 
     def add(self, values: Mapping[str, Any], state: Callable[[], Arrays]) -> None:
@@ -104,8 +102,8 @@ class Course:
                     "progress": [{name: value for name, value in row.items() if name != TIME_COLUMN} for row in self.rows],
                 }
                 run = {"elapsed_time": [row.get(TIME_COLUMN) for row in self.rows]}
-                path = str(checkpoint_path(folder, number))
-                self.table.message(f"Checkpointing to {path}")
+                path = checkpoint_path(folder, number)
+                self.table.checkpoint(path)
                 write_checkpoint(folder, Checkpoint(path, number, content, arrays, run), toolkit=self.toolkit, named=self.resume)
 
     def _check(self, checkpoint: Checkpoint) -> None:

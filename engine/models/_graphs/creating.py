@@ -13,7 +13,7 @@ from engine.collectives.threads import resolve_threads
 from engine.encode.graph_partition import GraphPartition
 from engine.errors import OptionError
 from engine.models._graphs.checkpoints import TIME_COLUMN, Course
-from engine.models._options import check_column_name, check_flag, check_option, check_path, refuse_unknown
+from engine.models._options import check_column_name, check_flag, check_option, check_run_options, refuse_unknown
 from engine.progress import ProgressTable
 
 RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
@@ -26,20 +26,15 @@ class Call:
 
     def __init__(self, toolkit: str, arguments: Mapping[str, Any], *, checks: Mapping[str, Check], columns: list[str]) -> None:
         """``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know; ``columns`` of the table. Collective."""
-        given = dict(arguments)
-        graph, unknown = given.pop("graph"), given.pop("kwargs")
+        graph, given_comm = arguments["graph"], arguments["comm"]
         if not isinstance(getattr(graph, "partition", None), GraphPartition):
             raise TypeError(f"expected an engine.Graph as graph, got {graph!r}: make one of its edges by Graph(edges, src=..., dst=...)")
-        given_comm = given.pop("comm")
         group: Communicator = graph.comm if given_comm is None else resolve(given_comm)
         with agree(group, "checking options"):
-            refuse_unknown(unknown, [name for name in arguments if name not in ("graph", "kwargs")])
             if (group.rank, group.size) != (graph.partition.rank, len(graph.partition.bounds) - 1):
                 raise OptionError(f"comm must be that of the graph, of {len(graph.partition.bounds) - 1} ranks, got one of {group.size}")
-            verbose = check_flag("verbose", given.pop("verbose"))
-            self.num_threads = resolve_threads(check_option("num_threads", given.pop("num_threads")), group)
-            self.run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
-            self.options = {name: checks.get(name, check_option)(name, value) for name, value in given.items()}
+            verbose, num_threads, self.run_options, self.options = check_call(arguments, checks)
+            self.num_threads = resolve_threads(num_threads, group)
         agree_on_value(group, {**self.options, **self.run_options}, "options")
         self.partition, self.comm = graph.partition, MeteredComm(group)
         self.table = ProgressTable(columns, verbose=verbose, comm_rank=group.rank, total=self.options["max_iterations"])
@@ -78,14 +73,16 @@ class Call:
         }
 
 
+def check_call(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> tuple[bool, int | None, dict[str, Any], dict[str, Any]]:
+    """``verbose``, ``num_threads``, the options about checkpoints and the mathematical ones, as plain values; opens no graph."""
+    given = {name: value for name, value in arguments.items() if name not in ("graph", "comm")}
+    refuse_unknown(given.pop("kwargs"), [name for name in arguments if name not in ("graph", "kwargs")])
+    verbose = check_flag("verbose", given.pop("verbose"))
+    num_threads = check_option("num_threads", given.pop("num_threads"))
+    run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
+    return verbose, num_threads, run_options, {name: checks.get(name, check_option)(name, value) for name, value in given.items()}
+
+
 def check_attribute(name: str, value: Any) -> str | None:
     """The name of an attribute, or None; '' means None."""
     return None if value is None or value == "" else check_column_name(name, value)
-
-
-def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options about checkpoints."""
-    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
-    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
-        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
-    return options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -31,7 +30,7 @@ class GraphModel(Model):
         super().__init__(self._make_fields(), rank=rank)
 
     @classmethod
-    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: pathlib.Path) -> GraphModel:
+    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: str) -> GraphModel:
         """The model in the files of :meth:`save`. Raises :class:`ModelFileError` for what no release has written."""
         try:
             n = len(ids_of(arrays))
@@ -39,7 +38,7 @@ class GraphModel(Model):
                 raise ValueError(f"expected results of {document['num_vertices']} vertices, got {n} ids")
             return cls(document, arrays, run, rank=None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelFileError(f"{str(path)!r} is damaged: {error!r}; train or copy the model again") from error
+            raise ModelFileError(f"{path!r} is damaged: {error!r}; train or copy the model again") from error
 
     def _make_fields(self) -> dict[str, Any]:
         document, run = self._document, self._run or {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.checkpoint import Checkpoint, checkpoint_path, remove_partial, write_checkpoint
+from engine.checkpoint import Checkpoint, checkpoint_path, write_checkpoint
 from engine.errors import DataError, ModelFileError, OptionError
 from engine.models._linear.iterating import Iteration, Start
 from engine.models._linear.solving import Trace
@@ -40,8 +40,7 @@ def save_iteration(place: Place, iteration: Iteration, trace: Trace, table: Prog
     if not place.is_used or iteration.number % place.interval:
         return
     folder = place.folder or ""
-    table.message(f"Checkpointing to {checkpoint_path(folder, iteration.number)}")
-    remove_partial(folder)
+    table.checkpoint(checkpoint_path(folder, iteration.number))
     content = {
         "options": dict(place.options),
         "fingerprint": dict(place.fingerprint),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from engine.models._rows import Rows
 class LinearClassifier(LinearModel, Classifier):
     """A linear model of classes; the first class is the reference, whose margin is 0."""
 
+    plots: ClassVar[tuple[str, ...]] = (*LinearModel.plots, "confusion_matrix")
+
     def predict(
         self,
         dataset: Any,
@@ -26,27 +29,24 @@ class LinearClassifier(LinearModel, Classifier):
         missing_value_action: str = "auto",
         *,
         sharded: bool = False,
+        output: str | os.PathLike[str] | None = None,
         num_threads: int | None = None,
         comm: Communicator | None = None,
     ) -> Any:
         """Predict one value a row, in input order. Collective: every rank calls it and gets the whole result.
 
-        ``dataset``: anything that ``create`` takes; other columns than features and offset are ignored, unseen categories count as
-        the reference category, unseen keys as nothing. A list of dicts, or one dict, is answered on this rank alone, a missing key being a
+        ``dataset``: anything that ``create`` takes; other columns than features and offset are ignored, unseen categories count as the
+        reference category, unseen keys as nothing. A list of dicts, or one dict, is answered on this rank alone, a missing key being a
         missing value; one dict gives one value. ``output_type``: 'class', the one of the largest margin, the lower one in a tie, and of two
         the greater at a margin of 0; of two classes 'margin', ``x w + b``; and of logistic classifiers 'probability' of the greater of two
         classes, and 'probability_vector', one of each class, in class order. ``missing_value_action``: 'auto' or 'impute' (the mean of the
-        training rows), or 'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
-        :class:`OptionError`, :class:`DataError`.
+        training rows), or 'error'. ``sharded=True`` gives each rank its own rows alone. ``output``: a folder for them instead, at any
+        address, as :meth:`engine.Dataset.save` writes one, in a column named as the output type, a value being 'prediction'. Returns a
+        ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises :class:`OptionError`, :class:`DataError`,
+        :class:`StorageError`.
         """
-        rows, threads, _ = self._read(
-            dataset,
-            comm,
-            missing_value_action,
-            num_threads,
-            lambda: {"output_type": self._check_output_type(output_type), "sharded": check_flag("sharded", sharded)},
-        )
-        return self._answer(rows, output_type, threads, sharded=sharded)
+        delivery: dict[str, Any] = {"sharded": sharded, "output": output, "num_threads": num_threads, "comm": comm}
+        return self._predict(dataset, output_type, missing_value_action, **delivery)
 
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
         """One column for two classes, else one for each, the reference's being 0."""
@@ -61,6 +61,8 @@ class LinearClassifier(LinearModel, Classifier):
 
 class LogisticModel(LinearClassifier, ProbabilisticClassifier):
     """Margins are log-odds against the reference class."""
+
+    plots: ClassVar[tuple[str, ...]] = (*LinearClassifier.plots, "roc_curve")
 
 
 class SvmModel(LinearClassifier):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from engine import storage
 from engine.collectives.agree import agree
 from engine.encode.design_encoding import INTERCEPT, DesignEncoding
 from engine.encode.design_matrix import predict_margins
@@ -19,7 +19,6 @@ from engine.encode.features import numbers, single_chunk
 from engine.encode.labels import check_finite, check_present
 from engine.errors import ModelFileError, OptionError
 from engine.model_io import Arrays
-from engine.models._exported import write_bytes
 from engine.models._linear.distributions import quantile, two_sided
 from engine.models._linear.objective_protocol import Floats
 from engine.models._linear.onnx_file import onnx_bytes
@@ -40,6 +39,7 @@ class LinearModel(PredictingModel):
     The arrays: coefficients and variances [n_outputs, n_columns + 1] with the intercept last (variances may be empty), means, scales.
     """
 
+    plots: ClassVar[tuple[str, ...]] = (*PredictingModel.plots, "coefficients")
     has_errors: ClassVar[bool] = True  # standard errors mean something
 
     def __init__(
@@ -50,7 +50,7 @@ class LinearModel(PredictingModel):
         super().__init__(self._make_fields(), rank=rank)
 
     @classmethod
-    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: pathlib.Path) -> LinearModel:
+    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: str) -> LinearModel:
         """The model in the files of :meth:`save`. Raises :class:`ModelFileError` for what no release has written."""
         try:
             design = DesignEncoding.from_json(document["encoding"], arrays)
@@ -58,13 +58,13 @@ class LinearModel(PredictingModel):
             for name, expected in (("coefficients", shape), ("means", shape[1:]), ("scales", shape[1:])):
                 got = arrays[name].shape if name == "coefficients" else (len(arrays[name]) + 1,)
                 if got != expected or arrays[name].dtype != np.float64:
-                    raise ModelFileError(f"{str(path)!r} is damaged: {name} has shape {got}, expected {expected}; train or copy it again")
+                    raise ModelFileError(f"{path!r} is damaged: {name} has shape {got}, expected {expected}; train or copy it again")
             return cls(document, design, arrays, run, rank=None)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             if isinstance(error, ModelFileError):
                 raise
             raise ModelFileError(
-                f"{str(path)!r} is damaged: {error!r} where coefficients were expected; train or copy the model again"
+                f"{path!r} is damaged: {error!r} where coefficients were expected; train or copy the model again"
             ) from error
 
     def get_coefficient_statistics(self, confidence: float = 0.95) -> pa.Table:
@@ -99,18 +99,27 @@ class LinearModel(PredictingModel):
             table = table.append_column(name, pa.array(column, pa.float64()))
         return table
 
-    def export_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as an ONNX file, for ``onnxruntime.InferenceSession(path)``. Needs the package ``onnx``: ``samesum[onnx]``.
+    def column_deviations(self) -> Floats:
+        """The standard deviation of every coefficient's column over the training rows, in the order of ``coefficients``, without intercept.
 
-        The one input, ``columns``, is a float64 matrix [n, n_columns] of what :meth:`encode` makes, in that order:
-        ``np.column_stack(model.encode(data).columns)``. The file's metadata name the ``columns`` and their ``categories``. Outputs:
-        ``margins`` [n, n_outputs] float64 (of a regression the predictions), and of a logistic classifier ``probabilities``
-        [n, n_classes], in class order. Offsets are not in it. All ranks may call this, or rank 0 alone: rank 0 writes. Raises
-        :class:`OptionError` without the package, :class:`StorageError`.
+        Raises :class:`OptionError` for models trained without feature_rescaling, which do not keep them.
+        """
+        if not self._document["options"]["feature_rescaling"]:
+            raise OptionError("deviations of columns are kept with feature_rescaling=True, got a model trained without it: train it again")
+        return np.sqrt(np.maximum(self._design.scales**2 - self._design.means**2, 0.0))
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ONNX file, at any address. Needs the package ``onnx``: ``samesum[onnx]``.
+
+        It is for ``onnxruntime.InferenceSession(path)``. The one input, ``columns``, is a float64 matrix [n, n_columns] of what
+        :meth:`encode` makes, in that order: ``np.column_stack(model.encode(data).columns)``. The file's metadata name the ``columns`` and
+        their ``categories``. Outputs: ``margins`` [n, n_outputs] float64 (of a regression the predictions), and of a logistic classifier
+        ``probabilities`` [n, n_classes], in class order. Offsets are not in it. All ranks may call this, or rank 0 alone: rank 0 writes.
+        Raises :class:`OptionError` without the package, :class:`StorageError`.
         """
         if self._writes:
             links = {"logistic_classifier": "softmax" if len(self._document["classes"] or []) > 2 else "logistic"}
-            write_bytes(path, onnx_bytes(self._design, self._arrays["coefficients"], link=links.get(self.toolkit)))
+            storage.put_bytes(path, onnx_bytes(self._design, self._arrays["coefficients"], link=links.get(self.toolkit)))
 
     def _check_missing_value_action(self, value: Any) -> None:
         """'auto' is 'impute': the mean of the training rows, nothing of a map or list."""

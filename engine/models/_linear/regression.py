@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,8 +13,9 @@ from engine.collectives.communicator import Communicator
 from engine.models._linear.model import LinearModel
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import compute_regression_metrics
-from engine.models._options import check_choice, check_flag
+from engine.models._options import check_choice
 from engine.models._predicting import as_column, read_numbers_of
+from engine.models._rows import Rows
 
 METRICS = ("max_error", "rmse")
 
@@ -31,24 +33,27 @@ class LinearRegressionModel(LinearModel):
         *,
         output_type: str = "value",
         sharded: bool = False,
+        output: str | os.PathLike[str] | None = None,
         num_threads: int | None = None,
         comm: Communicator | None = None,
     ) -> Any:
         """Predict one float a row, in input order. Collective: every rank calls it and gets the whole result.
 
-        ``dataset``: anything that ``create`` takes; other columns than features and offset are ignored, unseen categories count as
-        the reference category, unseen keys as nothing. A list of dicts, or one dict, is answered on this rank alone, a missing key being a
+        ``dataset``: anything that ``create`` takes; other columns than features and offset are ignored, unseen categories count as the
+        reference category, unseen keys as nothing. A list of dicts, or one dict, is answered on this rank alone, a missing key being a
         missing value; one dict gives one float. ``missing_value_action``: 'auto' or 'impute' (the mean of the training rows), or 'error'.
-        ``output_type``: 'value'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
-        :class:`OptionError`, :class:`DataError`.
+        ``output_type``: 'value'. ``sharded=True`` gives each rank its own rows alone. ``output``: a folder for them instead, at any
+        address, as :meth:`engine.Dataset.save` writes one, in a column named as the output type, a value being 'prediction'. Returns a
+        ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises :class:`OptionError`, :class:`DataError`,
+        :class:`StorageError`.
         """
-        rows, threads, _ = self._read(
-            dataset,
-            comm,
-            missing_value_action,
-            num_threads,
-            lambda: {"output_type": check_choice("output_type", output_type, self.output_types), "sharded": check_flag("sharded", sharded)},
-        )
+        delivery: dict[str, Any] = {"sharded": sharded, "output": output, "num_threads": num_threads, "comm": comm}
+        return self._predict(dataset, output_type, missing_value_action, **delivery)
+
+    def _check_output_type(self, output_type: Any) -> str:
+        return check_choice("output_type", output_type, self.output_types)
+
+    def _answer(self, rows: Rows, output_type: str, threads: int, *, sharded: bool) -> Any:
         values = rows.gather(self._margins(rows, threads)[:, 0], sharded=sharded)
         return as_column(pa.array(values), single=rows.single)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from engine._kernels.exact import log_array
 from engine.collectives.communicator import Communicator
 from engine.models._classifier import ProbabilisticClassifier
-from engine.models._options import check_flag
 from engine.models._rows import Rows
 from engine.models._trees.ensemble import LEAST_PROBABILITY
 from engine.models._trees.model import TreesModel
@@ -19,6 +19,7 @@ from engine.models._trees.model import TreesModel
 class TreesClassifier(TreesModel, ProbabilisticClassifier):
     """Trees whose sums are the log-odds of the second of two classes, or a score for each of more; or the probabilities of either."""
 
+    plots: ClassVar[tuple[str, ...]] = (*TreesModel.plots, "roc_curve", "confusion_matrix")
     output_types: ClassVar[tuple[str, ...]] = (*ProbabilisticClassifier.output_types, "contributions")
     tracked_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 
@@ -29,6 +30,7 @@ class TreesClassifier(TreesModel, ProbabilisticClassifier):
         missing_value_action: str = "auto",
         *,
         sharded: bool = False,
+        output: str | os.PathLike[str] | None = None,
         num_threads: int | None = None,
         comm: Communicator | None = None,
     ) -> Any:
@@ -37,25 +39,23 @@ class TreesClassifier(TreesModel, ProbabilisticClassifier):
         ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
         known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
         one value. ``output_type``: 'class'; for two classes 'probability' of the greater one and 'margin', its log-odds;
-        'probability_vector', one of each class, in class order. Forests that average probabilities clip those of
-        two classes to [1e-9, 1 - 1e-9], so that log-odds are finite. The class is the one of the largest margin, the lower one in a tie; of
-        two, the greater at a margin of 0. 'contributions': what each of the ``unpacked_features`` adds to the margin, in their order, then
-        the margin that is expected without knowing any; they sum to the margin. For more than two classes there is a list for each class;
-        where probabilities are averaged, they sum to those. Exact Shapley values (Lundberg et al. 2018), by the covers of the training
-        rows. ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or
-        'error'. ``sharded=True`` gives each rank its own rows alone. Returns a ``pyarrow.ChunkedArray``. Raises
-        :class:`OptionError`, :class:`DataError`.
+        'probability_vector', one of each class, in class order. Forests that average probabilities clip those of two classes to [1e-9, 1 -
+        1e-9], so that log-odds are finite. The class is the one of the largest margin, the lower one in a tie; of two, the greater at a
+        margin of 0. 'contributions': what each of the ``unpacked_features`` adds to the margin, in their order, then the margin that is
+        expected without knowing any; they sum to the margin. For more than two classes there is a list for each class; where probabilities
+        are averaged, they sum to those. Exact Shapley values (Lundberg et al. 2018), by the covers of the training rows.
+        ``missing_value_action``: 'auto' or 'none' (trees know where missing values go), or 'error'. ``sharded=True`` gives each rank its
+        own rows alone. ``output``: a folder for them instead, at any address, as :meth:`engine.Dataset.save` writes one, in a column named
+        as the output type, a value being 'prediction'. Returns a ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder.
+        Raises :class:`OptionError`, :class:`DataError`, :class:`StorageError`.
         """
-        rows, threads, _ = self._read(
-            dataset,
-            comm,
-            missing_value_action,
-            num_threads,
-            lambda: {"output_type": self._check_output_type(output_type), "sharded": check_flag("sharded", sharded)},
-        )
+        delivery: dict[str, Any] = {"sharded": sharded, "output": output, "num_threads": num_threads, "comm": comm}
+        return self._predict(dataset, output_type, missing_value_action, **delivery)
+
+    def _answer(self, rows: Rows, output_type: str, threads: int, *, sharded: bool) -> Any:
         if output_type == "contributions":
             return self._contributions(rows, threads, sharded=sharded)
-        return self._answer(rows, output_type, threads, sharded=sharded)
+        return super()._answer(rows, output_type, threads, sharded=sharded)
 
     def _margins(self, rows: Rows, num_threads: int) -> NDArray[np.float64]:
         outputs = super()._margins(rows, num_threads)

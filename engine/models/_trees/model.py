@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, get_args
 
@@ -13,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from engine import storage
 from engine.collectives.communicator import Communicator
 from engine.encode.encoding import Encoding
 from engine.errors import ModelFileError, OptionError
 from engine.model_io import Arrays
-from engine.models._exported import write_bytes
 from engine.models._model import Sections
 from engine.models._options import check_choice, check_flag
 from engine.models._predicting import PredictingModel, as_lists
 from engine.models._rows import Rows
 from engine.models._trees.checks import check_ensemble
-from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
+from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text, tree_document
 from engine.models._trees.ensemble import Link, TreeEnsemble
 from engine.models._trees.importance import count_splits
 from engine.models._trees.initial_model import InitialModel
@@ -40,6 +39,7 @@ class TreesModel(PredictingModel):
     base_score, link), metrics, progress (columns, rows; without times).
     """
 
+    plots: ClassVar[tuple[str, ...]] = (*PredictingModel.plots, "importance", "tree")
     tracked_metrics: ClassVar[tuple[str, ...]]  # in the progress table, as training_<metric>
 
     def __init__(
@@ -49,7 +49,7 @@ class TreesModel(PredictingModel):
         super().__init__(self._make_fields(), rank=rank)
 
     @classmethod
-    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: pathlib.Path) -> TreesModel:
+    def from_saved(cls, document: Mapping[str, Any], arrays: Arrays, run: Mapping[str, Any] | None, *, path: str) -> TreesModel:
         """The model in the files of :meth:`save`. Raises :class:`ModelFileError` for what no release has written."""
         try:
             encoding = Encoding.from_json(document["encoding"])
@@ -58,9 +58,9 @@ class TreesModel(PredictingModel):
             return cls(document, encoding, ensemble, run, rank=None)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             if isinstance(error, ModelFileError):
-                raise ModelFileError(f"{str(path)!r}: {error}") from error
+                raise ModelFileError(f"{path!r}: {error}") from error
             raise ModelFileError(
-                f"{str(path)!r} is damaged: {error!r} where the trees were expected; train or copy the model again"
+                f"{path!r} is damaged: {error!r} where the trees were expected; train or copy the model again"
             ) from error
 
     def get_feature_importance(self) -> pa.Table:
@@ -73,6 +73,12 @@ class TreesModel(PredictingModel):
         ``value_hexadecimal`` is the little-endian float64, sixteen digits; ``value`` reads back as the same number.
         """
         return dump_trees_to_json(self._ensemble, self._encoding, with_stats=with_stats)
+
+    def tree(self, index: int) -> dict[str, Any]:
+        """Tree number ``index`` as :meth:`dump_to_json` describes it: vertices with gain and cover, and edges."""
+        if not 0 <= index < self._ensemble.n_trees:
+            raise OptionError(f"index must be the number of a tree, 0 to {self._ensemble.n_trees - 1}, got {index!r}")
+        return tree_document(self._ensemble, self._encoding, index, with_stats=True)
 
     def dump_to_text(self, with_stats: bool = True) -> list[str]:
         """Each tree as text, one node a line, children indented."""
@@ -96,7 +102,7 @@ class TreesModel(PredictingModel):
         return as_lists(leaves, single=rows.single)
 
     def export_xgboost(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as a JSON file that ``xgboost.Booster(model_file=path)`` loads, and what reads XGBoost's files.
+        """Write the model, at any address, as a JSON file that ``xgboost.Booster(model_file=path)`` loads, and what reads XGBoost's files.
 
         The booster takes what :meth:`encode` makes: ``xgboost.DMatrix(model.encode(data).to_pandas(), feature_types=booster.feature_types,
         enable_categorical=True)``, whose strings are categories by number; the attribute ``samesum_categories`` of the file lists them. It
@@ -107,19 +113,19 @@ class TreesModel(PredictingModel):
         """
         document = xgboost_document(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None)
         if self._writes:
-            write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
+            storage.put_bytes(path, json.dumps(document, ensure_ascii=False).encode())
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as an ONNX file, for ``onnxruntime.InferenceSession(path)``. Needs the package ``onnx``: ``samesum[onnx]``.
+        """Write the model as an ONNX file, at any address. Needs the package ``onnx``: ``samesum[onnx]``.
 
-        The one input, ``columns``, is a float64 matrix [n, n_columns] of what :meth:`encode` makes, in that order:
-        ``np.column_stack(model.encode(data).columns)``. The file's metadata name the ``columns`` and their ``categories``. Outputs:
-        ``margins`` [n, n_outputs] float64 (of a regression the predictions), and of a classifier ``probabilities`` [n, n_classes], in class
-        order. All is computed in float64. All ranks may call this, or rank 0 alone: rank 0 writes. Raises :class:`OptionError` without the
-        package, :class:`StorageError`.
+        It is for ``onnxruntime.InferenceSession(path)``. The one input, ``columns``, is a float64 matrix [n, n_columns] of what
+        :meth:`encode` makes, in that order: ``np.column_stack(model.encode(data).columns)``. The file's metadata name the ``columns`` and
+        their ``categories``. Outputs: ``margins`` [n, n_outputs] float64 (of a regression the predictions), and of a classifier
+        ``probabilities`` [n, n_classes], in class order. All is computed in float64. All ranks may call this, or rank 0 alone: rank 0
+        writes. Raises :class:`OptionError` without the package, :class:`StorageError`.
         """
         if self._writes:
-            write_bytes(path, onnx_bytes(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None))
+            storage.put_bytes(path, onnx_bytes(self._ensemble, self._encoding, is_classifier=self._document["classes"] is not None))
 
     @functools.cached_property
     def _predictor(self) -> Predictor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from engine.collectives.communicator import Communicator
 from engine.models._metrics.names import chosen_metrics
 from engine.models._metrics.regression import compute_regression_metrics
 from engine.models._metrics.tracked import METRICS
-from engine.models._options import check_choice, check_flag
+from engine.models._options import check_choice
 from engine.models._predicting import as_column, read_numbers_of
 from engine.models._rows import Rows
 from engine.models._trees.model import TreesModel
@@ -34,6 +35,7 @@ class TreesRegression(TreesModel):
         *,
         output_type: str = "value",
         sharded: bool = False,
+        output: str | os.PathLike[str] | None = None,
         num_threads: int | None = None,
         comm: Communicator | None = None,
     ) -> Any:
@@ -42,18 +44,20 @@ class TreesRegression(TreesModel):
         ``dataset``: anything that ``create`` takes; other columns than the features are ignored, unseen categories go where none of the
         known ones does. A list of dicts, or one dict, is answered on this rank alone, a missing key being a missing value; one dict gives
         one float. ``output_type``: 'value', or 'contributions': what each of the ``unpacked_features`` adds to the prediction, in their
-        order, then the prediction that is expected without knowing any; they sum to the prediction (of Poisson: to its logarithm).
-        Exact Shapley values (Lundberg et al. 2018), by the covers of the training rows. ``missing_value_action``: 'auto' or 'none'
-        (trees know where missing values go), or 'error'. ``sharded=True`` gives each rank its own rows alone. Returns a
-        ``pyarrow.ChunkedArray``. Raises :class:`OptionError`, :class:`DataError`.
+        order, then the prediction that is expected without knowing any; they sum to the prediction (of Poisson: to its logarithm). Exact
+        Shapley values (Lundberg et al. 2018), by the covers of the training rows. ``missing_value_action``: 'auto' or 'none' (trees know
+        where missing values go), or 'error'. ``sharded=True`` gives each rank its own rows alone. ``output``: a folder for them instead, at
+        any address, as :meth:`engine.Dataset.save` writes one, in a column named as the output type, a value being 'prediction'. Returns a
+        ``pyarrow.ChunkedArray``, or the :class:`engine.Dataset` of that folder. Raises :class:`OptionError`, :class:`DataError`,
+        :class:`StorageError`.
         """
-        rows, threads, _ = self._read(
-            dataset,
-            comm,
-            missing_value_action,
-            num_threads,
-            lambda: {"output_type": check_choice("output_type", output_type, OUTPUT_TYPES), "sharded": check_flag("sharded", sharded)},
-        )
+        delivery: dict[str, Any] = {"sharded": sharded, "output": output, "num_threads": num_threads, "comm": comm}
+        return self._predict(dataset, output_type, missing_value_action, **delivery)
+
+    def _check_output_type(self, output_type: Any) -> str:
+        return check_choice("output_type", output_type, OUTPUT_TYPES)
+
+    def _answer(self, rows: Rows, output_type: str, threads: int, *, sharded: bool) -> Any:
         if output_type == "contributions":
             return self._contributions(rows, threads, sharded=sharded)
         values = rows.gather(self._predictions(rows, threads), sharded=sharded)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, remove_partial, share_checkpoint, write_checkpoint
+from engine.checkpoint import Checkpoint, checkpoint_path, find_checkpoint, share_checkpoint, write_checkpoint
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.threads import useful_threads
@@ -236,10 +236,9 @@ class Training:
     def _write_checkpoint(self, iteration: int) -> None:
         """Rank 0 writes, and its error is every rank's; collective."""
         folder = self.setting.checkpoint_folder or ""
-        self.table.message(f"Checkpointing to {checkpoint_path(folder, iteration)}")
+        self.table.checkpoint(checkpoint_path(folder, iteration))
         with agree(self.comm, "writing a checkpoint"):
             if self.comm.rank == 0:
-                remove_partial(folder)
                 columns = [name for name in self.progress[0] if name != TIME_COLUMN]
                 content = {
                     "options": self._mathematics(),
@@ -262,7 +261,7 @@ class Training:
         most = self.options["max_iterations"]
         done = min(checkpoint.iteration, most)
         late = f" which is greater than or equal to max_iterations {most}" if checkpoint.iteration >= most else ""
-        self.table.message(f"Resumed training from checkpoint at iteration {checkpoint.iteration}{late}")
+        self.table.resumed(checkpoint.iteration, late)
         n_outputs = self.tracked.n_outputs
         self.trees = take_apart(saved_trees(checkpoint), self.rows.bins.specs)[: done * n_outputs]
         for number, tree in enumerate(self.trees):
