@@ -10,10 +10,11 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
+from engine.data.bytes_read import gather_bytes_read
 from engine.encode.graph_partition import GraphPartition
 from engine.errors import OptionError
 from engine.models._graphs.checkpoints import TIME_COLUMN, Course
-from engine.models._options import check_column_name, check_flag, check_option, check_path, refuse_unknown
+from engine.models._options import check_column_name, check_flag, check_option, check_run_options, refuse_unknown
 from engine.progress import ProgressTable
 
 RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
@@ -70,6 +71,7 @@ class Call:
             "n_ranks": self.comm.size,
             "num_threads": self.num_threads,
             "communication": self.comm.gather_objects(self.comm.account, name="account of communication"),
+            "bytes_read": gather_bytes_read(self.comm),
         }
 
 
@@ -86,11 +88,3 @@ def check_call(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> tup
 def check_attribute(name: str, value: Any) -> str | None:
     """The name of an attribute, or None; '' means None."""
     return None if value is None or value == "" else check_column_name(name, value)
-
-
-def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options about checkpoints."""
-    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
-    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
-        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
-    return options
