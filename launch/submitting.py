@@ -16,9 +16,9 @@ from engine.outputs import METRICS, TABLES, is_folder_of_parts
 from engine.spec import GRAPH_TOOLKITS, JobSpec, Resources, ScriptSpec
 from engine.working_dir import WorkingDir
 from launch.backends import backend_of
-from launch.clusters import Cluster, check_address, find_cluster
+from launch.clusters import Cluster, absolute, check_address, find_cluster
 from launch.job import Job
-from launch.staging import Staging, absolute
+from launch.staging import Staging
 
 # Arguments of a submission that are no options of `create`.
 _ELSEWHERE = ("env", "dataset", "graph", "working_dir", "kwargs", "_single_precision")
