@@ -127,7 +127,7 @@ def test_a_container_that_control_groups_ended(gang, wire):
     wait_for_orders(gang, wire)
     wire.said = {"worker_1": {"event": "alive", "still": 0.0, "missing": "", "peak_memory": 500 << 20}}
     assert all(gang.wait(0.1) is None for _ in range(8))
-    wire.lose(1, "Container exited with a non-zero exit code 137. Killed by external signal")
+    wire.lose(1, "Container failed during execution, see logs for more information.")
     cause = wait(gang)
     assert cause["cause"] == "memory"
     assert "give container_size=640 or more" in cause["message"]  # 500 * 1.25 = 625, in steps of 64
