@@ -43,14 +43,14 @@ def s3_server(tmp_path_factory) -> Iterator[S3Server]:
 @pytest.fixture
 def hdfs(hdfs_server, monkeypatch) -> Hdfs:
     """HDFS, found by this process and those it starts."""
-    _enter(hdfs_server, monkeypatch)
+    enter(hdfs_server, monkeypatch)
     return hdfs_server
 
 
 @pytest.fixture
 def s3(s3_server, monkeypatch) -> S3Server:
     """S3, found by this process and those it starts."""
-    _enter(s3_server, monkeypatch)
+    enter(s3_server, monkeypatch)
     return s3_server
 
 
@@ -69,7 +69,7 @@ def new_folder(server: Hdfs | S3Server) -> str:
     return folder
 
 
-def _enter(server: Hdfs | S3Server | Yarn, monkeypatch) -> None:
+def enter(server: Hdfs | S3Server | Yarn, monkeypatch) -> None:
     for name in _FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment.items():
@@ -100,6 +100,6 @@ def yarn_server(hdfs_server) -> Iterator[Yarn]:
 @pytest.fixture
 def yarn(hdfs, yarn_server, monkeypatch, tmp_path) -> Yarn:
     """YARN, found by this process and those it starts; clusters are kept in a folder of the test's own."""
-    _enter(yarn_server, monkeypatch)
+    enter(yarn_server, monkeypatch)
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
     return yarn_server
