@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import http.client
 import json
+import logging
 import os
 import socket
 import ssl
@@ -42,6 +43,8 @@ _LATER = (
 _LATER_TEXTS = ("Failed to find datanode", "Could not obtain block", "There are 0 datanode(s) running", "Connection refused")
 _NO_ROOM_TEXTS = ("could only be written to 0 of", "could only be replicated to 0 nodes")
 _BUSY = (408, 429, 500, 502, 503, 504)
+# The package logs what our errors say, and warns each time that it has asked all name nodes of a pair.
+logging.getLogger("hdfs").addHandler(logging.NullHandler())
 _UNKNOWN_NAME = "no host has this name"
 
 
