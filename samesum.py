@@ -1,19 +1,29 @@
-"""samesum: the names of ``engine`` and ``launch`` in one place, lazy; no logic lives here."""
+"""samesum: the names of ``engine`` and ``launch`` in one place, lazy; no logic lives here.
+
+Under the old names too: ``SFrame`` is a dataset, ``deploy`` has the clusters and ``distributed`` the toolkits that submit jobs.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import engine
 
 __version__ = engine.__version__
 
+# Names of launch, and those that are called otherwise there.
+_OF_LAUNCH = ("environments", "list_jobs", "load_job", "local_cluster", "run_script", "submit_prediction_job")
+_OTHERWISE = {"SFrame": ("engine", "Dataset"), "deploy": ("launch", ""), "distributed": ("launch.toolkits", "")}
+
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'samesum' has no attribute {name!r}")
-    return getattr(engine, name)
+    module, inner = _OTHERWISE.get(name, ("launch" if name in _OF_LAUNCH else "engine", name))
+    found = importlib.import_module(module)
+    return getattr(found, inner) if inner else found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *dir(engine)})
+    return sorted({*globals(), *dir(engine), *_OF_LAUNCH, *_OTHERWISE})

@@ -3,8 +3,8 @@
 A training writes a checkpoint every other iteration: of trees with samples of rows and columns, weights, validation rows and early
 stopping, or, with ``--family``, of logistic regression by L-BFGS with weights and validation rows, or of a graph. It is ended by SIGKILL,
 one rank or all of them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on with another
-number of ranks. Every model that comes to its end must have the bytes of the one that was never killed. What happened goes to
-``benchmarks/results/torture_<family>.json``.
+number of ranks. Every model that comes to its end must have the bytes of the one that was never killed. ``--family jobs`` kills ranks,
+agents, launchers and supervisors of jobs. What happened goes to ``benchmarks/results/torture_<family>.json``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from _job_torture import is_good, torture_jobs
 from _result import write_result
 from pyarrow import parquet
 from same_bytes import hash_model
@@ -32,6 +33,7 @@ from engine.spec import GRAPH_TOOLKITS
 
 SEED = 31
 RANKS = (1, 2, 3, 4)
+JOB_ROWS, JOB_ITERATIONS = 20_000, 40
 PATIENCE = 600.0  # seconds that a training may take before it counts as hanging
 SHARED = {"target": "y", "sample_weight": "weight", "validation_set": "auto", "model_checkpoint_interval": 2, "random_seed": 3}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -82,10 +84,12 @@ def main() -> int:
     """Kill and resume until there were enough kills; 1 if any model differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--family", choices=list(FAMILIES), default="trees")
+    parser.add_argument("--family", choices=[*FAMILIES, "jobs"], default="trees")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--output")
     arguments = parser.parse_args()
+    if arguments.family == "jobs":
+        return main_of_jobs(arguments)
     family = FAMILIES[arguments.family]
     n_rows = arguments.rows or family["rows"]
     chance = random.Random(SEED)
@@ -122,6 +126,20 @@ def main() -> int:
     write_result(arguments.output or f"torture_{arguments.family}", result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
     print(f"{kills} kills; {sum(ends)} of {len(ends)} models that came to their end have the bytes of the one never killed")
     return 0 if all(ends) else 1
+
+
+def main_of_jobs(arguments: argparse.Namespace) -> int:
+    """Kill processes of jobs until there were enough kills; 1 if any job did not end as it must."""
+    n_rows = arguments.rows or JOB_ROWS
+    options = {**FAMILIES["trees"]["options"], "max_iterations": JOB_ITERATIONS}
+    del options["target"]
+    result = torture_jobs(arguments.kills, seed=SEED, options=options, write=write_table, n_rows=n_rows)
+    result = {"toolkit": FAMILIES["trees"]["toolkit"], "options": options, "rows": n_rows, **result, "good": is_good(result)}
+    write_result(arguments.output or "torture_jobs", result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
+    same = sum(job.get("same", False) for job in result["jobs"])
+    failed = sum(job["state"] == "FAILURE" for job in result["jobs"])
+    print(f"{result['kills']} kills; {same} models with the same bytes, {failed} jobs failed; all as they must: {result['good']}")
+    return 0 if result["good"] else 1
 
 
 def write_table(path: pathlib.Path, n_rows: int) -> None:

@@ -23,10 +23,12 @@ _MODULE_OF = {
     "Graph": "engine.graph",
     "load_model": "engine.models.loading",
     "load_graph": "engine.graph",
+    "check_training": "engine.models.checking",
     "errors": "engine.errors",
+    "sklearn": "engine.sklearn",
     **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
 }
-_MODULES = {"errors", *_TOOLKITS}
+_MODULES = {"errors", "sklearn", *_TOOLKITS}
 
 __all__ = [
     "Dataset",
@@ -41,6 +43,7 @@ __all__ = [
     "logistic_classifier",
     "svm_classifier",
     "errors",
+    "check_training",
     "load_graph",
     "load_model",
 ]

@@ -44,6 +44,10 @@ class CommunicationError(EngineError, RuntimeError):
     """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""
 
 
+class MissingPackageError(EngineError, ImportError):
+    """A package that is not among those that are always there is needed, and not installed."""
+
+
 class SupersededError(EngineError, RuntimeError):
     """Another attempt of the job has taken over, or the job has ended: this one must write nothing more."""
 
@@ -54,6 +58,14 @@ class FieldError(EngineError, KeyError, AttributeError):
     def __str__(self) -> str:
         """The message as it is; a KeyError would put it in quotes."""
         return str(self.args[0]) if self.args else ""
+
+
+class JobError(EngineError, RuntimeError):
+    """A job failed or was killed, or it cannot give yet what was asked of it."""
+
+
+class JobKindError(EngineError, TypeError):
+    """A job of this kind never has what was asked of it."""
 
 
 def warn(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,23 @@ from engine.encode.graph_reading import Column, TableSpec, read_graph
 from engine.encode.vertex_tables import fetch_ids, plain_ids
 from engine.errors import OptionError
 from engine.graph_io import read_graph_folder, write_graph
+from engine.notebook import sections_to_html
 
 ID, SOURCE_ID, DESTINATION_ID = "__id", "__src_id", "__dst_id"
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """A description of a graph, which opens nothing; made by :meth:`Graph.source`."""
+
+    edges: Dataset
+    vertices: Dataset | None
+    _: KW_ONLY
+    src: Column
+    dst: Column
+    vid: Column
+    edge_fields: list[str] | None
+    vertex_fields: list[str] | None
 
 
 class Graph:
@@ -58,6 +74,39 @@ class Graph:
         num_threads: int | None = None,
         comm: Communicator | Any | None = None,
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "num_threads", "comm")}
+        group = resolve(comm)
+        with agree(group, "checking options"):
+            _check_threads(num_threads)
+            source = Graph.source(**arguments)
+            edge_table = TableSpec(source.edges, (src, dst), source.edge_fields)
+            vertex_table = None if source.vertices is None else TableSpec(source.vertices, (vid,), source.vertex_fields)
+        said = {"src": src, "dst": dst, "vid": vid, "edge_fields": source.edge_fields, "vertex_fields": source.vertex_fields}
+        agree_on_value(group, {**said, "has": vertices is not None}, "options")
+        threads = resolve_threads(num_threads, group)
+        self._hold(read_graph(group, edge_table, vertex_table, num_threads=threads), group, threads)
+
+    @staticmethod
+    def source(
+        edges: Any,
+        vertices: Any = None,
+        *,
+        src: Column = 0,
+        dst: Column = 1,
+        vid: Column = 0,
+        edge_fields: Sequence[str] | None = None,
+        vertex_fields: Sequence[str] | None = None,
+        format: str | None = None,
+        delimiter: str = ",",
+        header: bool = True,
+        null_values: Sequence[str] = ("", "NA", "null"),
+        column_types: Mapping[str, Any] | None = None,
+        comment: str | None = None,
+    ) -> GraphSource:
+        """What a graph would be loaded from: the same arguments, and nothing is opened. A job loads it where its ranks are.
+
+        Raises ``OptionError`` for options that do not fit.
+        """
         files = {
             "format": format,
             "delimiter": delimiter,
@@ -66,16 +115,15 @@ class Graph:
             "column_types": column_types,
             "comment": comment,
         }
-        group = resolve(comm)
-        with agree(group, "checking options"):
-            _check_threads(num_threads)
-            edge_table = TableSpec(_dataset_of(edges, files), (src, dst), _check_fields("edge_fields", edge_fields))
-            fields = _check_fields("vertex_fields", vertex_fields)
-            vertex_table = None if vertices is None else TableSpec(_dataset_of(vertices, files), (vid,), fields)
-        said = {"src": src, "dst": dst, "vid": vid, "edge_fields": edge_table.fields, "vertex_fields": fields, "has": vertices is not None}
-        agree_on_value(group, said, "options")
-        threads = resolve_threads(num_threads, group)
-        self._hold(read_graph(group, edge_table, vertex_table, num_threads=threads), group, threads)
+        return GraphSource(
+            _dataset_of(edges, files),
+            None if vertices is None else _dataset_of(vertices, files),
+            src=src,
+            dst=dst,
+            vid=vid,
+            edge_fields=_check_fields("edge_fields", edge_fields),
+            vertex_fields=_check_fields("vertex_fields", vertex_fields),
+        )
 
     @classmethod
     def of(cls, partition: GraphPartition, comm: Communicator, num_threads: int = 1) -> Graph:
@@ -91,6 +139,12 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.num_vertices} vertices, {self.num_edges} edges)"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        fields = [("Vertex fields", ", ".join(self.vertex_fields) or "none"), ("Edge fields", ", ".join(self.edge_fields) or "none")]
+        lines = [("Number of vertices", self.num_vertices), ("Number of edges", self.num_edges), *fields]
+        return sections_to_html("Graph", [("Schema", lines)])
 
     @property
     def num_vertices(self) -> int:
@@ -129,6 +183,14 @@ class Graph:
         with agree(group, "checking options"):
             _check_threads(num_threads)
         return cls.of(read_graph_folder(path, group), group, resolve_threads(num_threads, group))
+
+    def as_source(self) -> GraphSource:
+        """Tables in memory from which the same graph is loaded, on one rank alone. Raises ``OptionError`` for a part of a graph."""
+        if self.comm.size > 1:
+            raise OptionError(f"expected a graph that is on one rank, got a part of one on {self.comm.size}: describe it by Graph.source")
+        order, vertices = self.partition.positions, self.vertices
+        in_order = vertices if order is None else vertices.take(pa.array(np.argsort(order)))
+        return Graph.source(self.edges, in_order, src=SOURCE_ID, dst=DESTINATION_ID, vid=ID)
 
     def summary(self) -> dict[str, int]:
         """Number of vertices and edges."""

@@ -5,14 +5,50 @@ Rows 1 to 6, then 10, 50, 100, 500, ..., the last one, and one after ten seconds
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TextIO
 
 FIRST_ROWS = 6
 SILENCE = 10.0  # seconds
 RULE_WIDTH = 56
+
+
+class Recorder(Protocol):
+    """What takes a table's lines in the place of standard output, as the progress log of a job does."""
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Lines that belong together: a preamble, a header, the rule at the end."""
+
+    def message(self, line: str) -> None:
+        """A line between the rows."""
+
+    def checkpoint(self, path: str, line: str) -> None:
+        """The line of a checkpoint at ``path``."""
+
+    def resumed(self, iteration: int, line: str) -> None:
+        """The line of a training that goes on after an iteration."""
+
+    def row(self, number: int, values: Mapping[str, Any]) -> None:
+        """Every row, by the number of its iteration."""
+
+    def show_row(self, number: int, line: str) -> None:
+        """Those rows that are shown."""
+
+
+_recorders: list[Recorder] = []
+
+
+@contextlib.contextmanager
+def recorded_by(recorder: Recorder) -> Iterator[None]:
+    """Give what tables print meanwhile to ``recorder`` instead."""
+    _recorders.append(recorder)
+    try:
+        yield
+    finally:
+        _recorders.remove(recorder)
 
 
 class ProgressTable:
@@ -37,7 +73,8 @@ class ProgressTable:
         self._total = total
         self._clock = clock
         self._stream = stream if stream is not None else sys.stdout
-        self._bar = make_bar(self._stream) if self._speaks else None
+        self._recorder = _recorders[-1] if _recorders and self._speaks and stream is None else None
+        self._bar = make_bar(self._stream) if self._speaks and self._recorder is None else None
         self._held_back: Mapping[str, Any] | None = None
         self._has_header = False
         self._last_print = clock()
@@ -60,14 +97,15 @@ class ProgressTable:
 
     def preamble(self, lines: Iterable[str]) -> None:
         """Print lines above the table and what will head it; on a terminal the bar turns to training."""
-        for line in lines:
-            self._print(line)
+        self._print(*lines)
         self.stage("Training", self._total)
 
     def row(self, values: Mapping[str, Any]) -> None:
         """Take the next row: show it if it is one of those shown, else keep it in case it is the last."""
         self._n_rows += 1
         self.advance(1)
+        if self._recorder is not None:
+            self._recorder.row(self._n_rows, values)
         if is_shown(self._n_rows) or self._clock() - self._last_print >= SILENCE:
             self._print_row(values)
         else:
@@ -75,7 +113,26 @@ class ProgressTable:
 
     def message(self, line: str) -> None:
         """Print a line between the rows."""
-        self._print(line)
+        if self._recorder is not None:
+            self._recorder.message(line)
+        else:
+            self._print(line)
+
+    def checkpoint(self, path: object) -> None:
+        """Say that a checkpoint is about to be written."""
+        line = f"Checkpointing to {path}"
+        if self._recorder is not None:
+            self._recorder.checkpoint(str(path), line)
+        else:
+            self._print(line)
+
+    def resumed(self, iteration: int, note: str = "") -> None:
+        """Say that training goes on after an iteration, before the first row."""
+        line = f"Resumed training from checkpoint at iteration {iteration}{note}"
+        if self._recorder is not None:
+            self._recorder.resumed(iteration, line)
+        else:
+            self._print(line)
 
     def finish(self) -> None:
         """Print the last row, if it has not been, and the rule below it; take the bar away. May be called twice."""
@@ -94,10 +151,13 @@ class ProgressTable:
 
     def _print_row(self, values: Mapping[str, Any]) -> None:
         if not self._has_header:
-            for line in (self._rule(), self._cells(self.columns), self._rule()):
-                self._print(line)
+            self._print(self._rule(), self._cells(self.columns), self._rule())
             self._has_header = True
-        self._print(self._cells([format_value(values[c], w) for c, w in zip(self.columns, self.widths, strict=True)]))
+        cells = self._cells([format_value(values[c], w) for c, w in zip(self.columns, self.widths, strict=True)])
+        if self._recorder is not None:
+            self._recorder.show_row(self._n_rows, cells)
+        else:
+            self._print(cells)
         self._held_back = None
         self._last_print = self._clock()
 
@@ -107,13 +167,17 @@ class ProgressTable:
     def _cells(self, texts: Iterable[str]) -> str:
         return "|" + "|".join(f" {text.ljust(width)} " for text, width in zip(texts, self.widths, strict=True)) + "|"
 
-    def _print(self, line: str) -> None:
+    def _print(self, *lines: str) -> None:
         if not self._speaks:
             return
-        if self._bar is not None:
-            self._bar.print(line)
-        else:
-            print(line, file=self._stream, flush=True)
+        if self._recorder is not None:
+            self._recorder.write(lines)
+            return
+        for line in lines:
+            if self._bar is not None:
+                self._bar.print(line)
+            else:
+                print(line, file=self._stream, flush=True)
 
 
 def is_shown(number: int) -> bool:

@@ -1,5 +1,6 @@
 """What every rank of a job runs: read the job, do its task together with the other ranks, write what comes of it on rank 0.
 
+The one argument is a job, as a file or as text, or the working directory of one, of which :mod:`engine.job` takes care.
 An error that all ranks found ends each of them with code 1, and rank 0 prints it in one line; a job that cannot be meant ends with 2.
 """
 
@@ -13,16 +14,18 @@ import pathlib
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from engine import storage
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.errors import EngineError, MissingFileError, OptionError, StorageError
 from engine.model_io import check_replaceable
 from engine.outputs import METRICS, TABLES, check_output, is_folder_of_parts, metrics_as_json, put_metrics, put_table
-from engine.spec import JobSpec
+from engine.spec import DataSpec, JobSpec
 
 if TYPE_CHECKING:
     from engine.data.dataset import Dataset
@@ -34,7 +37,7 @@ _TABLES = {"pagerank": "pagerank", "label_propagation": "labels"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do the job that the one argument says, a path of a JSON file or the JSON text itself; returns the exit code."""
+    """Do the job that the one argument says: a path of a JSON file, the JSON text itself, or a working directory; returns the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     if len(words) != 1:
         return _report(OptionError(f"expected one argument, a job as a JSON file or as JSON text, got {len(words)}"), None, debug=False)
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_: sys.stderr.write(f"samesum: warning: {message}\n")  # type: ignore[assignment]
     try:
         comm = resolve(None)
+        if is_working_dir(words[0]):
+            from engine.job import run_attempt
+
+            run_attempt(words[0], comm)
+            return 0
         with agree(comm, "reading the job"):
             spec = read_job(words[0])
         debug = spec.debug
@@ -53,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def is_working_dir(argument: str) -> bool:
+    """Whether a job's argument is a folder rather than a file or the job itself."""
+    if argument.lstrip().startswith("{"):
+        return False
+    return os.path.isdir(storage.local_path(argument)) if storage.is_local(argument) else storage.suffix_of(argument) != ".json"
 
 
 def read_job(argument: str) -> JobSpec:
@@ -67,22 +82,26 @@ def read_job(argument: str) -> JobSpec:
         raise StorageError(f"could not read the job file {argument!r}: {error}") from error
 
 
-def run_job(spec: JobSpec, comm: Communicator) -> None:
-    """Do the job's task. Collective: every rank calls it with the same job."""
-    tasks = {"train": train, "predict": predict, "evaluate": evaluate}
+def run_job(spec: JobSpec, comm: Communicator) -> Any:
+    """Do the job's task; gives the model of a training. Collective: every rank calls it with the same job."""
+    if spec.task not in ("train", "predict", "evaluate"):
+        raise OptionError(f"a {spec.task} job is for a supervisor to run: submit it")
+    tasks: dict[str, Callable[[JobSpec, Communicator], Any]] = {"train": train, "predict": predict, "evaluate": evaluate}
     task = tasks[spec.task] if spec.graph is None else train_on_graph
-    task(spec, comm)
+    return task(spec, comm)
 
 
-def train(spec: JobSpec, comm: Communicator) -> None:
-    """Train the toolkit's model and save it in the folder ``output``. Collective."""
+def train(spec: JobSpec, comm: Communicator) -> Any:
+    """Train the toolkit's model, save it in the folder ``output``, and return it. Collective."""
     with agree(comm, "preparing the job"):
         check_options(spec)
         if comm.rank == 0:
             check_replaceable(spec.output or "")
         dataset = open_dataset(spec)
         options = dict(spec.options)
-        if (validation := options.get("validation_set")) not in (None, "auto"):
+        if spec.validation is not None:
+            options["validation_set"] = open_rows(spec.validation)
+        elif (validation := options.get("validation_set")) not in (None, "auto"):
             options["validation_set"] = open_dataset(spec, [validation] if isinstance(validation, str) else validation)
     toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
     features = None if spec.features is None else list(spec.features)
@@ -97,10 +116,11 @@ def train(spec: JobSpec, comm: Communicator) -> None:
     )
     with agree(comm, "saving the model"):
         model.save(spec.output)
+    return model
 
 
-def train_on_graph(spec: JobSpec, comm: Communicator) -> None:
-    """Load the graph, train the toolkit's model, save it in the folder ``output``, and write its table if one is wanted. Collective."""
+def train_on_graph(spec: JobSpec, comm: Communicator) -> Any:
+    """Load the graph, train and return the toolkit's model, save it as ``output``, and write its table if one is wanted. Collective."""
     from engine.graph import Graph
 
     assert spec.graph is not None
@@ -112,14 +132,18 @@ def train_on_graph(spec: JobSpec, comm: Communicator) -> None:
                 check_output(spec.graph.table, TABLES)
         edges = open_dataset(spec)
         vertices = None if spec.graph.vertices is None else open_dataset(spec, spec.graph.vertices)
-    columns = {"src": spec.graph.src, "dst": spec.graph.dst, "vid": spec.graph.vid}
-    graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)  # type: ignore[arg-type]
+        if spec.graph.vertex_data is not None:
+            vertices = open_rows(spec.graph.vertex_data)
+    names = ("src", "dst", "vid", "edge_fields", "vertex_fields")
+    columns: dict[str, Any] = {name: getattr(spec.graph, name) for name in names}
+    graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)
     toolkit = importlib.import_module(f"engine.models.{spec.toolkit}")
     model = toolkit.create(graph, verbose=spec.verbose, num_threads=spec.num_threads, comm=comm, **spec.options)
     with agree(comm, "saving the model"):
         model.save(spec.output)
         if spec.graph.table is not None and comm.rank == 0:
             put_table(model[_TABLES[spec.toolkit or ""]], spec.graph.table)
+    return model
 
 
 def predict(spec: JobSpec, comm: Communicator) -> None:
@@ -167,11 +191,16 @@ def evaluate(spec: JobSpec, comm: Communicator) -> None:
 
 def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
     """The job's data, or that at ``paths`` read in the same way; not read yet."""
+    assert spec.data is not None
+    return open_rows(spec.data if paths is None else replace(spec.data, paths=tuple(paths)))
+
+
+def open_rows(data: DataSpec) -> Dataset:
+    """The rows that are described; not read yet."""
     from engine.data.dataset import Dataset
 
-    data = spec.data
-    return Dataset(
-        list(data.paths if paths is None else paths),
+    dataset = Dataset(
+        list(data.paths),
         format=data.format,
         delimiter=data.delimiter,
         header=data.header,
@@ -179,6 +208,9 @@ def open_dataset(spec: JobSpec, paths: Sequence[str] | None = None) -> Dataset:
         column_types=data.column_types,
         comment=data.comment,
     )
+    for fraction, seed, first in data.splits:
+        dataset = dataset.random_split(fraction, seed=seed)[0 if first else 1]
+    return dataset if data.columns is None else dataset.select(list(data.columns))
 
 
 def check_options(spec: JobSpec) -> None:

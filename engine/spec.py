@@ -1,20 +1,41 @@
-"""JobSpec: what one job is to do, as JSON. It is the only contract between ``launch``, which writes it, and ``engine.run``, which reads it.
+"""JobSpec: what one job is to do, as JSON. It is the only contract between ``launch``, which writes it, and ``engine``, which reads it.
 
 Reading is strict: a key that is not known here, a value of another type or a newer version is an :class:`OptionError` that names it, so
 that a misspelt option never trains another model than the one asked for. Options of toolkits are checked by the toolkits.
+
+Version 2 added ``resources``, ``script``, ``validation``, and what is kept of rows and columns; jobs of version 1 are read as before.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
 
 from engine.errors import OptionError
+from engine.spec_fields import (
+    BOOL,
+    COLUMN,
+    INT,
+    NUMBER,
+    OPTIONS,
+    SPLITS,
+    STRING,
+    STRING_MAP,
+    STRINGS,
+    as_json,
+    is_int,
+    nested,
+    or_null,
+    read_fields,
+    shorten,
+)
 
-VERSION = 1
-TASKS = ("train", "predict", "evaluate")
+VERSION = 2
+TASKS = ("train", "predict", "evaluate", "script")
+BACKENDS = ("local",)
 TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
@@ -26,22 +47,32 @@ TOOLKITS = (
 )
 GRAPH_TOOLKITS = ("pagerank", "label_propagation")
 # What each task cannot do without, and what means nothing to it.
-_NEEDED = {"train": ("toolkit", "target", "output"), "predict": ("model", "output"), "evaluate": ("model",)}
+_NEEDED = {
+    "train": ("data", "toolkit", "target", "output"),
+    "predict": ("data", "model", "output"),
+    "evaluate": ("data", "model"),
+    "script": ("script", "resources"),
+}
 _FOREIGN = {
-    "train": ("model", "output_type"),
-    "predict": ("toolkit", "target", "features", "options", "graph"),
-    "evaluate": ("toolkit", "target", "features", "options", "output_type", "graph"),
+    "train": ("model", "output_type", "script"),
+    "predict": ("toolkit", "target", "features", "options", "graph", "validation", "script"),
+    "evaluate": ("toolkit", "target", "features", "options", "output_type", "graph", "validation", "script"),
+    "script": ("data", "toolkit", "target", "features", "options", "graph", "validation", "model", "output_type", "output"),
 }
 # The same for training on graphs.
-_NEEDED_ON_GRAPHS = ("output", "graph")
-_FOREIGN_ON_GRAPHS = (*_FOREIGN["train"], "target", "features")
+_NEEDED_ON_GRAPHS = ("data", "output", "graph")
+_FOREIGN_ON_GRAPHS = (*_FOREIGN["train"], "target", "features", "validation")
+_SECRETS = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY", re.IGNORECASE)
+# What the supervisor says to its ranks.
+_OWN_VARIABLES = re.compile(r"SAMESUM_(JOB|ATTEMPT|GANG|SCRATCH|HEARTBEAT_DIR|AGENT)(_|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Where the rows are and how to read them: the arguments of ``engine.Dataset``.
 
-    ``paths`` are files, globs, folders or addresses, in the order of their rows; ``format`` None goes by extension.
+    ``paths`` are files, globs, folders or addresses, in the order of their rows; ``format`` None goes by extension. ``columns`` are those
+    selected, None for all; each of ``splits`` is a random split: its fraction, its seed, and whether the first part is meant.
     """
 
     paths: tuple[str, ...]
@@ -51,42 +82,112 @@ class DataSpec:
     null_values: tuple[str, ...] = ("", "NA", "null")
     column_types: dict[str, str] | None = None
     comment: str | None = None
+    columns: tuple[str, ...] | None = None
+    splits: tuple[tuple[float, int, bool], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
     """How the data is a graph: the arguments of ``engine.Graph``, where the data are its edges.
 
-    Columns are said by name or position; ``vertices`` are files as the data is; ``table`` is a file for the result of every vertex.
+    Columns are said by name or position; ``vertices`` are files as the data is, unless ``vertex_data`` says how they are read;
+    ``edge_fields`` and ``vertex_fields`` are the columns to keep, None for all; ``table`` is a file for the result of every vertex.
     """
 
     src: str | int = 0
     dst: str | int = 1
     vid: str | int = 0
     vertices: tuple[str, ...] | None = None
+    vertex_data: DataSpec | None = None
+    edge_fields: tuple[str, ...] | None = None
+    vertex_fields: tuple[str, ...] | None = None
     table: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse vertices said twice."""
+        if self.vertices is not None and self.vertex_data is not None:
+            raise OptionError("expected 'graph.vertices' or 'graph.vertex_data' in a job, got both: leave one out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptSpec:
+    """A program in Python for the ranks, with its arguments."""
+
+    path: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job in a working directory runs on.
+
+    ``worker_memory`` is the memory of each worker in MB (2**20 bytes), above which it is ended; None for a share of the machine that
+    nobody watches. ``max_restarts``: how often the ranks are started anew after a loss; ``hang_timeout``: after how many seconds
+    without progress of any rank they count as lost, 0 for never. ``node_tmp_dir`` is the folder for caches on the workers' machines,
+    ``hdfs_tmp_dir`` the one for staged data, on any storage. ``environment`` is added to that of the ranks; no secret belongs there.
+    """
+
+    backend: str = "local"
+    num_workers: int = 1
+    num_threads: int | None = None
+    worker_memory: int | None = None
+    max_restarts: int = 3
+    hang_timeout: float = 600.0
+    node_tmp_dir: str | None = None
+    hdfs_tmp_dir: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no cluster can do."""
+        if self.backend not in BACKENDS:
+            raise OptionError(f"expected 'resources.backend' to be one of {', '.join(BACKENDS)}, got {self.backend!r}")
+        for name, least in (("num_workers", 1), ("num_threads", 1), ("worker_memory", 16), ("max_restarts", 0)):
+            value = getattr(self, name)
+            if value is not None and not (is_int(value) and value >= least):
+                raise OptionError(f"expected 'resources.{name}' to be an integer of {least} or more, got {value!r}")
+        if not (math.isfinite(self.hang_timeout) and self.hang_timeout >= 0):
+            raise OptionError(f"expected 'resources.hang_timeout' to be seconds, 0 or more (0 for never), got {self.hang_timeout!r}")
+        for name in self.environment:
+            if not name or "=" in name or "\0" in name + self.environment[name]:
+                raise OptionError(f"expected names and values of variables in 'resources.environment', got {name!r}")
+            if _SECRETS.search(name):
+                raise OptionError(
+                    f"'resources.environment.{name}' looks like a secret, and a job's description can be read by others: keep "
+                    "credentials in the files or roles where the storage's client looks for them"
+                )
+            if _OWN_VARIABLES.match(name):
+                raise OptionError(f"'resources.environment.{name}' is for the supervisor to say: leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
     """One job. ``train`` needs a toolkit, a target and an output folder; ``predict`` a model and an output file; ``evaluate`` a model.
 
-    For a toolkit of graphs ``train`` needs a ``graph`` instead of a target.
+    For a toolkit of graphs ``train`` needs a ``graph`` instead of a target. ``script`` runs a program of its own on all ranks.
 
     ``options`` are the keyword arguments of the toolkit's ``create``, where a ``validation_set`` is a path or a list of them, read as the
-    data is. ``output`` is the folder of the trained model, or the file of predictions or metrics. ``debug`` shows tracebacks.
+    data is; ``validation`` is one that is read in its own way. ``output`` is the folder of the trained model, or the file of predictions or
+    metrics. A job with ``resources`` has a working directory, in which its results are, so that an ``output`` is not needed; there
+    ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``staged`` is a folder of
+    data that was written for this job alone, and is removed when it has ended; ``submitted`` is when it was, in seconds since 1970.
+    ``debug`` shows tracebacks.
     """
 
     task: str
-    data: DataSpec
+    data: DataSpec | None = None
     toolkit: str | None = None
     target: str | None = None
     features: tuple[str, ...] | None = None
     graph: GraphSpec | None = None
+    validation: DataSpec | None = None
     options: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     output_type: str | None = None
     output: str | None = None
+    script: ScriptSpec | None = None
+    resources: Resources | None = None
+    staged: str | None = None
+    submitted: float | None = None
     verbose: bool = True
     num_threads: int | None = None
     debug: bool = False
@@ -98,7 +199,7 @@ class JobSpec:
         on_graph = self.toolkit in GRAPH_TOOLKITS
         job = f"{self.task} job" + (f" of {self.toolkit}" if on_graph else "")
         for name in _NEEDED_ON_GRAPHS if on_graph else _NEEDED[self.task]:
-            if getattr(self, name) is None:
+            if getattr(self, name) is None and not (name == "output" and self.resources is not None):
                 raise OptionError(f"expected {name!r} in a {job}, got none: add it")
         for name in _FOREIGN_ON_GRAPHS if on_graph else _FOREIGN[self.task]:
             if getattr(self, name):
@@ -109,12 +210,14 @@ class JobSpec:
             raise OptionError(f"'graph' means nothing in a {job} of {self.toolkit}, got {self.graph!r}: leave it out")
         if self.num_threads is not None and self.num_threads < 1:
             raise OptionError(f"expected num_threads to be 1 or more, got {self.num_threads!r}: leave it out for all cores")
-        if not self.data.paths:
+        if self.validation is not None and self.options.get("validation_set") is not None:
+            raise OptionError("expected 'validation' or 'options.validation_set' in a job, got both: leave one out")
+        if self.data is not None and not self.data.paths:
             raise OptionError("expected at least one path in 'data.paths', got none")
 
     def to_json(self) -> str:
         """The job as JSON text, every field said."""
-        return json.dumps({"version": VERSION, **_as_json(self)}, ensure_ascii=False)
+        return json.dumps({"version": VERSION, **as_json(self)}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
@@ -122,115 +225,67 @@ class JobSpec:
         try:
             value = json.loads(text)
         except ValueError as error:
-            raise OptionError(f"expected a job as JSON, got {_shorten(text)}: {error}") from None
+            raise OptionError(f"expected a job as JSON, got {shorten(text)}: {error}") from None
         if not isinstance(value, dict):
-            raise OptionError(f"expected a job as a JSON object, got {_shorten(text)}")
+            raise OptionError(f"expected a job as a JSON object, got {shorten(text)}")
         version = value.pop("version", VERSION)
-        if not _is_int(version) or not 1 <= version <= VERSION:
+        if not is_int(version) or not 1 <= version <= VERSION:
             raise OptionError(f"expected a job of version 1 to {VERSION}, got {version!r}: install the release of samesum that wrote it")
-        data_value, graph_value = value.pop("data", {}), value.pop("graph", None)
-        job = _read_fields(value, _JOB_FIELDS, "")
-        data = _read_fields(data_value, _DATA_FIELDS, "data.")
-        graph = None if graph_value is None else GraphSpec(**_read_fields(graph_value, _GRAPH_FIELDS, "graph."))
-        if "paths" not in data:
-            raise OptionError("expected 'data.paths' in a job, got none: add the files to read")
-        if "task" not in job:
+        if "task" not in value:
             raise OptionError(f"expected 'task' in a job, got none: add one of {', '.join(TASKS)}")
-        return cls(data=DataSpec(**data), graph=graph, **job)
+        return cls(**read_fields(value, _JOB_FIELDS))
 
-
-class _Type(NamedTuple):
-    """What a field of the JSON may hold, and how to say so."""
-
-    expected: str
-    accepts: Callable[[Any], bool]
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_string(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_strings(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(map(_is_string, value))
-
-
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float) or (isinstance(value, list) and all(map(_is_scalar, value)))
-
-
-def _is_option(value: Any) -> bool:
-    return _is_scalar(value) or (isinstance(value, dict) and all(map(_is_scalar, value.values())))
-
-
-def _or_null(kind: _Type) -> _Type:
-    return _Type(f"{kind.expected} or null", lambda value: value is None or kind.accepts(value))
-
-
-_STRING = _Type("a string", _is_string)
-_STRINGS = _Type("a list of strings", _is_strings)
-_BOOL = _Type("true or false", lambda value: isinstance(value, bool))
-_INT = _Type("an integer", _is_int)
-_COLUMN = _Type("the name or position of a column", lambda value: _is_string(value) or _is_int(value))
-_STRING_MAP = _Type("an object of strings", lambda value: isinstance(value, dict) and all(map(_is_string, value.values())))
-_OPTIONS = _Type(
-    "an object of plain values, lists or objects", lambda value: isinstance(value, dict) and all(map(_is_option, value.values()))
-)
 
 _DATA_FIELDS = {
-    "paths": _STRINGS,
-    "format": _or_null(_STRING),
-    "delimiter": _STRING,
-    "header": _BOOL,
-    "null_values": _STRINGS,
-    "column_types": _or_null(_STRING_MAP),
-    "comment": _or_null(_STRING),
+    "paths": STRINGS,
+    "format": or_null(STRING),
+    "delimiter": STRING,
+    "header": BOOL,
+    "null_values": STRINGS,
+    "column_types": or_null(STRING_MAP),
+    "comment": or_null(STRING),
+    "columns": or_null(STRINGS),
+    "splits": SPLITS,
 }
+_DATA = or_null(nested(DataSpec, _DATA_FIELDS, needed="paths"))
 _GRAPH_FIELDS = {
-    "src": _COLUMN,
-    "dst": _COLUMN,
-    "vid": _COLUMN,
-    "vertices": _or_null(_STRINGS),
-    "table": _or_null(_STRING),
+    "src": COLUMN,
+    "dst": COLUMN,
+    "vid": COLUMN,
+    "vertices": or_null(STRINGS),
+    "vertex_data": _DATA,
+    "edge_fields": or_null(STRINGS),
+    "vertex_fields": or_null(STRINGS),
+    "table": or_null(STRING),
+}
+_RESOURCE_FIELDS = {
+    "backend": STRING,
+    "num_workers": INT,
+    "num_threads": or_null(INT),
+    "worker_memory": or_null(INT),
+    "max_restarts": INT,
+    "hang_timeout": NUMBER,
+    "node_tmp_dir": or_null(STRING),
+    "hdfs_tmp_dir": or_null(STRING),
+    "environment": STRING_MAP,
 }
 _JOB_FIELDS = {
-    "task": _STRING,
-    "toolkit": _or_null(_STRING),
-    "target": _or_null(_STRING),
-    "features": _or_null(_STRINGS),
-    "options": _OPTIONS,
-    "model": _or_null(_STRING),
-    "output_type": _or_null(_STRING),
-    "output": _or_null(_STRING),
-    "verbose": _BOOL,
-    "num_threads": _or_null(_INT),
-    "debug": _BOOL,
+    "task": STRING,
+    "data": _DATA,
+    "toolkit": or_null(STRING),
+    "target": or_null(STRING),
+    "features": or_null(STRINGS),
+    "graph": or_null(nested(GraphSpec, _GRAPH_FIELDS)),
+    "validation": _DATA,
+    "options": OPTIONS,
+    "model": or_null(STRING),
+    "output_type": or_null(STRING),
+    "output": or_null(STRING),
+    "script": or_null(nested(ScriptSpec, {"path": STRING, "args": STRINGS}, needed="path")),
+    "resources": or_null(nested(Resources, _RESOURCE_FIELDS)),
+    "staged": or_null(STRING),
+    "submitted": or_null(NUMBER),
+    "verbose": BOOL,
+    "num_threads": or_null(INT),
+    "debug": BOOL,
 }
-
-
-def _read_fields(value: Any, known: Mapping[str, _Type], prefix: str) -> dict[str, Any]:
-    """The fields of a JSON object as keyword arguments, lists as tuples."""
-    if not isinstance(value, dict):
-        raise OptionError(f"expected {prefix.rstrip('.')!r} to be an object, got {_shorten(json.dumps(value))}")
-    for name, item in value.items():
-        if name not in known:
-            raise OptionError(f"unknown key {prefix + name!r} in a job: it has {', '.join(prefix + key for key in known)}")
-        if not known[name].accepts(item):
-            raise OptionError(f"expected {prefix + name!r} to be {known[name].expected}, got {_shorten(json.dumps(item))}")
-    return {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
-
-
-def _as_json(spec: JobSpec | DataSpec | GraphSpec) -> dict[str, Any]:
-    """The fields of a spec, tuples as lists."""
-    values = {item.name: getattr(spec, item.name) for item in fields(spec)}
-    return {
-        name: _as_json(value) if isinstance(value, DataSpec | GraphSpec) else list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-    }
-
-
-def _shorten(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."

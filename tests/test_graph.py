@@ -338,3 +338,33 @@ def test_damaged_graphs(tmp_path):
     (tmp_path / "g" / "part-00000.safetensors").unlink()
     with pytest.raises(ModelFileError, match="was not copied whole"):
         engine.load_graph(tmp_path / "g")
+
+
+def test_a_description_opens_nothing(tmp_path):
+    source = engine.Graph.source(tmp_path / "none.csv", tmp_path / "no.csv", src="from", dst="to", vid="id", vertex_fields=["kind"])
+    assert (source.src, source.dst, source.vid, source.vertex_fields, source.edge_fields) == ("from", "to", "id", ["kind"], None)
+    with pytest.raises(MissingFileError):
+        engine.Graph(source.edges, source.vertices)
+    with pytest.raises(OptionError, match="edge_fields must be a list"):
+        engine.Graph.source({"a": [1], "b": [2]}, edge_fields="a")
+    with pytest.raises(TypeError, match="scr"):
+        engine.Graph.source({"a": [1], "b": [2]}, scr="a")
+
+
+@pytest.mark.parametrize("vertices", [None, {"id": ["z", "b", "q"], "x": [1, None, 3]}])
+def test_a_graph_as_the_tables_it_could_come_from(vertices):
+    edges = {"from": ["b", "a", "b", "b"], "to": ["a", "a", "c", "a"], "w": [1, 2, 3, 4]}
+    graph = engine.Graph(edges, vertices, src="from", dst="to", vid=0)
+    source = graph.as_source()
+    again = engine.Graph(source.edges, source.vertices, src=source.src, dst=source.dst, vid=source.vid)
+    assert again.edges.equals(graph.edges)
+    assert again.vertices.equals(graph.vertices)
+    assert engine.pagerank.create(again, verbose=False).pagerank.equals(engine.pagerank.create(graph, verbose=False).pagerank)
+
+
+def test_a_part_of_a_graph_is_no_source():
+    def describe(comm):
+        engine.Graph({"a": [1, 2], "b": [2, 3]}, comm=comm).as_source()
+
+    with pytest.raises(OptionError, match="a part of one on 2"):
+        run_ranks(2, describe)

@@ -1,8 +1,9 @@
 """Where each rank is, in shared memory: the last collective it entered, its name, and since when it waits there or computes.
 
-A board is a small file per communicator and node, mapped by all its ranks and unlinked at once, so that nothing is left behind. Ranks
-write without locks, each in its own slot; readers are a watcher process and ranks on their way out, which look more than once before
-they believe what they see. Only the standard library is used here: the watcher must start in milliseconds.
+A board is a small file per communicator and node, mapped by all its ranks and unlinked at once, so that nothing is left behind; in a job
+it stays in the folder that ``SAMESUM_HEARTBEAT_DIR`` names, where the job's agent reads it. Ranks write without locks, each in its own
+slot; readers are an agent, a watcher process and ranks on their way out, which look more than once before they believe what they see. Only
+the standard library is used here: the watcher must start in milliseconds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 SLOT_BYTES = 128
 NAME_BYTES = 64
+FOLDER_VARIABLE = "SAMESUM_HEARTBEAT_DIR"
+PREFIX = "samesum-heartbeat-"
 _OWNER = struct.Struct("<II")  # at byte 0: pid, rank
 _POSITION = struct.Struct(f"<Qd{NAME_BYTES}s")  # at byte 8: collective number, since, name
 _SINCE = struct.Struct("<d")
@@ -97,7 +100,7 @@ def open_board(node: Any) -> tuple[mmap.mmap, int]:
     path = node.bcast(path)
     descriptor = _open_file(path, size)
     shared = node.allreduce(descriptor < 0) == 0
-    if path and node.Get_rank() == 0:
+    if path and node.Get_rank() == 0 and not os.environ.get(FOLDER_VARIABLE):
         pathlib.Path(path).unlink(missing_ok=True)
     if shared:
         return mmap.mmap(descriptor, size), descriptor
@@ -107,9 +110,10 @@ def open_board(node: Any) -> tuple[mmap.mmap, int]:
 
 
 def _create_file(size: int) -> str | None:
-    for folder in ("/dev/shm", tempfile.gettempdir()):
+    own = os.environ.get(FOLDER_VARIABLE)
+    for folder in (own,) if own else ("/dev/shm", tempfile.gettempdir()):
         with contextlib.suppress(OSError):
-            descriptor, path = tempfile.mkstemp(prefix="samesum-heartbeat-", dir=folder)
+            descriptor, path = tempfile.mkstemp(prefix=PREFIX, dir=folder)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(bytes(size))
             return path

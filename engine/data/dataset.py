@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -20,10 +21,16 @@ from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import share_from_root
 from engine.data.splits import Split
-from engine.errors import DataError, OptionError
+from engine.errors import DataError, EngineError, OptionError
+from engine.notebook import table_to_html
+from engine.spec import DataSpec
+
+if TYPE_CHECKING:
+    from engine.data.stream import Stream
 
 _SLICE = 1 << 20  # rows whose split is decided at once
-_KEPT = 256 << 20  # bytes of parsed text that saving keeps, rather than parse it twice
+_KEPT = 256 << 20  # bytes of parsed text that going through rows keeps, rather than parse them twice
+_SHOWN_ROWS, _SHOWN_COLUMNS = 5, 12  # in a notebook
 
 
 class Dataset:
@@ -77,6 +84,17 @@ class Dataset:
         steps += [f".random_split({split.fraction!r}, seed={split.seed})[{0 if split.first else 1}]" for split in self._splits]
         return f"Dataset({self._origin.describe()}){''.join(steps)}"
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: the first rows, or why there are none to see."""
+        try:
+            columns = self.columns
+            table = self.select(columns[:_SHOWN_COLUMNS]).head(_SHOWN_ROWS)
+        except EngineError as error:
+            return table_to_html(repr(self), [], [], str(error))
+        more = f" and {len(columns) - _SHOWN_COLUMNS} more columns" if len(columns) > _SHOWN_COLUMNS else ""
+        kinds = [(field.name, str(field.type)) for field in table.schema]
+        return table_to_html(repr(self), kinds, zip(*table.to_pydict().values(), strict=True), f"The first {table.num_rows} rows{more}")
+
     @property
     def columns(self) -> list[str]:
         """Column names."""
@@ -107,6 +125,16 @@ class Dataset:
     def is_from_files(self) -> bool:
         """Whether the rows come from files, not from memory."""
         return isinstance(self._origin, FileOrigin)
+
+    @property
+    def files(self) -> list[str]:
+        """The files, listed; none for a table in memory."""
+        return self._origin.list_files()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether rows must be read to know their types and their number."""
+        return self._origin.is_text()
 
     @property
     def is_borrowed(self) -> bool:
@@ -172,18 +200,30 @@ class Dataset:
         with agree(group, "saving the rows"):
             self._origin.refuse_source(address)
         stream = open_stream(self, group, keep_bytes=_KEPT, allow_empty=True)
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for batch in stream.batches():
-                yield batch.cast(stream.schema)  # a batch may still have float32
-
-        save_rows(stream.schema, batches, address, group, format=format)
+        save_rows(stream.schema, lambda: _settled(stream), address, group, format=format)
 
     def to_table(self) -> pa.Table:
         """All rows (this rank's, for a table that is ``sharded``), in memory."""
         from engine.data.shard import read_shard
 
         return read_shard(self, SerialComm()).table
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows (this rank's, for a table that is ``sharded``), a part at a time, their types joined over all of them."""
+        from engine.data.stream import open_stream
+
+        return _settled(open_stream(self, SerialComm(), keep_bytes=_KEPT))
+
+    def as_spec(self) -> DataSpec | None:
+        """What a job says to read the same rows; None for a table in memory, which is nowhere else. Opens nothing.
+
+        Raises ``OptionError`` for what cannot be said there.
+        """
+        files = self._origin.as_spec()
+        if files is None:
+            return None
+        splits = tuple((split.fraction, split.seed, split.first) for split in self._splits)
+        return dataclasses.replace(files, columns=self._columns, splits=splits)
 
     def read_local(self, comm: Communicator, columns: list[str] | None, on_bytes: Any) -> tuple[pa.Table, tuple[Split, ...]]:
         """This rank's rows before splits, and the splits; use :func:`engine.data.shard.read_shard`. Collective."""
@@ -213,6 +253,12 @@ class Dataset:
 
     def _local_source(self) -> Any:
         return self._origin.open(SerialComm())
+
+
+def _settled(stream: Stream) -> Iterator[pa.RecordBatch]:
+    """A stream's rows in its own types: its batches may still have float32."""
+    for batch in stream.batches():
+        yield batch.cast(stream.schema)
 
 
 def as_dataset(data: Any) -> Dataset:

@@ -23,9 +23,13 @@ class RemoteHandle(Protocol):
     address: str
     size: int
     stamp: tuple[int | str, ...]
+    streams: bool  # reading on is cheaper than beginning elsewhere, so one after the other is fastest
 
-    def fetch(self, offset: int, length: int) -> Bytes:
-        """Exactly these bytes, which lie inside the file. Threads may call it at once."""
+    def fetch(self, offset: int, length: int, until: int = 0) -> Bytes:
+        """Exactly these bytes, which lie inside the file; those up to ``until`` will be asked for next. Threads may call it at once."""
+
+    def close(self) -> None:
+        """No more is asked for."""
 
 
 class RemoteFile(io.RawIOBase):
@@ -39,6 +43,7 @@ class RemoteFile(io.RawIOBase):
         self._position = 0
         self._piece: tuple[int, memoryview] = (0, memoryview(b""))
         self._ahead: dict[int, tuple[int, Future[Bytes]]] = {}  # by beginning: end, and what comes
+        self._thread: ThreadPoolExecutor | None = None
 
     def readable(self) -> bool:
         """Always."""
@@ -92,6 +97,9 @@ class RemoteFile(io.RawIOBase):
             coming.cancel()
         self._ahead.clear()
         self._piece = (0, memoryview(b""))
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+        self._handle.close()
         super().close()
 
     def _part(self, offset: int, wanted: int) -> memoryview:
@@ -117,8 +125,10 @@ class RemoteFile(io.RawIOBase):
         future = self._ahead.pop(begin)[1] if coming is not None else None
         for stale in [each for each in self._ahead if each < offset]:
             self._ahead.pop(stale)[1].cancel()
+        if future is None:
+            future = self._begin(begin, end, limit)
         self._look_ahead(end, limit)
-        data = future.result() if future is not None else self._handle.fetch(begin, end - begin)
+        data = future.result()
         return begin, self._keep(begin, data)
 
     def _look_ahead(self, offset: int, limit: int) -> None:
@@ -130,13 +140,20 @@ class RemoteFile(io.RawIOBase):
                     return
                 if begin not in self._ahead:
                     stop = self._gap(begin, min(begin + CHUNK_BYTES, end))
-                    self._ahead[begin] = (stop, _pool().submit(self._handle.fetch, begin, stop - begin))
+                    self._ahead[begin] = (stop, self._begin(begin, stop, end))
                 begin = self._ahead[begin][0]  # noqa: PLW2901
 
-    def _gap(self, offset: int, end: int) -> int:
-        """``end``, or where bytes that are kept or on their way begin before it."""
+    def _begin(self, begin: int, end: int, limit: int) -> Future[Bytes]:
+        """Begin to fetch: one after the other where the storage streams, beside each other where it does not."""
+        pool = _pool()
+        if self._handle.streams:
+            pool = self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        return pool.submit(self._handle.fetch, begin, end - begin, self._gap(begin, limit, over_coming=True))
+
+    def _gap(self, offset: int, end: int, *, over_coming: bool = False) -> int:
+        """``end``, or where bytes that are kept, or on their way, begin before it."""
         kept = self._cache.next_begin(self._handle.address, self._handle.stamp, offset)
-        coming = [begin for begin in self._ahead if begin > offset]
+        coming = [] if over_coming else [begin for begin in self._ahead if begin > offset]
         return min([end, *coming, *([] if kept is None else [kept])])
 
     def _keep(self, offset: int, data: Bytes) -> memoryview:

@@ -13,6 +13,8 @@ from engine.data.dataset import Dataset, as_dataset
 from engine.data.shard import read_shard
 from engine.data.splits import Split, mix_ids
 from engine.errors import DataError, MissingFileError, OptionError
+from engine.run import open_rows
+from engine.spec import JobSpec
 from tests.reading import joined, read_everywhere, read_on
 
 N_ROWS = 2000
@@ -184,3 +186,31 @@ def test_splits_depend_on_seed_and_id_alone():
     assert np.array_equal(np.concatenate([split.keeps(0, 333), split.keeps(333, 667)]), whole)
     assert np.array_equal(~whole, Split(3, 0.5, first=False).keeps(0, 1000))
     assert 0.4 < np.mean(whole == Split(4, 0.5, first=True).keeps(0, 1000)) < 0.6
+
+
+def test_a_job_can_say_what_a_dataset_is(path, monkeypatch):
+    """Described, sent as JSON, and opened elsewhere: the same rows; nothing is opened to describe them."""
+    files = Dataset([path, path], delimiter=",", null_values=["t1"], column_types={"id": pa.int32(), "s": str})
+    derived = files.select(["s", "id"]).random_split(0.5, seed=9)[1].random_split(0.25, seed=-1)[0]
+    with monkeypatch.context() as blind:
+        blind.setattr(storage, "list_files", lambda paths: pytest.fail("a file was listed"))
+        spec = derived.as_spec()
+    assert spec.paths == (path, path)
+    job = JobSpec(task="evaluate", model="m", data=spec)
+    assert open_rows(JobSpec.from_json(job.to_json()).data).to_table().equals(derived.to_table())
+    assert Dataset({"x": [1]}).as_spec() is None
+
+
+def test_a_job_knows_no_time_zones(path):
+    with pytest.raises(OptionError, match=r"column_types: a job knows no type of the name 'timestamp\[us, tz=UTC\]'"):
+        Dataset(path, column_types={"x": pa.timestamp("us", "UTC")}).as_spec()
+
+
+@pytest.mark.parametrize("kind", ["files", "memory", "split"])
+def test_batches_are_the_rows_in_order(path, kind):
+    data = {"files": Dataset(path), "memory": Dataset({"x": np.arange(9, dtype=np.float32)}), "split": Dataset(path).random_split(0.3)[0]}[
+        kind
+    ]
+    batches = list(data.batches())
+    assert pa.Table.from_batches(batches).equals(data.to_table())
+    assert {batch.schema for batch in batches} == {data.schema}

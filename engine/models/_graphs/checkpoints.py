@@ -81,7 +81,7 @@ class Course:
             if times:
                 self._began = time.perf_counter() - times[-1]
             self.table.head(self.table.columns, len(self.rows))
-            self.table.message(f"Resuming from {checkpoint.path} after iteration {checkpoint.iteration}")
+            self.table.resumed(checkpoint.iteration)
         return checkpoint
 
     def add(self, values: Mapping[str, Any], state: Callable[[], Arrays]) -> None:
@@ -103,7 +103,7 @@ class Course:
                 }
                 run = {"elapsed_time": [row.get(TIME_COLUMN) for row in self.rows]}
                 path = checkpoint_path(folder, number)
-                self.table.message(f"Checkpointing to {path}")
+                self.table.checkpoint(path)
                 write_checkpoint(folder, Checkpoint(path, number, content, arrays, run), toolkit=self.toolkit, named=self.resume)
 
     def _check(self, checkpoint: Checkpoint) -> None:

@@ -26,20 +26,15 @@ class Call:
 
     def __init__(self, toolkit: str, arguments: Mapping[str, Any], *, checks: Mapping[str, Check], columns: list[str]) -> None:
         """``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know; ``columns`` of the table. Collective."""
-        given = dict(arguments)
-        graph, unknown = given.pop("graph"), given.pop("kwargs")
+        graph, given_comm = arguments["graph"], arguments["comm"]
         if not isinstance(getattr(graph, "partition", None), GraphPartition):
             raise TypeError(f"expected an engine.Graph as graph, got {graph!r}: make one of its edges by Graph(edges, src=..., dst=...)")
-        given_comm = given.pop("comm")
         group: Communicator = graph.comm if given_comm is None else resolve(given_comm)
         with agree(group, "checking options"):
-            refuse_unknown(unknown, [name for name in arguments if name not in ("graph", "kwargs")])
             if (group.rank, group.size) != (graph.partition.rank, len(graph.partition.bounds) - 1):
                 raise OptionError(f"comm must be that of the graph, of {len(graph.partition.bounds) - 1} ranks, got one of {group.size}")
-            verbose = check_flag("verbose", given.pop("verbose"))
-            self.num_threads = resolve_threads(check_option("num_threads", given.pop("num_threads")), group)
-            self.run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
-            self.options = {name: checks.get(name, check_option)(name, value) for name, value in given.items()}
+            verbose, num_threads, self.run_options, self.options = check_call(arguments, checks)
+            self.num_threads = resolve_threads(num_threads, group)
         agree_on_value(group, {**self.options, **self.run_options}, "options")
         self.partition, self.comm = graph.partition, MeteredComm(group)
         self.table = ProgressTable(columns, verbose=verbose, comm_rank=group.rank, total=self.options["max_iterations"])
@@ -76,6 +71,16 @@ class Call:
             "num_threads": self.num_threads,
             "communication": self.comm.gather_objects(self.comm.account, name="account of communication"),
         }
+
+
+def check_call(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> tuple[bool, int | None, dict[str, Any], dict[str, Any]]:
+    """``verbose``, ``num_threads``, the options about checkpoints and the mathematical ones, as plain values; opens no graph."""
+    given = {name: value for name, value in arguments.items() if name not in ("graph", "comm")}
+    refuse_unknown(given.pop("kwargs"), [name for name in arguments if name not in ("graph", "kwargs")])
+    verbose = check_flag("verbose", given.pop("verbose"))
+    num_threads = check_option("num_threads", given.pop("num_threads"))
+    run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
+    return verbose, num_threads, run_options, {name: checks.get(name, check_option)(name, value) for name, value in given.items()}
 
 
 def check_attribute(name: str, value: Any) -> str | None:

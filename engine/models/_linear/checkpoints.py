@@ -40,7 +40,7 @@ def save_iteration(place: Place, iteration: Iteration, trace: Trace, table: Prog
     if not place.is_used or iteration.number % place.interval:
         return
     folder = place.folder or ""
-    table.message(f"Checkpointing to {checkpoint_path(folder, iteration.number)}")
+    table.checkpoint(checkpoint_path(folder, iteration.number))
     content = {
         "options": dict(place.options),
         "fingerprint": dict(place.fingerprint),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from engine.collectives.agree import agree, agree_on_value
@@ -49,39 +50,30 @@ SMOOTH_ONLY = ("newton", "lbfgs")
 def create_linear(model: type[Linear], arguments: Mapping[str, Any], *, loss: Loss) -> Linear:
     """Train a model of class ``model``; collective. ``arguments``: all those of ``create``, ``kwargs`` being any it did not know."""
     began = time.perf_counter()
-    given = dict(arguments)
-    dataset, target, comm, unknown = (given.pop(name) for name in ("dataset", "target", "comm", "kwargs"))
-    group = resolve(comm)
+    group = resolve(arguments["comm"])
     with agree(group, "checking options"):
-        refuse_unknown(unknown, [name for name in arguments if name not in ("dataset", "target", "kwargs")])
-        target = check_column_name("target", target)
-        features = check_features(given.pop("features"), target)
-        verbose = check_flag("verbose", given.pop("verbose"))
-        num_threads = check_option("num_threads", given.pop("num_threads"))
-        memory = Memory(given.pop("memory_limit"), None, group)
-        validation_set = given.pop("validation_set")
-        run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
-        options = check_options(given, loss=loss)
-        check_columns(options, target=target, features=features)
-    said = {"validation_set": kind_of(validation_set)}
+        call = check_call(arguments, loss=loss)
+        memory = Memory(arguments["memory_limit"], None, group)
+    target, features, options, run_options = call.target, call.features, call.options, call.run_options
+    said = {"validation_set": kind_of(call.validation_set)}
     agree_on_value(group, {"target": target, "features": features, **options, **said, **run_options}, "options")
     setting = Setting(
-        validation_set=validation_set,
+        validation_set=call.validation_set,
         checkpoint_folder=run_options["model_checkpoint_path"],
         checkpoint_interval=run_options["model_checkpoint_interval"],
         resume=run_options["resume_from_checkpoint"],
     )
-    table = ProgressTable([], verbose=verbose, comm_rank=group.rank, total=options["max_iterations"])
+    table = ProgressTable([], verbose=call.verbose, comm_rank=group.rank, total=options["max_iterations"])
     try:
         trained = train_linear(
-            dataset,
+            arguments["dataset"],
             target=target,
             features=features,
             loss=loss,
             toolkit=model.toolkit,
             options=options,
             setting=setting,
-            num_threads=num_threads,
+            num_threads=call.num_threads,
             comm=group,
             table=table,
             memory=memory,
@@ -99,6 +91,34 @@ def build(
     arrays = {"coefficients": trained.coefficients, "variances": trained.variances, **trained.design.arrays()}
     document = describe_trained(trained, toolkit=model.toolkit, target=target, options=options)
     return model(document, trained.design, arrays, run, rank=comm.rank)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of ``create`` whose options are right as far as one can know without the data."""
+
+    target: str
+    features: list[str] | None
+    validation_set: Any
+    verbose: bool
+    num_threads: int | None
+    options: dict[str, Any]
+    run_options: dict[str, Any]
+
+
+def check_call(arguments: Mapping[str, Any], *, loss: Loss) -> Call:
+    """The options of a call of ``create`` as plain values; opens no data. Raises :class:`OptionError`."""
+    given = {name: value for name, value in arguments.items() if name not in ("dataset", "comm", "memory_limit")}
+    refuse_unknown(given.pop("kwargs"), [name for name in arguments if name not in ("dataset", "target", "kwargs")])
+    target = check_column_name("target", given.pop("target"))
+    features = check_features(given.pop("features"), target)
+    verbose = check_flag("verbose", given.pop("verbose"))
+    num_threads = check_option("num_threads", given.pop("num_threads"))
+    validation_set = given.pop("validation_set")
+    run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
+    options = check_options(given, loss=loss)
+    check_columns(options, target=target, features=features)
+    return Call(target, features, validation_set, verbose, num_threads, options, run_options)
 
 
 def check_options(given: Mapping[str, Any], *, loss: Loss) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def train_linear(
         checkpoint = share_checkpoint(comm, lambda: find_checkpoint(setting.resume or "", setting.checkpoint_folder, check))
     table.preamble(describe(rows, loss, objective.n_coefficients, solver))
     if checkpoint is not None:
-        table.message(f"Resumed training from checkpoint at iteration {checkpoint.iteration}")
+        table.resumed(checkpoint.iteration)
         status = checkpoint.content["state"]["status"]
         task = make_task(
             solver, options, is_classifier=task.is_classifier, start=start_of(checkpoint), status=status, trace=trace_of(checkpoint)

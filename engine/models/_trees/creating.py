@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from engine.collectives.agree import agree, agree_on_value
@@ -31,6 +32,8 @@ from engine.models._trees.weights import check_class_weights
 from engine.progress import ProgressTable
 
 Trees = TypeVar("Trees", bound=TreesModel)
+# Arguments of `create` that are no options of the training.
+_ELSEWHERE = ("dataset", "comm", "memory_limit", "cache_dir")
 
 
 def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task) -> Trees:
@@ -39,44 +42,35 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
     What is not named here is a mathematical option, and checked as such.
     """
     began = time.perf_counter()
-    given = dict(arguments)
-    dataset, target, comm, unknown = (given.pop(name) for name in ("dataset", "target", "comm", "kwargs"))
-    group = resolve(comm)
-    initial = None
+    group = resolve(arguments["comm"])
     with agree(group, "checking options"):
-        refuse_unknown(unknown, [name for name in arguments if name not in ("dataset", "target", "kwargs")])
-        target = check_column_name("target", target)
-        features = check_features(given.pop("features"), target)
-        verbose = check_flag("verbose", given.pop("verbose"))
-        num_threads = check_option("num_threads", given.pop("num_threads"))
-        memory = Memory(given.pop("memory_limit"), given.pop("cache_dir"), group)
-        validation_set, callback, base = given.pop("validation_set"), given.pop("callback"), given.pop("initial_model", None)
-        run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
-        options = check_options(given, task=task)
-        check_together(options, validation_set=validation_set, callback=callback, target=target, features=features)
-        if base is not None:
-            initial = initial_model(base)
-            initial.check_options(toolkit=model.toolkit, target=target, loss=options.get("objective", initial.loss))
-    said = {"validation_set": kind_of(validation_set), "callback": callback is not None, "initial_model": initial and initial.fingerprint()}
+        call = check_call(model.toolkit, arguments, task=task)
+        memory = Memory(arguments["memory_limit"], arguments["cache_dir"], group)
+    target, features, options, run_options = call.target, call.features, call.options, call.run_options
+    said = {
+        "validation_set": kind_of(call.validation_set),
+        "callback": call.callback is not None,
+        "initial_model": call.initial and call.initial.fingerprint(),
+    }
     agree_on_value(group, {"target": target, "features": features, **options, **said, **run_options}, "options")
     setting = Setting(
-        validation_set=validation_set,
-        initial=initial,
-        callback=callback,
+        validation_set=call.validation_set,
+        initial=call.initial,
+        callback=call.callback,
         checkpoint_folder=run_options["model_checkpoint_path"],
         checkpoint_interval=run_options["model_checkpoint_interval"],
         resume=run_options["resume_from_checkpoint"],
     )
-    table = ProgressTable([], verbose=verbose, comm_rank=group.rank, total=options["max_iterations"])
+    table = ProgressTable([], verbose=call.verbose, comm_rank=group.rank, total=options["max_iterations"])
     try:
         trained = train_trees(
-            dataset,
+            arguments["dataset"],
             target=target,
             features=features,
             task=task,
             options=options,
             setting=setting,
-            num_threads=num_threads,
+            num_threads=call.num_threads,
             comm=group,
             table=table,
             memory=memory,
@@ -86,6 +80,39 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
     document = describe_trained(trained, toolkit=model.toolkit, target=target, options=options)
     run = {**describe_run(trained, training_time=time.perf_counter() - began), "options": run_options}
     return model(document, trained.encoding, trained.ensemble, run, rank=group.rank)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of ``create`` whose options are right as far as one can know without the data."""
+
+    target: str
+    features: list[str] | None
+    validation_set: Any
+    callback: Any
+    initial: InitialModel | None
+    verbose: bool
+    num_threads: int | None
+    options: dict[str, Any]
+    run_options: dict[str, Any]
+
+
+def check_call(toolkit: str, arguments: Mapping[str, Any], *, task: Task) -> Call:
+    """The options of a call of ``create`` as plain values; opens no data. Raises :class:`OptionError`."""
+    given = {name: value for name, value in arguments.items() if name not in _ELSEWHERE}
+    refuse_unknown(given.pop("kwargs"), [name for name in arguments if name not in ("dataset", "target", "kwargs")])
+    target = check_column_name("target", given.pop("target"))
+    features = check_features(given.pop("features"), target)
+    verbose = check_flag("verbose", given.pop("verbose"))
+    num_threads = check_option("num_threads", given.pop("num_threads"))
+    validation_set, callback, base = given.pop("validation_set"), given.pop("callback"), given.pop("initial_model", None)
+    run_options = check_run_options({name: given.pop(name) for name in RUN_OPTIONS})
+    options = check_options(given, task=task)
+    check_together(options, validation_set=validation_set, callback=callback, target=target, features=features)
+    initial = None if base is None else initial_model(base)
+    if initial is not None:
+        initial.check_options(toolkit=toolkit, target=target, loss=options.get("objective", initial.loss))
+    return Call(target, features, validation_set, callback, initial, verbose, num_threads, options, run_options)
 
 
 def check_options(given: Mapping[str, Any], *, task: Task) -> dict[str, Any]:

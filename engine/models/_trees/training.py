@@ -236,7 +236,7 @@ class Training:
     def _write_checkpoint(self, iteration: int) -> None:
         """Rank 0 writes, and its error is every rank's; collective."""
         folder = self.setting.checkpoint_folder or ""
-        self.table.message(f"Checkpointing to {checkpoint_path(folder, iteration)}")
+        self.table.checkpoint(checkpoint_path(folder, iteration))
         with agree(self.comm, "writing a checkpoint"):
             if self.comm.rank == 0:
                 columns = [name for name in self.progress[0] if name != TIME_COLUMN]
@@ -261,7 +261,7 @@ class Training:
         most = self.options["max_iterations"]
         done = min(checkpoint.iteration, most)
         late = f" which is greater than or equal to max_iterations {most}" if checkpoint.iteration >= most else ""
-        self.table.message(f"Resumed training from checkpoint at iteration {checkpoint.iteration}{late}")
+        self.table.resumed(checkpoint.iteration, late)
         n_outputs = self.tracked.n_outputs
         self.trees = take_apart(saved_trees(checkpoint), self.rows.bins.specs)[: done * n_outputs]
         for number, tree in enumerate(self.trees):

@@ -1,0 +1,157 @@
+"""An attempt of a job in a working directory, as each of its ranks runs it.
+
+Rank 0 writes: the progress log, the model under its attempt, and at last the result that makes it visible. Before it publishes anything
+it looks whether the attempt still is the job's. An error that all ranks found goes to the attempt's ``error.json``, one of a rank's own to
+the scratch folder, where the agent finds it; the supervisor ends the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine import storage
+from engine.checkpoint import check_may_publish, list_checkpoints, publishing_while
+from engine.collectives.agree import agree
+from engine.collectives.communicator import Communicator
+from engine.data.shard_plan import share_from_root
+from engine.errors import EngineError, SupersededError
+from engine.job_log import JobLog
+from engine.job_settings import first_lines
+from engine.progress import recorded_by
+from engine.run import run_job
+from engine.sizes import format_size
+from engine.spec import JobSpec
+from engine.working_dir import ERROR_FILE, RUN_FILE, WorkingDir
+
+ATTEMPT_VARIABLE, SCRATCH_VARIABLE = "SAMESUM_ATTEMPT", "SAMESUM_SCRATCH"
+
+
+def run_attempt(address: str, comm: Communicator) -> None:
+    """Do the job of a working directory: the attempt that the supervisor took, or the next one if none started this. Collective."""
+    wd = WorkingDir(address)
+    with own_errors_noted(comm):
+        text, number = share_from_root(comm, lambda: begin(wd), stage="reading the job")
+        if number == 0:
+            return
+        spec = JobSpec.from_json(text)
+        try:
+            with recorded(wd, spec, number, comm) as log:
+                model = run_job(inner_job(wd, spec, number, comm), comm)
+                if spec.task == "train" and spec.output is not None:
+                    with agree(comm, "saving the model"):
+                        model.save(spec.output)
+                if log is not None:
+                    log.end_table()
+                note_traffic(wd, number, log, comm)
+                publish(wd, spec, number, comm)
+        except SupersededError:
+            return
+        except EngineError as error:
+            if comm.rank == 0 and (error.found_by_all or comm.size == 1) and wd.may_publish(number):
+                storage.put_bytes(wd.attempt_path(number, ERROR_FILE), as_record(error))
+            raise
+
+
+def begin(wd: WorkingDir) -> tuple[str, int]:
+    """The job as text, and the attempt; 0 for the attempt if there is nothing to do any more."""
+    spec = wd.spec()
+    number = int(os.environ.get(ATTEMPT_VARIABLE, "0")) or wd.take_attempt({"pid": os.getpid(), "time": time.time()})
+    return spec.to_json(), number if wd.may_publish(number) else 0
+
+
+@contextlib.contextmanager
+def recorded(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> Iterator[JobLog | None]:
+    """Write the progress log on rank 0, and no checkpoint once the attempt is out of date."""
+    with agree(comm, "beginning the progress log"):
+        lines = first_lines(wd, spec, comm)
+        log = JobLog(wd, number) if comm.rank == 0 else None
+    if log is None:
+        yield None
+        return
+    try:
+        log.write(lines)
+        with recorded_by(log), publishing_while(lambda: wd.may_publish(number)):
+            yield log
+    finally:
+        log.close()
+
+
+def inner_job(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> JobSpec:
+    """The job with its places filled in: where its model, its checkpoints go, and from which of these an attempt goes on. Collective."""
+    output = {"train": "model", "predict": "predictions.parquet", "evaluate": "metrics.json"}[spec.task]
+    options = dict(spec.options)
+    if spec.task == "train":
+        folder = wd.checkpoint_folder(spec)
+        options["model_checkpoint_path"] = folder
+        again = folder is not None and number > 1
+        if again and share_from_root(comm, lambda: bool(list_checkpoints(folder or "")), stage="looking for checkpoints"):
+            options["resume_from_checkpoint"] = "auto"
+    given = spec.output if spec.task == "predict" else None
+    return replace(spec, output=given or wd.attempt_path(number, output), options=options, resources=None)
+
+
+def note_traffic(wd: WorkingDir, number: int, log: JobLog | None, comm: Communicator) -> None:
+    """How much was read from HDFS or S3, and which share of it from disks of the readers' own hosts, for the record. Collective."""
+    counts = np.array(storage.bytes_read(), dtype=np.int64)
+    comm.allreduce_sum(counts, name="count bytes read")
+    with agree(comm, "noting what was read"):
+        if log is not None:
+            local, total = int(counts[0]), int(counts.sum())
+            note = {"bytes_read": total, "bytes_read_locally": local, "ranks": comm.size}
+            storage.put_bytes(wd.attempt_path(number, RUN_FILE), (json.dumps(note) + "\n").encode())
+            if total:
+                log.message(f"Read {format_size(total)}, {100 * local / total:.0f}% of it from disks of the workers' own machines")
+
+
+def publish(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> None:
+    """End the job with SUCCESS, and what came of it. Collective."""
+    with agree(comm, "publishing the result"):
+        if comm.rank == 0:
+            check_may_publish()
+            more: dict[str, Any] = {}
+            if spec.task == "train":
+                model = f"attempts/{number}/model"
+                more = {"model": model, "model_sha256": hash_of(storage.join(wd.attempt_path(number, "model"), "model.json"))}
+            elif spec.task == "evaluate":
+                more = {"metrics": json.loads(storage.read_bytes(wd.attempt_path(number, "metrics.json")))}
+            else:
+                more = {"output": spec.output or wd.attempt_path(number, "predictions.parquet")}
+            again = "" if number == 1 else f" in attempt {number}"
+            wd.publish("SUCCESS", attempt=number, summary=f"ended well{again}", time=time.time(), **more)
+
+
+@contextlib.contextmanager
+def own_errors_noted(comm: Communicator) -> Iterator[None]:
+    """Leave a note for the agent of an error that this rank alone has found, as it ends all ranks."""
+    try:
+        yield
+    except Exception as error:
+        scratch = os.environ.get(SCRATCH_VARIABLE)
+        if scratch and not getattr(error, "found_by_all", False):
+            with contextlib.suppress(OSError):
+                partial = pathlib.Path(scratch, "errors", f".{comm.rank}")
+                partial.write_bytes(as_record(error, time=time.time()))
+                os.replace(partial, partial.with_name(f"{comm.rank}.json"))
+        raise
+
+
+def as_record(error: Exception, **more: Any) -> bytes:
+    """Class and message of an error, and what else is to be said, as JSON."""
+    kind = type(error).__name__
+    message = str(error) if isinstance(error, EngineError) else f"{kind}: {error}"
+    return json.dumps({"class": kind, "message": message, **more}).encode()
+
+
+def hash_of(address: str) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(storage.read_bytes(address)).hexdigest()

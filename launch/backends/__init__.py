@@ -1,0 +1,62 @@
+"""Where jobs run. A backend submits, polls and cancels, and starts gangs of ranks for the supervisor.
+
+Working directory, supervisor, agents and leashes are the same for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Literal, Protocol
+
+from engine.errors import OptionError
+from engine.spec import BACKENDS, JobSpec
+from engine.working_dir import WorkingDir
+from launch.order import Order
+
+Status = Literal["pending", "running", "gone", "ended"]
+
+
+class StartedGang(Protocol):
+    """Ranks that were started, in the hands of the supervisor. ``containers``: how each rank ended, as far as their agents could tell."""
+
+    containers: list[dict[str, Any]]
+
+    def wait(self, within: float) -> dict[str, Any] | None:
+        """Why the gang has ended, an object with ``cause`` and ``message``; None if it has not ``within`` these seconds."""
+
+    def is_gone(self) -> bool:
+        """Whether no process of it is left."""
+
+    def stop(self, within: float) -> None:
+        """Have it ended; it counts as lost if it has not ``within`` these seconds."""
+
+    def end(self) -> None:
+        """See to it that nothing is left of it. Has a deadline; may be called at any time, and twice."""
+
+
+class Backend(Protocol):
+    """One kind of place. Every call has a deadline."""
+
+    def start_gang(self, order: Order) -> StartedGang:
+        """Have ranks started, each below a leash that an agent on its machine watches; ``order.command`` is that of one rank."""
+
+    def submit(self, wd: WorkingDir) -> None:
+        """Have the job of a working directory started; returns at once. Raises :class:`engine.errors.EngineError` if that cannot be."""
+
+    def status(self, wd: WorkingDir) -> Status:
+        """Whether the job waits, runs, has ended, or has no result and nobody who would come to one (``'gone'``)."""
+
+    def cancel(self, wd: WorkingDir) -> None:
+        """End the job as KILLED unless it has ended, and wait until nothing of it is left."""
+
+    def make_sure_it_ended(self, wd: WorkingDir) -> None:
+        """Publish FAILURE, saying why and naming the last checkpoint, for a job that is gone; clear what it left."""
+
+
+def backend_of(spec: JobSpec) -> Backend:
+    """The backend that a job names. Raises :class:`OptionError` for a job without ``resources``."""
+    if spec.resources is None:
+        raise OptionError("expected 'resources' in a job to submit, got none: add them")
+    assert spec.resources.backend in BACKENDS
+    backend: Backend = importlib.import_module(f"launch.backends.{spec.resources.backend}").BACKEND
+    return backend
