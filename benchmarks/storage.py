@@ -123,12 +123,14 @@ def measure(way: str, address: str, web: str) -> float:
     return float(max(ends) - began)
 
 
-def read(way: str, address: str, web: str, begin: pathlib.Path, part: int, parts: int) -> None:
+def read(way: str, address: str, web: str, begin: str, *numbers: str) -> None:
     """What each process runs: get ready, wait for the others, read, say when it ended."""
+    part, parts = map(int, numbers)
     act = {"plain": plain, "csv by plain": csv_by_plain, "plain on 2 halves": plain}.get(way)
     run = by_engine(way, address) if act is None else act(address, web, part, parts)
-    begin.with_name(f"ready-{os.getpid()}").touch()
-    while not begin.exists():
+    start = pathlib.Path(begin)
+    start.with_name(f"ready-{os.getpid()}").touch()
+    while not start.exists():
         time.sleep(0.001)
     run()
     sys.stdout.write(json.dumps(time.monotonic()) + "\n")
@@ -213,6 +215,6 @@ def s3_file(address: str) -> Any:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--reader"]:
-        read(*sys.argv[2:4], sys.argv[4], pathlib.Path(sys.argv[5]), int(sys.argv[6]), int(sys.argv[7]))
+        read(*sys.argv[2:])
     else:
         main()

@@ -170,14 +170,14 @@ class DataAnswer:
         self.close = close
         self._body = body
 
-    def read_into(self, view: memoryview) -> int:
-        """Fill some of ``view``; 0 at the end. Raises ``RetriableError``."""
+    def read(self, length: int) -> bytes:
+        """The next ``length`` bytes; fewer where the answer ends early. Raises ``RetriableError``."""
         try:
-            got = self._body.readinto(view) or 0
+            data: bytes = self._body.read(length)
         except (OSError, http.client.HTTPException) as error:
             raise RetriableError(f"data node {self.host}: {reason_of(error)}") from None
-        self.position += got
-        return int(got)
+        self.position += len(data)
+        return data
 
 
 def open_range(names: NameNode, path: str, offset: int, end: int, excluded: str) -> DataAnswer:
