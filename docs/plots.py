@@ -1,7 +1,7 @@
 """Draw the plots of the pages: ``python docs/plots.py``. Needs the extra ``docs``.
 
-Runs the Python blocks of every page and draws the progress of the model that they leave behind, or its coefficients, so the plot is that of
-the example.
+Runs the Python blocks of every page. A toolkit's page has a plot of the model that they leave behind; other pages save theirs in their
+examples, so what is shown is what the example draws. The picture of a notebook is taken with chromium, where there is one.
 """
 
 from __future__ import annotations
@@ -11,41 +11,50 @@ import io
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import tempfile
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-from matplotlib import ticker
 
 DOCS = pathlib.Path(__file__).resolve().parent
-# The metric of each page's plot, and how it is called there.
-PAGES = {
-    "boosted_trees_classifier": ("log_loss", "Log loss"),
-    "boosted_trees_regression": ("poisson_deviance", "Mean Poisson deviance"),
-    "random_forest_classifier": ("log_loss", "Log loss"),
-    "random_forest_regression": ("rmse", "Root-mean-square error"),
+IMAGES = DOCS / "images"
+# The arguments of ``model.plot`` on each toolkit's page.
+PAGES: dict[str, dict[str, Any]] = {
+    "boosted_trees_classifier": {"log": True},
+    "boosted_trees_regression": {"log": True},
+    "linear_regression": {"kind": "coefficients", "standardized": True},
+    "random_forest_classifier": {},
+    "random_forest_regression": {},
 }
-TRAINING, VALIDATION = "#0072b2", "#d55e00"  # told apart without colour vision
+SETTINGS = {"font.size": 11, "figure.dpi": 120, "savefig.dpi": 120}
+NOTEBOOK = """<!DOCTYPE html><meta charset="utf-8"><style>
+body {{ margin: 0; display: flex; font: 13px sans-serif }}
+div.page {{ padding: 16px; width: 418px }} div.page > div {{ margin-bottom: 10px }}
+</style><div class="page" style="background: #fff; color: #222">{0}</div>
+<div class="page" style="background: #151515; color: #ddd">{0}</div>"""
+SIZE = "900,550"
 
 
 def main() -> None:
     """Draw all plots; the same bytes with the same matplotlib."""
     mpl.use("Agg")
-    mpl.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
-    (DOCS / "images").mkdir(exist_ok=True)
-    for name, (metric, label) in PAGES.items():
-        figure = draw_curves(run_page(DOCS / f"{name}.md")["model"], metric, label)
-        figure.savefig(DOCS / "images" / f"{name}.png", metadata={"Software": None})
-        plt.close(figure)
-    names = run_page(DOCS / "linear_regression.md")
-    figure = draw_coefficients(names["model"], names["patients"])
-    figure.savefig(DOCS / "images" / "linear_regression.png", metadata={"Software": None})
-    plt.close(figure)
+    mpl.rcParams.update(SETTINGS)
+    IMAGES.mkdir(exist_ok=True)
+    for name, options in PAGES.items():
+        model = run_page(DOCS / f"{name}.md")["model"]
+        model.plot(**options).figure.savefig(IMAGES / f"{name}.png", metadata={"Software": None})
+        plt.close("all")
+    names = run_page(DOCS / "plots.md")
+    plt.close("all")
+    os.chdir(DOCS.parent)
+    shoot_notebook(names["model"], names["ss"].Dataset("examples/data/mushroom.csv").select(["label", "odor", "habitat"]))
 
 
 def run_page(page: pathlib.Path) -> dict[str, Any]:
-    """Run a page's Python blocks one after the other in a folder of their own; the names that they define."""
+    """Run a page's Python blocks one after the other in a folder of their own, and keep the images; the names that they define."""
     names: dict[str, Any] = {}
     home = pathlib.Path.cwd()
     with tempfile.TemporaryDirectory(prefix="samesum-") as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -56,50 +65,23 @@ def run_page(page: pathlib.Path) -> dict[str, Any]:
                 exec(block, names)
         finally:
             os.chdir(home)
+        for image in pathlib.Path(folder).glob("*.png"):
+            shutil.copyfile(image, IMAGES / image.name)
     return names
 
 
-def draw_curves(model: Any, metric: str, label: str) -> Any:
-    """The metric of training and validation rows by iteration; a dot marks where early stopping cut the model."""
-    figure, axes = plt.subplots(figsize=(7, 3.6), dpi=120, layout="constrained")
-    progress = model.progress.to_pydict()
-    for side, colour in (("Validation", VALIDATION), ("Training", TRAINING)):
-        values = progress[f"{side}-{metric}"]
-        axes.plot(progress["Iteration"], values, color=colour, linewidth=1.8, label=f"{side} rows")
-    boosted = "early_stopping_rounds" in model.list_fields()
-    if boosted:
-        kept = model.num_trees  # one tree an iteration on these pages
-        axes.plot(kept, progress[f"Validation-{metric}"][kept - 1], "o", color=VALIDATION, label=f"Trees kept: {kept}")
-    axes.set_xlabel("Iteration" if boosted else "Trees")
-    axes.set_ylabel(label)
-    axes.set_xlim(0, len(progress["Iteration"]) + 1)
-    if boosted:  # losses fall by factors
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_locator(ticker.NullLocator())
-    axes.grid(axis="y", color="#dddddd")
-    axes.legend(frameon=False)
-    return figure
-
-
-def draw_coefficients(model: Any, data: Any) -> Any:
-    """Coefficients of numeric columns with their intervals, each times its column's standard deviation; filled where 0 is outside."""
-    figure, axes = plt.subplots(figsize=(7, 3.6), dpi=120, layout="constrained")
-    rows = model.get_coefficient_statistics(confidence=0.95).to_pylist()[1:]
-    spreads = [float(data[row["name"]].std()) for row in rows]
-    axes.axvline(0.0, color="#999999", linewidth=1.0)
-    for place, (row, spread) in enumerate(zip(rows, spreads, strict=True)):
-        low, middle, high = (row[name] * spread for name in ("lower", "value", "upper"))
-        differs = low > 0.0 or high < 0.0
-        axes.plot([low, high], [place, place], color=TRAINING, linewidth=1.8)
-        axes.plot(middle, place, "o", color=TRAINING, markerfacecolor=TRAINING if differs else "white", markersize=7)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.invert_yaxis()
-    axes.set_xlabel("Change of the prediction with one standard deviation of the column")
-    axes.grid(axis="x", color="#dddddd")
-    axes.set_axisbelow(True)
-    return figure
+def shoot_notebook(*shown: Any) -> None:
+    """A picture of what notebooks show of these objects, on a light and on a dark page."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        print("no chromium: images/notebook.png stays as it is")
+        return
+    content = "".join(each._repr_html_() for each in shown)
+    with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
+        page = pathlib.Path(folder, "page.html")
+        page.write_text(NOTEBOOK.format(content))
+        command = [browser, "--headless", "--disable-gpu", "--no-sandbox", "--hide-scrollbars", f"--window-size={SIZE}"]
+        subprocess.run([*command, f"--screenshot={IMAGES / 'notebook.png'}", page.as_uri()], check=True, capture_output=True, timeout=60)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ _MODULE_OF = {
     "load_graph": "engine.graph",
     "check_training": "engine.models.checking",
     "errors": "engine.errors",
+    "sklearn": "engine.sklearn",
     **{toolkit: f"engine.models.{toolkit}" for toolkit in _TOOLKITS},
 }
-_MODULES = {"errors", *_TOOLKITS}
+_MODULES = {"errors", "sklearn", *_TOOLKITS}
 
 __all__ = [
     "Dataset",

@@ -44,6 +44,10 @@ class CommunicationError(EngineError, RuntimeError):
     """The ranks cannot work together: launcher and MPI library differ, or the ranks were called with other options."""
 
 
+class MissingPackageError(EngineError, ImportError):
+    """A package that is not among those that are always there is needed, and not installed."""
+
+
 class SupersededError(EngineError, RuntimeError):
     """Another attempt of the job has taken over, or the job has ended: this one must write nothing more."""
 

@@ -21,6 +21,7 @@ from engine.encode.graph_reading import Column, TableSpec, read_graph
 from engine.encode.vertex_tables import fetch_ids, plain_ids
 from engine.errors import OptionError
 from engine.graph_io import read_graph_folder, write_graph
+from engine.notebook import sections_to_html
 
 ID, SOURCE_ID, DESTINATION_ID = "__id", "__src_id", "__dst_id"
 
@@ -138,6 +139,12 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.num_vertices} vertices, {self.num_edges} edges)"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        fields = [("Vertex fields", ", ".join(self.vertex_fields) or "none"), ("Edge fields", ", ".join(self.edge_fields) or "none")]
+        lines = [("Number of vertices", self.num_vertices), ("Number of edges", self.num_edges), *fields]
+        return sections_to_html("Graph", [("Schema", lines)])
 
     @property
     def num_vertices(self) -> int:

@@ -219,7 +219,7 @@ def test_other_peoples_files_are_left_alone(store, what):
 def test_rows_of_others_are_left_alone(store):
     storage.put_bytes(f"{TARGET}/_SUCCESS", b"")
     storage.put_bytes(f"{TARGET}/part-00000-abc.snappy.parquet", b"of another program")
-    with pytest.raises(StorageError, match="no saved rows are; choose another address"):
+    with pytest.raises(StorageError, match="no saved rows are; choose another path"):
         engine.Dataset({"a": [1]}).save(TARGET)
     engine.Dataset({"a": [1]}).save(f"{ROOT}/mine")
     storage.put_bytes(f"{ROOT}/mine/notes.txt", b"mine")

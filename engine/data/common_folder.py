@@ -54,7 +54,8 @@ class CommonFolder:
         except StorageError:
             raise
         except OSError as error:
-            raise StorageError(f"could not write {storage.join(self.address, name)!r}: {error.strerror or error}") from error
+            hint = "" if self.comm.ranks_on_node == self.comm.size else "; ranks on several machines need a folder that all of them see"
+            raise StorageError(f"could not write {storage.join(self.address, name)!r}: {error.strerror or error}{hint}") from error
 
     @contextlib.contextmanager
     def agree(self) -> Iterator[None]:
@@ -90,10 +91,8 @@ def _begin(address: str, manifest: str) -> str:
     """Where to write, with nothing in it."""
     if storage.can_rename(address):
         above, mine = storage.parent(address), f".{storage.name_of(address)}."
-        if storage.exists(above):
-            for entry in storage.list_folder(above):
-                if entry.is_folder and entry.name.startswith(mine) and entry.name.endswith(PARTIAL):
-                    storage.remove(storage.join(above, entry.name))  # what a killed writer left
+        with contextlib.suppress(StorageError):  # what killed writers left does no harm, and may be nobody's to list
+            _remove_partial(above, mine)
         fresh = storage.join(above, f"{mine}{uuid.uuid4().hex}{PARTIAL}")
         storage.make_folder(fresh, 0o755)
         return fresh
@@ -104,3 +103,9 @@ def _begin(address: str, manifest: str) -> str:
             if entry.name != INCOMPLETE:
                 storage.remove(storage.join(address, entry.name))
     return address
+
+
+def _remove_partial(above: str, mine: str) -> None:
+    for entry in storage.list_folder(above):
+        if entry.is_folder and entry.name.startswith(mine) and entry.name.endswith(PARTIAL):
+            storage.remove(storage.join(above, entry.name))

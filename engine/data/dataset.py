@@ -21,7 +21,8 @@ from engine.data.scan import OpenRows
 from engine.data.schema import check_columns, check_names
 from engine.data.shard_plan import share_from_root
 from engine.data.splits import Split
-from engine.errors import DataError, OptionError
+from engine.errors import DataError, EngineError, OptionError
+from engine.notebook import table_to_html
 from engine.spec import DataSpec
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _SLICE = 1 << 20  # rows whose split is decided at once
 _KEPT = 256 << 20  # bytes of parsed text that going through rows keeps, rather than parse them twice
+_SHOWN_ROWS, _SHOWN_COLUMNS = 5, 12  # in a notebook
 
 
 class Dataset:
@@ -82,6 +84,17 @@ class Dataset:
         steps += [f".random_split({split.fraction!r}, seed={split.seed})[{0 if split.first else 1}]" for split in self._splits]
         return f"Dataset({self._origin.describe()}){''.join(steps)}"
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: the first rows, or why there are none to see."""
+        try:
+            columns = self.columns
+            table = self.select(columns[:_SHOWN_COLUMNS]).head(_SHOWN_ROWS)
+        except EngineError as error:
+            return table_to_html(repr(self), [], [], str(error))
+        more = f" and {len(columns) - _SHOWN_COLUMNS} more columns" if len(columns) > _SHOWN_COLUMNS else ""
+        kinds = [(field.name, str(field.type)) for field in table.schema]
+        return table_to_html(repr(self), kinds, zip(*table.to_pydict().values(), strict=True), f"The first {table.num_rows} rows{more}")
+
     @property
     def columns(self) -> list[str]:
         """Column names."""
@@ -112,6 +125,16 @@ class Dataset:
     def is_from_files(self) -> bool:
         """Whether the rows come from files, not from memory."""
         return isinstance(self._origin, FileOrigin)
+
+    @property
+    def files(self) -> list[str]:
+        """The files, listed; none for a table in memory."""
+        return self._origin.list_files()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether rows must be read to know their types and their number."""
+        return self._origin.is_text()
 
     @property
     def is_borrowed(self) -> bool:

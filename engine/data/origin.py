@@ -78,6 +78,14 @@ class Origin:
     def refuse_source(self, address: str) -> None:
         """Raise ``OptionError`` if rows come from below ``address``, where others are to be written."""
 
+    def list_files(self) -> list[str]:
+        """The files that it is made of; here none."""
+        return []
+
+    def is_text(self) -> bool:
+        """Whether types and the number of rows are known only by reading the rows."""
+        return isinstance(self.open(SerialComm()), CsvSource)
+
     def read(self, comm: Communicator, columns: list[str] | None, on_bytes: Progress | None, *, allowed: list[str] | None) -> pa.Table:
         """This rank's rows of ``columns`` (None: all), which must be among ``allowed`` (None: any). Collective."""
         with agree(comm, "reading"):
@@ -183,7 +191,7 @@ class FileOrigin(Origin):
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
         self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
-        self._separator = delimiter
+        self._separator: str | None = None  # between values, once that has been looked at
 
     def with_default_types(self, types: Mapping[str, pa.DataType]) -> Origin:
         """The same files, with these types for columns of CSV that ``column_types`` does not name."""
@@ -207,6 +215,12 @@ class FileOrigin(Origin):
         shown += [f"column_types={ {name: str(given) for name, given in self._column_types.items()} }"] if self._column_types else []
         return ", ".join(shown)
 
+    def list_files(self) -> list[str]:
+        """The files, listed once."""
+        if self._files is None:
+            self._files = _list_whole(self._paths)
+        return self._files
+
     def as_spec(self) -> DataSpec | None:
         """Paths as they were given, and the options."""
         types = {name: str(given) for name, given in self._column_types.items()}
@@ -228,13 +242,14 @@ class FileOrigin(Origin):
 
     def _look(self) -> tuple[list[str], str]:
         """The files, and what is between values where the first file's first line says it."""
-        if self._files is not None:
-            return self._files, self._separator
-        files = _list_whole(self._paths)
-        return files, _snap_delimiter(files[0], _snap_format(self._csv)) if self._format == "snap" else self._csv.delimiter
+        files, separator = self.list_files(), self._separator
+        if separator is None:
+            separator = _snap_delimiter(files[0], _snap_format(self._csv)) if self._format == "snap" else self._csv.delimiter
+        return files, separator
 
     def _reader(self, files: list[str]) -> Source:
         if self._format == "snap":
+            assert self._separator is not None
             form = dataclasses.replace(_snap_format(self._csv), delimiter=self._separator)
             return CsvSource(files, form, {**self._default_types, **self._column_types})
         if self._common_format(files) == "csv":

@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from engine import storage
+from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.data.common_folder import INCOMPLETE, CommonFolder
 from engine.data.shard_plan import gather_json
-from engine.data.table_files import FORMATS, open_table_file
+from engine.data.table_files import FORMATS, check_types, open_table_file
 from engine.errors import OptionError, StorageError
+from engine.storage.replacing import names_to_replace
 
 MANIFEST = "_SUCCESS"  # the name that others know as well: readers skip it, its being there says that all is there
 FORMAT, FORMAT_VERSION = "samesum rows", 1
@@ -25,18 +27,11 @@ _STAGE = "saving the rows"
 
 def check_folder_of_rows(address: str) -> None:
     """Refuse to write over anything but a folder of rows that we wrote, or an empty folder. Raises ``StorageError``."""
-    storage.check_writable(address)
-    if not storage.exists(address):
-        return
-    try:
-        entries = storage.list_folder(address)
-    except OSError:
-        raise StorageError(f"cannot save rows to {address!r}: a file is there; choose another address") from None
-    names = [entry.name for entry in entries]
+    names = names_to_replace(address, "rows")
     ours = {MANIFEST, INCOMPLETE} if INCOMPLETE in names or (MANIFEST in names and _is_ours(address)) else set()
     foreign = [name for name in names if name not in ours and not (ours and _PART.fullmatch(name))]
     if foreign:
-        raise StorageError(f"cannot save rows to {address!r}: {foreign[0]!r} is there, which no saved rows are; choose another address")
+        raise StorageError(f"cannot save the rows to {address!r}: {foreign[0]!r} is there, which no saved rows are; choose another path")
 
 
 def save_table(table: pa.Table, address: str, comm: Communicator, format: str = "parquet") -> None:
@@ -52,6 +47,8 @@ def save_rows(schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]
     """
     if format not in FORMATS:
         raise OptionError(f"format: expected one of {', '.join(map(repr, FORMATS))}, got {format!r}")
+    with agree(comm, _STAGE):
+        check_types(schema, format)
     folder = CommonFolder(comm, address, manifest=MANIFEST, stage=_STAGE, check=lambda: check_folder_of_rows(address))
     name, n_rows_local = f"part-{comm.rank:05d}.{format}", 0
     with folder.agree():

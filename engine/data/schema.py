@@ -164,7 +164,7 @@ def cast_column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     if column.type == field.type:
         return column
     try:
-        return _cast_values(_decoded(column), field.type)
+        return _cast_values(_trimmed(_decoded(column)), field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"column {field.name!r}: could not bring {str(column.type)!r} to {str(field.type)!r}: {error}") from error
 
@@ -175,6 +175,25 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     values = normal_type(column.type.value_type)
     return pa.chunked_array([chunk.dictionary.cast(values).take(chunk.indices) for chunk in column.chunks], values)
+
+
+def _trimmed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Maps and lists without the entries behind them: the cast of a slice that begins at 0 would take all that there are."""
+    if not (pa.types.is_map(column.type) or pa.types.is_list(column.type)):
+        return column
+    return pa.chunked_array([_trimmed_chunk(chunk) for chunk in column.chunks], column.type)
+
+
+def _trimmed_chunk(chunk: pa.Array) -> pa.Array:
+    if chunk.offset or not len(chunk):
+        return chunk
+    end = chunk.offsets[-1].as_py()
+    if pa.types.is_list(chunk.type):
+        entries = chunk.values.slice(0, end)
+    else:
+        fields = [chunk.type.key_field, chunk.type.item_field]
+        entries = pa.StructArray.from_arrays([chunk.keys.slice(0, end), chunk.items.slice(0, end)], fields=fields)
+    return pa.Array.from_buffers(chunk.type, len(chunk), chunk.buffers()[:2], chunk.null_count, 0, [entries])
 
 
 def _cast_values(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:

@@ -19,6 +19,7 @@ from engine.errors import DataError
 BATCH_BYTES = 16 << 20
 MOST_BATCH_ROWS = 1 << 16
 LEAST_BATCH_ROWS = 1 << 12  # of very many columns, each of which costs some calls per batch
+ENTRIES_BATCH_ROWS = 1 << 13  # of maps and lists: their entries take several times their room while they are looked up
 _SLICE = 1 << 20  # rows whose split is decided at once
 
 
@@ -41,7 +42,7 @@ class Stream:
         """
         names = self.schema.names if columns is None else columns
         fields = [self.schema.field(name) for name in names]
-        for batch in self.scan(names, most_rows or batch_rows(len(names))):
+        for batch in self.scan(names, most_rows or batch_rows(fields)):
             yield pa.record_batch([_cast(array, field) for array, field in zip(batch.columns, fields, strict=True)], names=names)
         pa.default_memory_pool().release_unused()
 
@@ -89,9 +90,11 @@ def table_stream(table: pa.Table, first_row: int = 0, n_rows: int | None = None)
     return Stream(table.schema, table.num_rows, first_row, table.num_rows if n_rows is None else n_rows, scan_table(table))
 
 
-def batch_rows(n_columns: int) -> int:
-    """Rows of a batch of so many columns."""
-    return min(MOST_BATCH_ROWS, max(LEAST_BATCH_ROWS, BATCH_BYTES // (8 * max(1, n_columns))))
+def batch_rows(fields: list[pa.Field]) -> int:
+    """Rows of a batch of such columns."""
+    has_entries = any(pa.types.is_map(field.type) or pa.types.is_list(field.type) for field in fields)
+    most = ENTRIES_BATCH_ROWS if has_entries else MOST_BATCH_ROWS
+    return min(most, max(LEAST_BATCH_ROWS, BATCH_BYTES // (8 * max(1, len(fields)))))
 
 
 def _scan_side(scan: Scan, split: Split, first_row: int) -> Scan:

@@ -55,6 +55,15 @@ def open_table_file(path: str, schema: pa.Schema, format: str) -> Iterator[Calla
         writer.close()
 
 
+def check_types(schema: pa.Schema, format: str) -> None:
+    """Raise ``DataError`` for a type that the format has no text for."""
+    if format == "csv":
+        from pyarrow import csv
+
+        with _explained(format):
+            csv.write_csv(pa.Table.from_batches([_flat(_no_rows(schema))]), pa.BufferOutputStream())
+
+
 def write_table(table: pa.Table, path: str, format: str) -> None:
     """Write a table to a local file, as :func:`open_table_file` does."""
     with open_table_file(path, table.schema, format) as write:

@@ -18,7 +18,6 @@ from engine.encode.features import as_text, list_entries, map_entries, source_ty
 from engine.errors import DataError
 
 MAX_CATEGORIES = 65_535
-MAP_ROWS = 8192  # taken apart at once: entries take several times their room meanwhile
 MOST_COUNTED = 1 << 22  # different values of a column that a rank keeps, just to say how many there are
 
 
@@ -36,7 +35,7 @@ def fit_encoding(rows: Stream, features: list[str], comm: Communicator, *, max_c
         lengths = {name: set() for name, kind in sources.items() if kind == "vector"}
         for batch in rows.batches([*texts, *lengths]) if texts or lengths else ():
             for name, found in texts.items():
-                found.add(text_of(batch.column(name), sources[name], name))
+                found.add(values_of(batch.column(name), sources[name], name))
             for name, known in lengths.items():
                 known.update(pc.unique(pc.list_value_length(batch.column(name)).drop_null()).to_pylist())
     items = gather_texts(texts, comm, max_categories)
@@ -52,35 +51,37 @@ def fit_encoding(rows: Stream, features: list[str], comm: Communicator, *, max_c
 
 
 class DistinctText:
-    """The different values of a column of text so far; those beyond ``MOST_COUNTED`` are dropped."""
+    """The different values of a column so far, all of one type, as text at the end; those beyond ``MOST_COUNTED`` are dropped."""
 
     def __init__(self) -> None:
         self._known: pa.Array = pa.array([], pa.large_string())
         self._parts: list[pa.Array] = []
         self._n_parts = 0
 
-    def add(self, text: pa.Array) -> None:
+    def add(self, values: pa.Array) -> None:
         """Look at more values."""
         if len(self._known) <= MOST_COUNTED:
-            self._parts.append(pc.unique(text).cast(pa.large_string()))
+            found = pc.unique(values)
+            self._parts.append(found.cast(pa.large_string()) if pa.types.is_string(found.type) else found)
             self._n_parts += len(self._parts[-1])
             if self._n_parts > len(self._known) + (1 << 16):  # so that merging costs as much as adding
                 self._merge()
 
     def items(self) -> pa.Array:
-        """The different values, a null among them if there was one."""
+        """The different values as text, a null among them if there was one."""
         self._merge()
-        return self._known
+        return self._known if pa.types.is_large_string(self._known.type) else pc.unique(self._known.cast(pa.large_string()))
 
     def _merge(self) -> None:
-        self._known, self._parts, self._n_parts = pc.unique(pa.concat_arrays([self._known, *self._parts])), [], 0
+        parts = [self._known, *self._parts] if len(self._known) else self._parts
+        if parts:
+            self._known, self._parts, self._n_parts = pc.unique(pa.concat_arrays(parts)), [], 0
 
 
-def text_of(column: pa.Array, kind: SourceType, name: str) -> pa.Array:
-    """A column's categories, keys or elements."""
+def values_of(column: pa.Array, kind: SourceType, name: str) -> pa.Array:
+    """A column's categories, keys or elements; keys in their own type, of which many are told apart faster than of text."""
     if kind == "dict":
-        parts = [column.slice(begin, MAP_ROWS) for begin in range(0, len(column), MAP_ROWS)] or [column]
-        return pa.concat_arrays([as_text(pc.unique(map_entries(part, name, as_they_are=True)[1])) for part in parts])
+        return map_entries(column, name, as_they_are=True)[1]
     return as_text(column) if kind == "str" else list_entries(column, name)[1]
 
 

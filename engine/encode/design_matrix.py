@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from engine._kernels.linear import (
@@ -32,11 +31,11 @@ from engine.data.stream import Stream, table_stream
 from engine.encode.dense_columns import DenseColumn, address_table, block_values
 from engine.encode.design_encoding import DesignEncoding, Layout
 from engine.encode.encoding import Encoding
-from engine.encode.features import Floats, as_text, category_codes, list_entries, map_entries, near, numbers, shorten, vector_matrix
+from engine.encode.features import Floats, category_codes, list_entries, map_entries, near, numbers, shorten, vector_matrix
+from engine.encode.key_places import KeyPlaces
 from engine.errors import DataError, warn
 
 LEAST_EXPONENT, LARGEST_EXPONENT = -300, 400  # of column maxima: products of two of them, times weights and rows, are finite
-ITEM_ROWS = 8192
 LEAST_SCALE = 1e-5  # sqrt(1e-10), of columns that are 0 nearly everywhere
 CONSTANT = 1e-7  # a stdev below this share of the scale: the column hardly varies
 FEATURE_PARTS = ("addresses", "onehot", "start", "index", "value")
@@ -101,6 +100,7 @@ class DesignBuilder:
         kinds = layout.encoding.sources
         self._texts = [name for name, kind in kinds.items() if kind == "str"]
         self._items = [name for name, kind in kinds.items() if kind in ("dict", "list")]
+        self._places = {name: KeyPlaces([str(column.item) for column in layout.sources[name][1]]) for name in self._items}
         self.n_sparse = layout.n_columns - layout.n_dense
         self._onehot = np.empty((stream.n_rows_local, len(self._texts)), dtype=np.int32)
         self._count = np.zeros(stream.n_rows_local if self._items else 0, dtype=np.int64)
@@ -117,9 +117,7 @@ class DesignBuilder:
             names = self.stream.schema.names
             raise DataError(f"column {name!r} was used in training and is not in the data{near(name, names)}; columns: {shorten(names)}")
         for batch in self.stream.batches(list(self.layout.encoding.sources)):
-            most = ITEM_ROWS if self._items else max(1, batch.num_rows)  # entries take several times their room while they are looked up
-            for begin in range(0, batch.num_rows, most):
-                self._add(batch.slice(begin, most))
+            self._add(batch)
         for column in self._dense:
             column.close()
         self._index.resize(self._n_entries, refcheck=False)
@@ -204,7 +202,7 @@ class DesignBuilder:
                 text += 1
             else:
                 self._refuse_null(name, column)
-                entries.append(self._entries(name, column, [c.item for c in columns], start))
+                entries.append(self._entries(name, column, start))
             place += n
         if entries:
             self._add_entries(entries, batch.num_rows)
@@ -228,19 +226,15 @@ class DesignBuilder:
             row = int(np.flatnonzero(np.asarray(column.is_null().to_numpy(zero_copy_only=False)))[0])
             raise missing_error(name, self.stream.first_row + self._at + row)
 
-    def _entries(self, name: str, column: pa.Array, items: list[Any], start: int) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
+    def _entries(self, name: str, column: pa.Array, start: int) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
         """Row, sparse column (-1 for what training has not seen) and value of a batch's entries."""
         if self.layout.encoding.sources[name] == "dict":
             rows, keys, values = map_entries(column, name, as_they_are=True)
         else:
             rows, keys = list_entries(column, name)
             values = np.ones(len(rows))
-        coded = pc.dictionary_encode(keys)
-        known = as_text(coded.dictionary)
-        places = np.asarray(pc.fill_null(pc.index_in(known, value_set=pa.array(items, type=known.type)), -1).to_numpy(zero_copy_only=False))
-        places = np.where(places >= 0, places + start, -1).astype(np.int32)
-        index = np.asarray(coded.indices.fill_null(0).to_numpy(zero_copy_only=False))
-        return rows, places[index] if len(places) else np.full(len(rows), -1, dtype=np.int32), np.ascontiguousarray(values)
+        places = self._places[name].find(keys)
+        return rows, np.where(places >= 0, places + np.int32(start), np.int32(-1)), np.ascontiguousarray(values)
 
     def _add_entries(self, entries: list[tuple[NDArray[np.int64], NDArray[np.int32], Floats]], n_rows: int) -> None:
         rows, index, value = (np.concatenate(parts) for parts in zip(*entries, strict=True)) if len(entries) > 1 else entries[0]

@@ -20,7 +20,7 @@ SourceType = Literal["int", "float", "str", "vector", "dict", "list"]
 ColumnKind = Literal["integer", "float", "category", "indicator"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EncodedColumn:
     """One numeric column made from a source column, or from one item of it.
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from engine.encode.features import near
 from engine.errors import FieldError, OptionError
 from engine.model_io import Arrays, write_model
+from engine.notebook import sections_to_html
 
 LABEL_WIDTH = 30
 DECIMALS = 4
@@ -26,6 +27,7 @@ class Model(ABC):
     """
 
     toolkit: ClassVar[str]
+    plots: ClassVar[tuple[str, ...]] = ("learning_curve",)
 
     def __init__(self, fields: Mapping[str, Any | Callable[[], Any]], *, rank: int | None) -> None:
         self._fields = dict(fields)
@@ -66,6 +68,34 @@ class Model(ABC):
             return {"section_titles": [title for title, _ in sections], "sections": [lines for _, lines in sections]}
         raise OptionError(f"output must be None, 'stdout', 'str' or 'dict', got {output!r}")
 
+    def plot(self, kind: str | None = None, data: Any = None, *, ax: Any = None, **options: Any) -> Any:
+        """Draw one of the ``plots`` that this model has, None being the first, and return its matplotlib Axes. Needs ``samesum[plot]``.
+
+        ``ax``: the axes to draw in; nothing else of their figure is touched. None makes a figure, which a notebook shows, as ``plt.show()``
+        does. The plots and their ``options``:
+
+        - 'learning_curve': a metric by iteration. ``metric``: which, None being the last that was tracked; ``log``: whether its axis is
+          logarithmic, None for where it falls by large factors.
+        - 'importance', of trees: splits by column. ``most=20``: how many columns; ``by_feature=False``: categories of a feature as one.
+        - 'tree', of trees: one of them. ``index=0``; ``max_depth=3``: levels below the root, None for all; ``stats=True``: gain and cover.
+        - 'coefficients', of linear models: with intervals. ``confidence=0.95``; ``most=20``; ``standardized=False``: times the standard
+          deviations of columns; ``label``: one class of more than two.
+        - 'roc_curve', of models with probabilities, and 'confusion_matrix', of classifiers: ``data`` is a dataset with the target, which
+          :meth:`evaluate` then reads (collective), or what it returned. Of matrices ``normalized=False``: shares instead of numbers.
+        - 'ranks', of PageRank: the share of vertices with a rank or more.
+
+        Raises :class:`OptionError`, :class:`DataError` where there is nothing to draw, :class:`MissingPackageError`.
+        """
+        from engine.models._plots.plotting import plot
+
+        return plot(self, kind, data, ax, options)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the summary."""
+        return sections_to_html(
+            type(self).__name__, [(title, [(label, shown(value)) for label, value in s]) for title, s in self._sections()]
+        )
+
     def __repr__(self) -> str:
         lines = [label_line("Class", type(self).__name__)]
         for title, section in self._sections():
@@ -80,6 +110,12 @@ class Model(ABC):
         if self._writes:
             document, arrays, run = self._content()
             write_model(path, document, arrays, run)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as what :meth:`save` writes."""
+        from engine.models.loading import restore_model
+
+        return restore_model, (self.toolkit, *self._content())
 
     @property
     def _writes(self) -> bool:
@@ -97,7 +133,12 @@ class Model(ABC):
 
 def label_line(label: str, value: Any) -> str:
     """One line of a description."""
-    return f"{label.ljust(LABEL_WIDTH)} : {round(value, DECIMALS) if isinstance(value, float) else value}"
+    return f"{label.ljust(LABEL_WIDTH)} : {shown(value)}"
+
+
+def shown(value: Any) -> Any:
+    """A value as it is described."""
+    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 def rank_of_process() -> int:

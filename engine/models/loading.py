@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from engine.errors import ModelFileError
-from engine.model_io import read_model
+from engine.model_io import Arrays, read_model
 
 _CLASSES = {
     "boosted_trees_classifier": "BoostedTreesClassifier",
@@ -37,5 +37,13 @@ def load_model(path: str | os.PathLike[str]) -> Any:
             f"{os.fspath(path)!r} is a model of toolkit {toolkit!r}, which this release does not have; it has {', '.join(_CLASSES)}: "
             "install a newer samesum"
         )
-    model = getattr(importlib.import_module(f"engine.models.{toolkit}"), _CLASSES[toolkit])
-    return model.from_saved(document, arrays, run, path=os.fspath(path))
+    return _class_of(toolkit).from_saved(document, arrays, run, path=os.fspath(path))
+
+
+def restore_model(toolkit: str, document: dict[str, Any], arrays: Arrays, run: dict[str, Any]) -> Any:
+    """The model of these contents, as pickle and copy keep them."""
+    return _class_of(toolkit).from_saved(document, arrays, run, path="a pickled model")
+
+
+def _class_of(toolkit: str) -> Any:
+    return getattr(importlib.import_module(f"engine.models.{toolkit}"), _CLASSES[toolkit])

@@ -41,6 +41,7 @@ class PageRank(GraphModel):
     """Ranks of all vertices; made by :func:`create` or :func:`engine.load_model`."""
 
     toolkit: ClassVar[str] = "pagerank"
+    plots: ClassVar[tuple[str, ...]] = (*GraphModel.plots, "ranks")
     array_names: ClassVar[tuple[str, ...]] = ("pagerank", "delta")
 
     def _results(self) -> dict[str, Any]:

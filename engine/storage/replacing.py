@@ -9,22 +9,26 @@ from engine.errors import StorageError
 
 
 def check_replaceable_folder(address: str, *, what: str, manifest: str, is_ours: Callable[[str], bool]) -> None:
-    """Refuse to write over anything but a folder that has the file ``manifest``, or nothing but files whose names are ``ours``.
+    """Refuse to write over anything but a folder that has the file ``manifest``, or nothing but files whose names are ours.
 
     The latter is what is left where a writer was killed. Raises :class:`StorageError` that names ``what`` was to be saved.
     """
-    refusal = f"cannot save the {what} to {address!r}"
+    names = names_to_replace(address, what)
+    if manifest not in names and not all(map(is_ours, names)):
+        raise StorageError(f"cannot save the {what} to {address!r}: a directory that holds no {what} is there; choose another path")
+
+
+def names_to_replace(address: str, what: str) -> list[str]:
+    """What the folder at ``address`` has; nothing if there is none. Raises :class:`StorageError` if a file is there."""
     storage.check_writable(address)
     try:
-        names = [entry.name for entry in storage.list_folder(address)]
+        return [entry.name for entry in storage.list_folder(address)]
     except StorageError:
         if not storage.exists(address):
-            return
+            return []
         if not _is_file(address):
             raise
-        raise StorageError(f"{refusal}: a file is there; choose another path") from None
-    if manifest not in names and not all(map(is_ours, names)):
-        raise StorageError(f"{refusal}: a directory that holds no {what} is there; choose another path")
+        raise StorageError(f"cannot save the {what} to {address!r}: a file is there; choose another path") from None
 
 
 def _is_file(address: str) -> bool:

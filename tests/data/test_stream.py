@@ -102,7 +102,24 @@ def test_tables_give_their_rows_without_a_copy(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("columns", [1, 100_000])
 def test_batches_are_bounded(columns: int) -> None:
-    assert stream.LEAST_BATCH_ROWS <= stream.batch_rows(columns) <= stream.MOST_BATCH_ROWS
+    fields = [pa.field(f"x{k}", pa.float64()) for k in range(columns)]
+    assert stream.LEAST_BATCH_ROWS <= stream.batch_rows(fields) <= stream.MOST_BATCH_ROWS
+    assert stream.batch_rows([*fields, pa.field("m", pa.map_(pa.int64(), pa.float64()))]) <= stream.ENTRIES_BATCH_ROWS
+
+
+@pytest.mark.parametrize("kind", ["map", "list"])
+def test_the_first_batch_is_cast_without_the_entries_behind_it(kind: str) -> None:
+    n, per_row = 20_000, 10
+    starts = pa.array(np.arange(n + 1, dtype=np.int32) * per_row)
+    entries = pa.array(np.arange(n * per_row, dtype=np.int32) % 97)
+    values = pa.array(np.arange(n * per_row, dtype=np.float64))
+    column = pa.MapArray.from_arrays(starts, entries, values) if kind == "map" else pa.ListArray.from_arrays(starts, entries)
+    opened = open_stream(Dataset({"m": column}), SerialComm())
+    batches = list(opened.batches())
+    assert max(batch.num_rows for batch in batches) <= stream.ENTRIES_BATCH_ROWS
+    first = batches[0].column(0)
+    assert len(first.keys if kind == "map" else first.values) == batches[0].num_rows * per_row
+    assert pa.concat_arrays([batch.column(0) for batch in batches]).equals(column.cast(first.type))
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import pytest
+from matplotlib import pyplot as plt
 
 from engine.spec import TOOLKITS
 
@@ -18,6 +19,12 @@ WITH_EXAMPLES = [page for page in PAGES if "```python" in page.read_text()]
 
 def test_the_pages_have_examples():
     assert {page.stem for page in WITH_EXAMPLES} >= set(TOOLKITS)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)

@@ -13,6 +13,7 @@ from engine.models._linear.creating import LIMITS as LINEAR_LIMITS
 from engine.models._options import LIMITS
 from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec
 from launch import cli
+from launch.cli import toolkit_words
 
 TRAIN = ["train", "boosted_trees_classifier"]
 
@@ -146,7 +147,7 @@ def test_a_graph(run):
 def test_every_option_of_a_toolkit_of_graphs_has_its_word(toolkit):
     create = getattr(engine, toolkit).create
     said = {"graph", "verbose", "num_threads", "comm", "kwargs"}
-    assert set(cli.words.graph_options_of(toolkit)) == set(inspect.signature(create).parameters) - said
+    assert set(toolkit_words.graph_options_of(toolkit)) == set(inspect.signature(create).parameters) - said
 
 
 def test_predict_and_evaluate(run):
@@ -193,7 +194,7 @@ def test_version(run):
 def test_a_job_too_long_for_an_argument_goes_by_memory(run):
     paths = [f"some/where/{number}.csv" for number in range(9000)]
     _, _, _, (_, arguments) = run(*TRAIN, *paths, "--target", "y", "-o", "m")
-    descriptor = int(arguments[-1].removeprefix("/dev/fd/"))
+    descriptor = int(arguments[-1].removeprefix(f"/proc/{os.getpid()}/fd/"))
     assert os.get_inheritable(descriptor)
     with open(arguments[-1]) as file:
         assert JobSpec.from_json(file.read()).data.paths == tuple(paths)
@@ -237,3 +238,21 @@ def test_a_file_named_engine_where_the_user_stands_is_not_run(tmp_path):
     assert done.stderr.startswith("samesum: error: ")
     assert "no-such.csv" in done.stderr
     assert done.returncode == 1
+
+
+def test_ranks_are_started_by_mpiexec(run):
+    _, _, err, (program, arguments) = run(*TRAIN, "a.csv", "--target", "y", "-o", "m", "--ranks", "3")
+    assert err == ""
+    assert program == arguments[0]
+    assert os.path.basename(program) == "mpiexec"
+    assert arguments[1:3] == ["-n", "3"]
+    assert JobSpec.from_json(arguments[-1]).output == "m"
+
+
+def test_ranks_below_ranks(run):
+    words = (*TRAIN, "a.csv", "--target", "y", "-o", "m", "--ranks")
+    assert "--ranks to be 1 or more" in run(*words, "0")[2]
+    assert run(*words, "2", SLURM_PROCID="0")[3] is not None
+    code, _, err, job = run(*words, "2", PMI_RANK="0")
+    assert (code, job) == (2, None)
+    assert "a launcher has started this command" in err

@@ -83,6 +83,14 @@ def test_what_is_printed_and_kept(tmp_path: pathlib.Path, capsys: pytest.Capture
     assert str(tmp_path).encode() not in (tmp_path / "model" / "model.json").read_bytes()
 
 
+@pytest.mark.parametrize("toolkit", ["boosted_trees_regression", "linear_regression", "pagerank"])
+def test_what_can_only_be_read_is_refused_at_once(toolkit: str) -> None:
+    data = engine.Graph({"a": [1], "b": [2]}) if toolkit == "pagerank" else {"x": [1.0, 2.0], "y": [1.0, 2.0]}
+    options = {} if toolkit == "pagerank" else {"target": "y"}
+    with pytest.raises(StorageError, match="https:// addresses are read only"):
+        getattr(engine, toolkit).create(data, **options, model_checkpoint_path="https://localhost/checkpoints", verbose=False)
+
+
 def test_an_interval_of_0_writes_none(tmp_path: pathlib.Path) -> None:
     create("boosted_trees_regression", table_for("regression"), model_checkpoint_path=tmp_path, model_checkpoint_interval=0)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from engine.collectives.threads import resolve_threads
 from engine.encode.graph_partition import GraphPartition
 from engine.errors import OptionError
 from engine.models._graphs.checkpoints import TIME_COLUMN, Course
-from engine.models._options import check_column_name, check_flag, check_option, check_path, refuse_unknown
+from engine.models._options import check_column_name, check_flag, check_option, check_run_options, refuse_unknown
 from engine.progress import ProgressTable
 
 RUN_OPTIONS = ("model_checkpoint_path", "model_checkpoint_interval", "resume_from_checkpoint")
@@ -86,11 +86,3 @@ def check_call(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> tup
 def check_attribute(name: str, value: Any) -> str | None:
     """The name of an attribute, or None; '' means None."""
     return None if value is None or value == "" else check_column_name(name, value)
-
-
-def check_run_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options about checkpoints."""
-    options = {name: check_option(name, value) if name.endswith("interval") else check_path(name, value) for name, value in given.items()}
-    if options["resume_from_checkpoint"] == "auto" and options["model_checkpoint_path"] is None:
-        raise OptionError("resume_from_checkpoint='auto' looks in model_checkpoint_path, got None: pass the folder of the checkpoints")
-    return options

@@ -20,6 +20,8 @@ from engine.models._rows import Rows
 class LinearClassifier(LinearModel, Classifier):
     """A linear model of classes; the first class is the reference, whose margin is 0."""
 
+    plots: ClassVar[tuple[str, ...]] = (*LinearModel.plots, "confusion_matrix")
+
     def predict(
         self,
         dataset: Any,
@@ -59,6 +61,8 @@ class LinearClassifier(LinearModel, Classifier):
 
 class LogisticModel(LinearClassifier, ProbabilisticClassifier):
     """Margins are log-odds against the reference class."""
+
+    plots: ClassVar[tuple[str, ...]] = (*LinearClassifier.plots, "roc_curve")
 
 
 class SvmModel(LinearClassifier):

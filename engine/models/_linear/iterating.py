@@ -82,40 +82,61 @@ def is_rounding(point: Point, promised: float) -> bool:
     return -promised <= FLAT * abs(point.value)
 
 
-def find_step(line: PenalisedLine, value: float, slope: float, *, flatter: float, first: float = 1.0) -> LinePoint | None:
+def find_step(line: PenalisedLine, value: float, slope: float, *, flatter: float, tried: LinePoint | None = None) -> LinePoint | None:
     """A step at which the slope's size is at most ``flatter`` times that at 0, ``slope`` < 0; None where nothing but 0 is found.
 
-    The objective there is no higher than at 0, ``value``.
+    The objective there is no higher than at 0, ``value``. ``tried``: what is known of a step already, which was not good enough.
 
     The objective is convex along the line, so its slope only rises, and its root is the minimum: it is enclosed by factors of 4, then by
     the secant, or the middle (geometric, where it spans orders) when that does not come near enough. Slopes suffer less from rounding
     than values do. Where the slope jumps, at the kink of an l1 penalty, it is the step before it.
     """
-    low, low_slope, high, high_slope = 0.0, slope, np.inf, np.inf
-    best = None
-    step = first
-    for look in range(MOST_LOOKS):
-        ladder = [step] if look else [first / 64.0, first / 16.0, first / 4.0, first, first * 4.0, first * 16.0]
-        for point in line.look(ladder):
-            rises = point.slope if point.is_finite else np.inf
-            if abs(rises) <= flatter * -slope and (rises <= 0.0 or point.loss <= value + FLAT * abs(value)):
-                return point
-            if rises < 0.0 and point.step > low:
-                low, low_slope, best = point.step, rises, point
-            elif rises >= 0.0 and point.step < high:
-                high, high_slope = point.step, rises
-        step = next_step(low, low_slope, high, high_slope)
-    return best
+    bracket = Bracket(slope)
+    ladder = [1 / 64.0, 1 / 16.0, 1 / 4.0, 1.0, 4.0, 16.0]
+    if tried is not None:
+        bracket.take(tried)
+        ladder = [bracket.middle(), *((4.0, 64.0) if bracket.low else (1 / 16.0, 1 / 64.0))]
+    for _ in range(MOST_LOOKS):
+        points = line.look(ladder)
+        good = [point for point in points if is_flat(point, value, flatter * -slope)]
+        if good:
+            return min(good, key=lambda point: abs(point.slope))
+        for point in points:
+            bracket.take(point)
+        ladder = [bracket.middle()]
+    return bracket.best
 
 
-def next_step(low: float, low_slope: float, high: float, high_slope: float) -> float:
-    """Where to look next for a root of the slope between ``low`` and ``high``, which may be infinite."""
-    if not np.isfinite(high):
-        return 64.0 * low
-    if np.isfinite(high_slope):
-        step = low + (high - low) * (low_slope / (low_slope - high_slope))
-        if low + 0.1 * (high - low) <= step <= high - 0.1 * (high - low):
-            return step
-    if low == 0.0:
-        return high / 16.0
-    return float(np.sqrt(low * high)) if high > 4.0 * low else 0.5 * (low + high)
+def is_flat(point: LinePoint, value: float, slope: float) -> bool:
+    """Whether a step may be taken: its slope's size is at most ``slope``, and its value no higher than ``value``."""
+    return point.is_finite and abs(point.slope) <= slope and (point.slope <= 0.0 or point.loss <= value + FLAT * abs(value))
+
+
+class Bracket:
+    """Two steps with the minimum between them: at ``low`` the slope is negative, at ``high``, which may be infinite, it is not."""
+
+    def __init__(self, slope: float) -> None:
+        self.low, self.low_slope = 0.0, slope
+        self.high, self.high_slope = np.inf, np.inf
+        self.best: LinePoint | None = None
+
+    def take(self, point: LinePoint) -> None:
+        """Tighten by what is known of a step."""
+        rises = point.slope if point.is_finite else np.inf
+        if rises < 0.0 and point.step > self.low:
+            self.low, self.low_slope, self.best = point.step, rises, point
+        elif rises >= 0.0 and point.step < self.high:
+            self.high, self.high_slope = point.step, rises
+
+    def middle(self) -> float:
+        """Where to look next for a root of the slope."""
+        low, high = self.low, self.high
+        if not np.isfinite(high):
+            return 16.0 * low
+        if np.isfinite(self.high_slope):
+            step = low + (high - low) * (self.low_slope / (self.low_slope - self.high_slope))
+            if low + 0.1 * (high - low) <= step <= high - 0.1 * (high - low):
+                return step
+        if low == 0.0:
+            return high / 16.0
+        return float(np.sqrt(low * high)) if high > 4.0 * low else 0.5 * (low + high)

@@ -19,10 +19,11 @@ from engine.models._linear.iterating import (
     is_rounding,
 )
 from engine.models._linear.newton import status_at
-from engine.models._linear.objective_protocol import Floats
+from engine.models._linear.objective_protocol import Floats, LinePoint
 from engine.models._linear.penalised import Penalised, Point, largest
 
-FLATTER = 0.7  # of the slope at the beginning of a line: the strong Wolfe condition
+FLATTER = 0.9  # of the slope at the beginning of a line: the strong Wolfe condition
+SEARCHED = 0.3  # where a line is searched, which costs more than to step on
 
 
 def solve_lbfgs(problem: Penalised, start: Start, stops: Stops) -> Iterations:
@@ -65,11 +66,13 @@ def search(problem: Penalised, point: Point, direction: Floats, *, has_scale: bo
     slope = dot(point.gradient, direction)
     if not slope < 0.0:
         return None, 0.0
+    tried: LinePoint | None = None
     if has_scale:
         new = problem.at(point.w + direction, 1)
-        if is_no_worse(new, point, slope) and abs(dot(new.gradient, direction)) <= FLATTER * -slope:
+        tried = LinePoint(1.0, new.value, dot(new.gradient, direction), new.is_finite)
+        if is_no_worse(new, point, slope) and abs(tried.slope) <= FLATTER * -slope:
             return new, 1.0
-    found = find_step(problem.along(point.w, direction), point.value, slope, flatter=FLATTER)
+    found = find_step(problem.along(point.w, direction), point.value, slope, flatter=SEARCHED, tried=tried)
     if found is None:
         return None, 0.0
     new = problem.at(point.w + found.step * direction, 1)

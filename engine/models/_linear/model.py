@@ -39,6 +39,7 @@ class LinearModel(PredictingModel):
     The arrays: coefficients and variances [n_outputs, n_columns + 1] with the intercept last (variances may be empty), means, scales.
     """
 
+    plots: ClassVar[tuple[str, ...]] = (*PredictingModel.plots, "coefficients")
     has_errors: ClassVar[bool] = True  # standard errors mean something
 
     def __init__(
@@ -97,6 +98,15 @@ class LinearModel(PredictingModel):
         for name, column in columns.items():
             table = table.append_column(name, pa.array(column, pa.float64()))
         return table
+
+    def column_deviations(self) -> Floats:
+        """The standard deviation of every coefficient's column over the training rows, in the order of ``coefficients``, without intercept.
+
+        Raises :class:`OptionError` for models trained without feature_rescaling, which do not keep them.
+        """
+        if not self._document["options"]["feature_rescaling"]:
+            raise OptionError("deviations of columns are kept with feature_rescaling=True, got a model trained without it: train it again")
+        return np.sqrt(np.maximum(self._design.scales**2 - self._design.means**2, 0.0))
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the model as an ONNX file, at any address. Needs the package ``onnx``: ``samesum[onnx]``.

@@ -19,6 +19,7 @@ from engine.models._trees.model import TreesModel
 class TreesClassifier(TreesModel, ProbabilisticClassifier):
     """Trees whose sums are the log-odds of the second of two classes, or a score for each of more; or the probabilities of either."""
 
+    plots: ClassVar[tuple[str, ...]] = (*TreesModel.plots, "roc_curve", "confusion_matrix")
     output_types: ClassVar[tuple[str, ...]] = (*ProbabilisticClassifier.output_types, "contributions")
     tracked_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
 

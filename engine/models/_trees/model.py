@@ -22,7 +22,7 @@ from engine.models._options import check_choice, check_flag
 from engine.models._predicting import PredictingModel, as_lists
 from engine.models._rows import Rows
 from engine.models._trees.checks import check_ensemble
-from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text
+from engine.models._trees.dump import dump_trees_to_json, dump_trees_to_text, tree_document
 from engine.models._trees.ensemble import Link, TreeEnsemble
 from engine.models._trees.importance import count_splits
 from engine.models._trees.initial_model import InitialModel
@@ -39,6 +39,7 @@ class TreesModel(PredictingModel):
     base_score, link), metrics, progress (columns, rows; without times).
     """
 
+    plots: ClassVar[tuple[str, ...]] = (*PredictingModel.plots, "importance", "tree")
     tracked_metrics: ClassVar[tuple[str, ...]]  # in the progress table, as training_<metric>
 
     def __init__(
@@ -72,6 +73,12 @@ class TreesModel(PredictingModel):
         ``value_hexadecimal`` is the little-endian float64, sixteen digits; ``value`` reads back as the same number.
         """
         return dump_trees_to_json(self._ensemble, self._encoding, with_stats=with_stats)
+
+    def tree(self, index: int) -> dict[str, Any]:
+        """Tree number ``index`` as :meth:`dump_to_json` describes it: vertices with gain and cover, and edges."""
+        if not 0 <= index < self._ensemble.n_trees:
+            raise OptionError(f"index must be the number of a tree, 0 to {self._ensemble.n_trees - 1}, got {index!r}")
+        return tree_document(self._ensemble, self._encoding, index, with_stats=True)
 
     def dump_to_text(self, with_stats: bool = True) -> list[str]:
         """Each tree as text, one node a line, children indented."""

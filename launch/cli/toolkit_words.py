@@ -1,4 +1,4 @@
-"""The words of the command line: every argument and option once, with its help. Toolkits know the defaults and check the ranges."""
+"""The options of training: every one once, with its help, and which toolkit has which. Toolkits know the defaults and check the ranges."""
 
 from __future__ import annotations
 
@@ -6,68 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-_DATA = "Data"
-_MODEL = "Model"
-_RUN = "Run"
-
-DataPaths = Annotated[
-    list[str],
-    typer.Argument(metavar="DATA...", help="CSV, Parquet or Arrow IPC: files, globs, folders or http(s):// addresses, in row order."),
-]
-ModelPath = Annotated[str, typer.Argument(metavar="MODEL", help="The folder of a saved model.")]
-
-Format = Annotated[
-    str | None, typer.Option(help="csv, parquet or arrow. Default: by extension.", rich_help_panel=_DATA, show_default=False)
-]
-Delimiter = Annotated[str, typer.Option(help="The character between CSV fields.", rich_help_panel=_DATA)]
-Header = Annotated[
-    bool, typer.Option("--header/--no-header", help="Whether the first line of a CSV file names its columns.", rich_help_panel=_DATA)
-]
-NullValues = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--null-value", help="CSV text that means missing; may be repeated. Default: nothing, NA and null.", rich_help_panel=_DATA
-    ),
-]
-ColumnTypes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column-type", metavar="NAME=TYPE", help="The type of a CSV column, as zip=string; may be repeated.", rich_help_panel=_DATA
-    ),
-]
-
-Comment = Annotated[
-    str | None,
-    typer.Option(help="The character that begins lines to skip, such as #.", rich_help_panel=_DATA, show_default=False),
-]
-EdgePaths = Annotated[
-    list[str],
-    typer.Argument(metavar="EDGES...", help="CSV, Parquet or Arrow IPC, or edge lists: files, globs, folders or http(s):// addresses."),
-]
-EdgeFormat = Annotated[
-    str | None,
-    typer.Option("--format", help="csv, parquet, arrow or snap. Default: by extension.", rich_help_panel=_DATA, show_default=False),
-]
-Source = Annotated[str, typer.Option("--src", help="The column of sources, by name or position from 0.", rich_help_panel=_DATA)]
-Destination = Annotated[str, typer.Option("--dst", help="The column of destinations.", rich_help_panel=_DATA)]
-Vertices = Annotated[
-    list[str] | None,
-    typer.Option(help="Files with a row for each vertex, as EDGES; may be repeated.", rich_help_panel=_DATA, show_default=False),
-]
-VertexId = Annotated[str, typer.Option("--vid", help="The column of ids in these files.", rich_help_panel=_DATA)]
-
-Target = Annotated[str, typer.Option(help="The column to learn.", rich_help_panel=_MODEL)]
-Features = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="A,B,...", help="The columns to learn from; may be repeated. Default: all but the target.", rich_help_panel=_MODEL
-    ),
-]
+from launch.cli.words import FLAG, MODEL
 
 
 def _word(kind: Any, text: str, **more: Any) -> Any:
     """The annotation of an option of training that may be left out."""
-    return Annotated[kind | None, typer.Option(help=text, rich_help_panel=_MODEL, show_default=False, **more)]
+    if kind is bool:
+        more["metavar"] = FLAG
+    return Annotated[kind | None, typer.Option(help=text, rich_help_panel=MODEL, show_default=False, **more)]
 
 
 # Options of training, in the order in which help shows them; which toolkit has which is said below.
@@ -80,7 +26,9 @@ TRAINING: dict[str, Any] = {
     "feature_rescaling": _word(bool, "Whether columns are brought to one scale while solving [default yes]."),
     "convergence_threshold": _word(float, "The largest element of the gradient at which solving ends [1e-10 to 1e+20; default 0.01]."),
     "lbfgs_memory_level": _word(int, "Steps that L-BFGS remembers [1 or more; default 11]."),
-    "validation_set": _word(list[str], "Data to track metrics on: files as DATA, may be repeated, or auto for 5 percent of the rows."),
+    "validation_set": _word(
+        list[str], "Data to track metrics on: files as DATA, may be repeated, or auto for 5 percent of the rows.", metavar="FILES"
+    ),
     "class_weights": _word(list[str], "auto, or LABEL=WEIGHT for every class.", metavar="LABEL=WEIGHT"),
     "objective": _word(str, "squared_error, poisson or quantile [default squared_error]."),
     "quantile": _word(float, "The quantile to predict, with that objective [0 to 1; default 0.5]."),
@@ -100,7 +48,7 @@ TRAINING: dict[str, Any] = {
     "categorical": _word(str, "Splits of strings: onehot, one against the rest, or partition, a set of them [default onehot]."),
     "max_bins": _word(int, "Intervals into which a number's range is cut [2 to 65535; default 256]."),
     "max_categories": _word(int, "Most categories of a column of strings [1 to 65535; default 65535]."),
-    "metric": _word(list[str], "A metric to track; may be repeated. Default: two of the toolkit."),
+    "metric": _word(list[str], "A metric to track; may be repeated. Default: two of the toolkit.", metavar="NAME"),
     "early_stopping_rounds": _word(
         int, "Stop when the last metric has not improved on the validation set for so many iterations [1 or more]."
     ),
@@ -155,7 +103,7 @@ GRAPH_TRAINING: dict[str, dict[str, Any]] = {
         "precision": _word(str, "float64, or float32 for what is sent along edges [default float64]."),
     },
     "label_propagation": {
-        "label_field": Annotated[str, typer.Option(help="The attribute of vertices with the labels.", rich_help_panel=_MODEL)],
+        "label_field": Annotated[str, typer.Option(help="The attribute of vertices with the labels.", rich_help_panel=MODEL)],
         "threshold": _word(float, "Stop when the distributions change by less, on average [0 or more; default 0.001]."),
         "weight_field": _word(str, "An attribute of edges: their weights."),
         "self_weight": _word(float, "The weight of a vertex's own distribution [0 or more; default 1]."),
@@ -176,24 +124,13 @@ def options_of(toolkit: str) -> dict[str, Any]:
     return {name: own.get(name, word) for name, word in TRAINING.items() if name not in _FOREIGN[toolkit]}
 
 
-ModelOutput = Annotated[str, typer.Option("--output", "-o", help="The folder to save the model in.", rich_help_panel=_RUN)]
-VertexTable = Annotated[
-    str | None,
-    typer.Option(help="A file for the result of every vertex, .csv or .parquet.", rich_help_panel=_RUN, show_default=False),
-]
-PredictionsOutput = Annotated[str, typer.Option("--output", "-o", help="The file to write, .csv or .parquet.", rich_help_panel=_RUN)]
-MetricsOutput = Annotated[
-    str | None,
-    typer.Option("--output", "-o", help="A .json file for the metrics, with the ROC curve.", rich_help_panel=_RUN, show_default=False),
-]
-OutputType = Annotated[
-    str | None,
-    typer.Option(
-        help="class, probability, margin or probability_vector. Default: class; regression has values only.", rich_help_panel=_RUN
-    ),
-]
-NumThreads = Annotated[
-    int | None, typer.Option(help="Threads of each rank [1 or more; default: cores of the node / its ranks].", rich_help_panel=_RUN)
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.", rich_help_panel=_RUN)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_RUN)]
+# What a job says otherwise, or its cluster does.
+_SUBMITTED = {
+    "model_checkpoint_path": _word(str, "Folder for checkpoints, or none for none. Default: one in the job's directory."),
+}
+_OF_CLUSTER = ("memory_limit", "cache_dir")
+
+
+def submitted(options: dict[str, Any]) -> dict[str, Any]:
+    """The annotations of these options where training is submitted as a job."""
+    return {name: _SUBMITTED.get(name, word) for name, word in options.items() if name not in _OF_CLUSTER}

@@ -1,0 +1,1 @@
+"""Plots of models by matplotlib, which is loaded when one is asked for."""
