@@ -64,9 +64,7 @@ class Estimator(BaseEstimator):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         if (X_val is None) != (y_val is None) or (X_val is None and sample_weight_val is not None):
-            raise ValueError(
-                "X_val and y_val go together, and sample_weight_val with them: pass both, or none of these"
-            )
+            raise ValueError("X_val and y_val go together, and sample_weight_val with them: pass both, or none of these")
         self._is_sparse = sparse.issparse(X)
         features = self._read(X, reset=True)
         target = name_of(y, TARGET, features.column_names)

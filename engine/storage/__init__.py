@@ -16,7 +16,18 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from engine.errors import MissingFileError, StorageError
-from engine.storage.address import PathLike, is_local, join, name_of, parent, reads_ranges, scheme_of, suffix_of
+from engine.storage.address import (
+    PathLike,
+    check_no_password,
+    is_local,
+    join,
+    name_of,
+    parent,
+    reads_ranges,
+    scheme_of,
+    suffix_of,
+    without_secrets,
+)
 from engine.storage.cache import file_cache, limit_file_cache
 from engine.storage.settings import cache_dir
 from engine.storage.store import Block, Entry, Readable, Store
@@ -237,15 +248,16 @@ def _opened(address: PathLike, verb: str = "read") -> Iterator[tuple[Store, str]
     if scheme not in _STORES:
         known = ", ".join(f"{name}://" for name in _STORES if name)
         raise StorageError(f"expected a local path or one of {known}, got {text!r}")
+    check_no_password(text)
     try:
         yield _store(_STORES[scheme]), text
     except StorageError:
         raise
     except FileNotFoundError as error:
         where = f" (working directory {os.getcwd()!r})" if is_local(text) else ""
-        raise MissingFileError(f"could not {verb} {text!r}: no such file{where}") from error
+        raise MissingFileError(f"could not {verb} {without_secrets(text)!r}: no such file{where}") from error
     except OSError as error:
-        raise StorageError(f"could not {verb} {text!r}: {error.strerror or error}") from error
+        raise StorageError(f"could not {verb} {without_secrets(text)!r}: {error.strerror or error}") from error
 
 
 def _list_one(path: str) -> list[str]:

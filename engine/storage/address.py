@@ -10,6 +10,8 @@ import pathlib
 import re
 import urllib.parse
 
+from engine.errors import StorageError
+
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 _QUOTED = ("file", "http", "https")
 PathLike = str | os.PathLike[str]
@@ -44,6 +46,19 @@ def split(address: str) -> tuple[str, str, str]:
     scheme, _, rest = address.partition("://")
     authority, slash, path = rest.partition("/")
     return scheme.lower(), authority, slash + path
+
+
+def without_secrets(address: PathLike) -> str:
+    """The address as messages may show it: without the query of a web address, which may be a signature."""
+    text = os.fspath(address)
+    return re.sub(r"\?.*", "?...", text, flags=re.DOTALL) if scheme_of(text) in ("http", "https") else text
+
+
+def check_no_password(address: str) -> None:
+    """Raise ``StorageError`` for an address that names a user; only its scheme and host are repeated."""
+    if not is_local(address) and "@" in (authority := split(address)[1].partition("?")[0]):
+        host = f"{scheme_of(address)}://{authority.rpartition('@')[2]}/..."
+        raise StorageError(f"expected an address without user and password, got one of {host}; docs/storage.md says where they belong")
 
 
 def join(address: PathLike, *names: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import io
 import pathlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, ClassVar
 
@@ -21,7 +22,7 @@ from engine.storage.remote_file import RemoteHandle
 from engine.storage.retry import Patience, RetriableError, persist
 from engine.storage.store import Block, Entry
 from engine.storage.traffic import count_read
-from engine.storage.webhdfs import NameNode, RefusedError, gone_node, open_range
+from engine.storage.webhdfs import DataAnswer, NameNode, RefusedError, gone_node, open_range
 
 _QUOTAS = ("NSQuotaExceededException", "DSQuotaExceededException", "QuotaByStorageTypeExceededException", "QuotaExceededException")
 
@@ -219,7 +220,9 @@ class HdfsStore(RemoteStore):
 
 
 class _Handle:
-    """A file that is being read."""
+    """A file that is being read. An answer that has more to say is kept for who reads on where it stands."""
+
+    streams = True
 
     def __init__(self, address: str, status: Status, names: NameNode, path: str) -> None:
         self.address = address
@@ -228,36 +231,33 @@ class _Handle:
         self._names = names
         self._path = path
         self._block = status.block or status.size
+        self._waiting: DataAnswer | None = None
+        self._lock = threading.Lock()
 
-    def fetch(self, offset: int, length: int) -> bytearray:
+    def fetch(self, offset: int, length: int, until: int = 0) -> bytes:
         """Block by block: the name node names the nearest host of the one that it is asked for."""
-        data = bytearray(length)
-        view = memoryview(data)
-        done = 0
-        while done < length:
-            part = min(length - done, self._block - (offset + done) % self._block)
-            self._fill(view[done : done + part], offset + done)
-            done += part
-        return data
+        parts = []
+        end = offset + length
+        while offset < end:
+            block_end = offset - offset % self._block + self._block
+            part = self._read(offset, min(end, block_end) - offset, min(block_end, max(until, end)))
+            parts.append(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _fill(self, view: memoryview, offset: int) -> None:
-        """Read on where a connection broke, from another data node if there is one."""
-        length, done = len(view), 0
+    def close(self) -> None:
+        """Hang up."""
+        if (answer := self._taken()) is not None:
+            answer.close()
+
+    def _read(self, offset: int, length: int, until: int) -> bytes:
+        """Some of the bytes, at least one; from another data node if one is gone."""
         excluded: list[str] = []
-        host: str | None = None
         patience = Patience(f"read {self.address!r}")
-        while done < length:
-            before = done
+        while True:
             try:
-                with open_range(self._names, self._path, offset + done, length - done, ",".join(excluded)) as answer:
-                    host = answer.host
-                    while done < length and (got := answer.read_into(view[done:])):
-                        done += got
-                if done < length:
-                    raise RetriableError("the answer ended early")
+                return self._read_from_one(offset, length, until, excluded)
             except RetriableError as trouble:
-                if done > before:
-                    patience.progress()
                 node = gone_node(trouble)
                 if node is not None and node not in excluded:
                     excluded.append(node)
@@ -268,8 +268,39 @@ class _Handle:
                 raise refusal_error("read", self.address, refusal) from None
             except StorageError as error:
                 raise named("read", self.address, error) from None
-            finally:
-                count_read(done - before, host)
+
+    def _read_from_one(self, offset: int, length: int, until: int, excluded: list[str]) -> bytes:
+        """What one answer gives, at least one byte."""
+        answer = self._taken(offset)
+        if answer is None:
+            answer = open_range(self._names, self._path, offset, until, ",".join(excluded))
+        data = b""
+        try:
+            data = answer.read(length)
+        finally:
+            count_read(len(data), answer.host)
+            if len(data) == length and answer.position < answer.end:
+                self._keep_waiting(answer)
+            else:
+                answer.close()
+        if not data:
+            raise RetriableError("the answer ended early")
+        return data
+
+    def _taken(self, offset: int | None = None) -> DataAnswer | None:
+        """The answer that waits, if it stands at ``offset``."""
+        with self._lock:
+            answer = self._waiting
+            if answer is None or (offset is not None and answer.position != offset):
+                return None
+            self._waiting = None
+            return answer
+
+    def _keep_waiting(self, answer: DataAnswer) -> None:
+        with self._lock:
+            before, self._waiting = self._waiting, answer
+        if before is not None:
+            before.close()
 
 
 def refusal_error(verb: str, address: str, refusal: RefusedError) -> StorageError:

@@ -150,7 +150,7 @@ def _copy(handle: RemoteHandle, target: pathlib.Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             for begin in range(0, handle.size, CHUNK_BYTES):
-                file.write(handle.fetch(begin, min(CHUNK_BYTES, handle.size - begin)))
+                file.write(handle.fetch(begin, min(CHUNK_BYTES, handle.size - begin), handle.size))
         os.chmod(partial, 0o644)
         os.replace(partial, target)
     finally:

@@ -189,7 +189,9 @@ class S3Store(RemoteStore):
 
 
 class _Handle:
-    """An object that is being read."""
+    """An object that is being read, by requests that may go beside each other."""
+
+    streams = False
 
     def __init__(self, address: str, file: Any) -> None:
         self.address = address
@@ -199,7 +201,10 @@ class _Handle:
         tag = next((value for name, value in metadata.items() if _text(name).lower() == "etag"), b"")
         self.stamp: tuple[int | str, ...] = (self.size, _text(tag))
 
-    def fetch(self, offset: int, length: int) -> bytes:
+    def close(self) -> None:
+        """Nothing: connections are Arrow's."""
+
+    def fetch(self, offset: int, length: int, until: int = 0) -> bytes:
         """One request."""
 
         def fetch() -> bytes:

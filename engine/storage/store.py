@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 from engine.errors import StorageError
-from engine.storage.address import scheme_of
+from engine.storage.address import scheme_of, without_secrets
 
 
 class Entry(NamedTuple):
@@ -66,7 +66,7 @@ class Store(ABC):
 
     def list_folder(self, address: str) -> list[Entry]:
         """What a folder has, by bytes of the name."""
-        raise StorageError(f"could not list {address!r}: {scheme_of(address)}:// addresses name files only")
+        raise StorageError(f"could not list {without_secrets(address)!r}: {scheme_of(address)}:// addresses name files only")
 
     def block_hosts(self, address: str) -> list[Block]:
         """Which hosts hold which part of a file; empty where this is unknown."""
@@ -107,5 +107,5 @@ class Store(ABC):
 
     def _refusal(self, address: str) -> StorageError:
         return StorageError(
-            f"could not write {address!r}: {scheme_of(address)}:// addresses are read only; name a local path, hdfs:// or s3://"
+            f"could not write {without_secrets(address)!r}: {scheme_of(address)}:// addresses are read only; name a local path, hdfs:// or s3://"
         )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, ClassVar
 
 from engine.errors import MissingFileError, StorageError
-from engine.storage.address import name_of
+from engine.storage.address import name_of, without_secrets
 from engine.storage.local import LocalStore
 from engine.storage.locks import locked
 from engine.storage.settings import cache_dir
@@ -69,7 +69,7 @@ class WebStore(Store):
         except StorageError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise StorageError(f"could not fetch {address!r} into the cache {str(folder)!r}: {_reason(error)}") from error
+            raise StorageError(f"could not fetch {without_secrets(address)!r} into the cache {str(folder)!r}: {_reason(error)}") from error
         return target
 
 
@@ -89,13 +89,15 @@ def _fetch(address: str, target: pathlib.Path) -> None:
             expected = response.headers.get("Content-Length")
         got = os.path.getsize(partial)
         if expected is not None and got != int(expected):
-            raise StorageError(f"could not fetch {address!r}: expected {expected} bytes, got {got} before the server hung up; try again")
+            raise StorageError(
+                f"could not fetch {without_secrets(address)!r}: expected {expected} bytes, got {got} before the server hung up; try again"
+            )
         os.chmod(partial, 0o644)
         os.replace(partial, target)
     except urllib.error.HTTPError as error:
         error.close()
         kind = MissingFileError if error.code in (404, 410) else StorageError
-        raise kind(f"could not fetch {address!r}: the server answered {error.code} {error.reason}") from error
+        raise kind(f"could not fetch {without_secrets(address)!r}: the server answered {error.code} {error.reason}") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)

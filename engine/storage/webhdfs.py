@@ -6,7 +6,6 @@ Name nodes are asked through the ``hdfs`` package. Its answers are translated to
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import http.client
 import json
@@ -15,7 +14,7 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
 import hdfs
@@ -162,43 +161,48 @@ class NameNode:
 
 
 class DataAnswer:
-    """A range on its way from a data node (``host``), or from a gateway that has no such thing (None)."""
+    """Bytes ``position`` to ``end`` on their way from a data node (``host``), or from a gateway that has no such thing (None)."""
 
-    def __init__(self, host: str | None, body: Any) -> None:
+    def __init__(self, host: str | None, body: Any, close: Callable[[], object], position: int, end: int) -> None:
         self.host = host
+        self.position = position
+        self.end = end
+        self.close = close
         self._body = body
 
-    def read_into(self, view: memoryview) -> int:
-        """Fill some of ``view``; 0 at the end. Raises ``RetriableError``."""
+    def read(self, length: int) -> bytes:
+        """The next ``length`` bytes; fewer where the answer ends early. Raises ``RetriableError``."""
         try:
-            return self._body.readinto(view) or 0
+            data: bytes = self._body.read(length)
         except (OSError, http.client.HTTPException) as error:
             raise RetriableError(f"data node {self.host}: {reason_of(error)}") from None
+        self.position += len(data)
+        return data
 
 
-@contextlib.contextmanager
-def open_range(names: NameNode, path: str, offset: int, length: int, excluded: str) -> Iterator[DataAnswer]:
-    """Ask for a range of a file, of another data node than those ``excluded``; the caller reads the answer."""
+def open_range(names: NameNode, path: str, offset: int, end: int, excluded: str) -> DataAnswer:
+    """Ask for a range of a file, of another data node than those ``excluded``; who asked reads the answer and closes it."""
     more = {"excludedatanodes": excluded} if excluded else {}
-    answer = names.ask("open_1", path, offset=offset, length=length, **more)
+    answer = names.ask("open_1", path, offset=offset, length=end - offset, **more)
     location = answer.headers.get("Location")
     if location is None:
-        with contextlib.closing(answer):
-            yield DataAnswer(None, answer.raw)
-        return
+        return DataAnswer(None, answer.raw, answer.close, offset, end)
     answer.close()
     connection, target = _connect(location)
     try:
-        try:
-            connection.request("GET", target)
-            body = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise _DataNodeGoneError(urllib.parse.urlsplit(location).netloc, reason_of(error)) from None
+        connection.request("GET", target)
+        body = connection.getresponse()
         if body.status != 200:
             raise_refusal(body.status, body.read(1 << 16))
-        yield DataAnswer(connection.host, body)
-    finally:
+    except (OSError, http.client.HTTPException) as error:
         connection.close()
+        if isinstance(error, StorageError):
+            raise
+        raise _DataNodeGoneError(urllib.parse.urlsplit(location).netloc, reason_of(error)) from None
+    except BaseException:
+        connection.close()
+        raise
+    return DataAnswer(connection.host, body, connection.close, offset, end)
 
 
 def gone_node(trouble: RetriableError) -> str | None:

@@ -16,8 +16,12 @@ import pytest
 from pyarrow import csv, parquet
 
 from engine import storage
+from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset
+from engine.data.stream import open_stream
 from engine.errors import DataError
+from engine.models import linear_regression
+from tests.cluster.conftest import new_folder
 from tests.cluster.hadoop import BLOCK_BYTES
 from tests.mpi_jobs import plain_environment, run_ranks
 from tests.reading import read_everywhere
@@ -180,9 +184,6 @@ def test_reads_of_columns_are_reads_of_their_bytes(remote, request, files):
 def test_what_changes_while_it_is_read_is_noticed(remote, files):
     address = storage.join(remote, "t.csv")
     storage.put_file(address, files["t.csv"])
-    from engine.collectives.serial import SerialComm
-    from engine.data.stream import open_stream
-
     stream = open_stream(Dataset(address), SerialComm())
     storage.put_bytes(address, b"id,x,y,text,z\n1,2,3,4,5\n")
     with pytest.raises(DataError, match="changed while it was being read"):
@@ -190,8 +191,6 @@ def test_what_changes_while_it_is_read_is_noticed(remote, files):
 
 
 def test_the_share_of_local_bytes_is_counted(hdfs, files, tmp_path):
-    from tests.cluster.conftest import new_folder
-
     address = storage.join(new_folder(hdfs), "t.csv")
     storage.put_file(address, files["many.csv"])
     hosts = Counter()
@@ -206,9 +205,19 @@ def test_the_share_of_local_bytes_is_counted(hdfs, files, tmp_path):
     assert local == hosts["127.0.0.1"]
 
 
-def test_a_data_node_that_goes_and_comes_back(hdfs, files):
-    from tests.cluster.conftest import new_folder
+def test_a_saved_model_says_how_much_came_from_own_hosts(hdfs, files, tmp_path):
+    address = storage.join(new_folder(hdfs), "t.csv")
+    storage.put_file(address, files["t.csv"])
+    storage.file_cache().clear()
+    before = storage.bytes_read()
+    linear_regression.create(address, target="y", features=["x"], verbose=False).save(tmp_path / "model")
+    said = json.loads((tmp_path / "model" / "run.json").read_text())["bytes_read"]
+    now = storage.bytes_read()
+    assert said == {"total": now.total, "local": now.local, "share_local": now.local / now.total}
+    assert now.total - before.total >= storage.file_size(address)
 
+
+def test_a_data_node_that_goes_and_comes_back(hdfs, files):
     address = storage.join(new_folder(hdfs), "t.csv")
     storage.put_file(address, files["many.csv"])
     for node in hdfs.data_nodes:

@@ -79,6 +79,16 @@ def test_other_queries_are_other_files(server):
     assert server.asked == ["/good.csv?v=1", "/good.csv?v=2"]
 
 
+def test_nothing_secret_in_messages(server):
+    with pytest.raises(MissingFileError, match=r"no\.csv\?\.\.\.'") as caught:
+        storage.read_bytes(f"{server.url}/no.csv?X-Amz-Signature=s3cr3t")
+    assert "s3cr3t" not in str(caught.value)
+    for address in ("http://me:s3cr3t@host.example/x", "hdfs://me:s3cr3t@nn.example/x", "s3://key:s3cr3t@bucket/x"):
+        with pytest.raises(StorageError, match=r"without user and password, got one of \w+://(host|nn|bucket)") as caught:
+            storage.read_bytes(address)
+        assert "s3cr3t" not in str(caught.value)
+
+
 def test_redirects_are_followed(server):
     assert storage.local_path(f"{server.url}/moved.csv").read_bytes() == TEXT
 

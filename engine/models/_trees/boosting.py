@@ -11,6 +11,7 @@ from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
+from engine.data.bytes_read import gather_bytes_read
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
 from engine.memory import Memory
@@ -106,6 +107,7 @@ def train_trees(
             "num_threads": threads,
             "communication": communication,
             "memory": memory.report(),
+            "bytes_read": gather_bytes_read(comm),
         },
     )
 

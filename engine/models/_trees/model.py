@@ -59,9 +59,7 @@ class TreesModel(PredictingModel):
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             if isinstance(error, ModelFileError):
                 raise ModelFileError(f"{path!r}: {error}") from error
-            raise ModelFileError(
-                f"{path!r} is damaged: {error!r} where the trees were expected; train or copy the model again"
-            ) from error
+            raise ModelFileError(f"{path!r} is damaged: {error!r} where the trees were expected; train or copy the model again") from error
 
     def get_feature_importance(self) -> pa.Table:
         """How many splits use each feature: name, index (category, key or position; null for a number), count, the most used first."""

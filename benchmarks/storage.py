@@ -1,0 +1,220 @@
+"""Reading from HDFS and S3 beside the plain clients, on one rank and two: ``python benchmarks/storage.py``.
+
+Starts a real HDFS and a real S3 server here, so the servers work on the same cores as who reads; both sides pay that alike. In turn, each
+a process of its own: the engine's ranges, the same bytes by plain ``hdfs`` or ``pyarrow.fs``, the engine on two ranks, two plain readers
+of a half each that never talk (what the machine leaves of a second rank), and a CSV file to a table by both. Clocks run from when all
+have imported and found their server to the last one's end. Writes every run to ``benchmarks/results/storage.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+from _result import ROOT, write_result
+
+sys.path.insert(0, str(ROOT))
+SEED = 3
+PIECE = 2 << 20
+WAYS = ("engine", "plain", "engine on 2 ranks", "plain on 2 halves", "csv by engine", "csv by engine on 2 ranks", "csv by plain")
+
+
+def main() -> None:
+    """Start the servers, measure in turn, print medians and ratios."""
+    from tests.cluster.hadoop import USER, Hadoop, Hdfs
+    from tests.cluster.s3_server import S3Server
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_csv(pathlib.Path(folder, "data.csv"), arguments.megabytes << 20)
+        blocks = {"dfs.blocksize": 64 << 20}
+        hdfs = Hdfs(Hadoop(pathlib.Path(folder, "hadoop"), java_options=("-XX:+UseSerialGC",)), settings=blocks)
+        s3 = S3Server(pathlib.Path(folder, "s3"))
+        try:
+            hdfs.start()
+            s3.start()
+            os.environ.update({**hdfs.environment, **s3.environment})
+            addresses = {"hdfs": f"{hdfs.url}/user/{USER}/data.csv", "s3": f"{s3.url}/data.csv"}
+            result = {name: measure_all(name, address, file, hdfs.web, arguments.repeats) for name, address in addresses.items()}
+        finally:
+            hdfs.stop()
+            s3.stop()
+    note = "servers and readers share the cores of one machine"
+    write_result(
+        "storage", {"bytes": arguments.megabytes << 20, "note": note, **result}, seed=SEED, packages=("samesum", "hdfs", "pyarrow", "moto")
+    )
+
+
+def write_csv(path: pathlib.Path, size: int) -> pathlib.Path:
+    """About ``size`` bytes of numbers and words."""
+    draw = np.random.default_rng(SEED)
+    rows = [f"{k},{draw.normal():.6f},{draw.normal():.6f},word{k % 97}\n" for k in range(20_000)]
+    text = "".join(rows).encode()
+    with path.open("wb") as file:
+        file.write(b"id,x,y,word\n")
+        while file.tell() < size:
+            file.write(text)
+    return path
+
+
+def measure_all(name: str, address: str, file: pathlib.Path, web: str, repeats: int) -> dict[str, Any]:
+    """All ways on one storage; the first round warms the servers and does not count."""
+    from engine import storage
+
+    storage.put_file(address, file)
+    size = file.stat().st_size
+    runs = []
+    for repeat in range(repeats + 1):
+        run = {way: size / measure(way, address, web) / 1e6 for way in WAYS}
+        if repeat:
+            runs.append(run)
+        print(name, "  ".join(f"{way} {rate:.0f} MB/s" for way, rate in run.items()), flush=True)
+    median = {way: statistics.median(run[way] for run in runs) for way in WAYS}
+    ratios = {
+        "engine / plain": ratio(runs, "engine", "plain"),
+        "2 ranks / 1 rank": ratio(runs, "engine on 2 ranks", "engine"),
+        "2 plain halves / 1 plain": ratio(runs, "plain on 2 halves", "plain"),
+        "csv: engine / plain": ratio(runs, "csv by engine", "csv by plain"),
+        "csv: 2 ranks / 1 rank": ratio(runs, "csv by engine on 2 ranks", "csv by engine"),
+    }
+    print(name, "  ".join(f"{what} {value:.2f}" for what, value in ratios.items()), flush=True)
+    return {"megabytes_per_second": median, "ratios": ratios, "runs": runs}
+
+
+def ratio(runs: list[dict[str, float]], way: str, other: str) -> float:
+    """The median over rounds of what is measured in the same round."""
+    return statistics.median(run[way] / run[other] for run in runs)
+
+
+def measure(way: str, address: str, web: str) -> float:
+    """Seconds from when all processes are ready to the last one's end."""
+    parts = 2 if "2" in way else 1
+    with tempfile.TemporaryDirectory() as folder:
+        begin = pathlib.Path(folder, "begin")
+        command = [sys.executable, __file__, "--reader", way, address, web, str(begin)]
+        if way.startswith("plain") or way == "csv by plain":
+            commands = [[*command, str(part), str(parts)] for part in range(parts)]
+        else:
+            launcher = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-n", "2"] if parts == 2 else []
+            commands = [[*launcher, *command, "0", "1"]]
+        jobs = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in commands]
+        while len(list(pathlib.Path(folder).glob("ready-*"))) < parts:
+            if any(job.poll() for job in jobs):
+                raise SystemExit(f"{way} failed:\n{jobs[0].communicate()[1]}")
+            time.sleep(0.01)
+        began = time.monotonic()
+        begin.touch()
+        ends = [json.loads(line) for job in jobs for line in job.communicate()[0].splitlines()]
+        if any(job.returncode for job in jobs) or len(ends) != parts:
+            raise SystemExit(f"{way} failed")
+    return float(max(ends) - began)
+
+
+def read(way: str, address: str, web: str, begin: str, *numbers: str) -> None:
+    """What each process runs: get ready, wait for the others, read, say when it ended."""
+    part, parts = map(int, numbers)
+    act = {"plain": plain, "csv by plain": csv_by_plain, "plain on 2 halves": plain}.get(way)
+    run = by_engine(way, address) if act is None else act(address, web, part, parts)
+    start = pathlib.Path(begin)
+    start.with_name(f"ready-{os.getpid()}").touch()
+    while not start.exists():
+        time.sleep(0.001)
+    run()
+    sys.stdout.write(json.dumps(time.monotonic()) + "\n")
+    sys.stdout.flush()
+
+
+def by_engine(way: str, address: str) -> Any:
+    """Ranges of this rank, or its rows."""
+    from engine import storage
+    from engine.collectives.default import resolve
+    from engine.data.dataset import Dataset
+    from engine.data.shard import read_shard
+
+    comm = resolve(None)
+    size = storage.file_size(address)
+    first, last = comm.rank * size // comm.size, (comm.rank + 1) * size // comm.size
+
+    def read_ranges() -> None:
+        with storage.open_file(address, [(first, last)]) as file:
+            file.seek(first)
+            left = last - first
+            while left:
+                left -= len(storage.read_fully(file, min(PIECE, left)))
+
+    return (lambda: read_shard(Dataset(address), comm)) if way.startswith("csv") else read_ranges
+
+
+def plain(address: str, web: str, part: int, parts: int) -> Any:
+    """The same bytes by the client that people use."""
+    if address.startswith("hdfs:"):
+        client, path = hdfs_client(address, web)
+        size = client.status(path)["length"]
+        first, last = part * size // parts, (part + 1) * size // parts
+
+        def read_hdfs() -> None:
+            with client.read(path, offset=first, length=last - first, chunk_size=PIECE) as chunks:
+                assert sum(map(len, chunks)) == last - first
+
+        return read_hdfs
+    file = s3_file(address)
+    size = file.size()
+    first, last = part * size // parts, (part + 1) * size // parts
+
+    def read_s3() -> None:
+        at = first
+        while at < last:
+            at += len(file.read_at(min(4 * PIECE, last - at), at))
+
+    return read_s3
+
+
+def csv_by_plain(address: str, web: str, part: int, parts: int) -> Any:
+    """The file to a table by ``pyarrow.csv``, from the client's bytes."""
+    from pyarrow import csv
+
+    if address.startswith("hdfs:"):
+        client, path = hdfs_client(address, web)
+
+        def read_hdfs() -> None:
+            with client.read(path) as reader:
+                csv.read_csv(io.BytesIO(reader.read()))
+
+        return read_hdfs
+    file = s3_file(address)
+    return lambda: csv.read_csv(file)
+
+
+def hdfs_client(address: str, web: str) -> tuple[Any, str]:
+    """A client of the ``hdfs`` package, and the path."""
+    import hdfs
+
+    return hdfs.InsecureClient(web, user=os.environ["HADOOP_USER_NAME"]), "/" + address.split("/", 3)[3]
+
+
+def s3_file(address: str) -> Any:
+    """An object by Arrow."""
+    from pyarrow import fs
+
+    endpoint = os.environ["AWS_ENDPOINT_URL"].partition("://")[2]
+    return fs.S3FileSystem(endpoint_override=endpoint, scheme="http", region="us-east-1").open_input_file(address.partition("://")[2])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--reader"]:
+        read(*sys.argv[2:])
+    else:
+        main()
