@@ -96,7 +96,7 @@ def inner_job(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) ->
         again = folder is not None and number > 1
         if again and share_from_root(comm, lambda: bool(list_checkpoints(folder or "")), stage="looking for checkpoints"):
             options["resume_from_checkpoint"] = "auto"
-    given = spec.output if spec.task == "predict" else None
+    given = None if spec.task == "train" else spec.output
     return replace(spec, output=given or wd.attempt_path(number, output), options=options, resources=None)
 
 
@@ -123,7 +123,7 @@ def publish(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> N
                 model = f"attempts/{number}/model"
                 more = {"model": model, "model_sha256": hash_of(storage.join(wd.attempt_path(number, "model"), "model.json"))}
             elif spec.task == "evaluate":
-                more = {"metrics": json.loads(storage.read_bytes(wd.attempt_path(number, "metrics.json")))}
+                more = {"metrics": json.loads(storage.read_bytes(spec.output or wd.attempt_path(number, "metrics.json")))}
             else:
                 more = {"output": spec.output or wd.attempt_path(number, "predictions.parquet")}
             again = "" if number == 1 else f" in attempt {number}"

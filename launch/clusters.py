@@ -54,8 +54,14 @@ def check_address(name: str, value: Any) -> str:
     """A folder, as an absolute path where it is local."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise OptionError(f"{name} must be a path or an address, got {value!r}")
-    address = str(os.fspath(value))
-    return os.path.abspath(storage.local_path(address)) if storage.is_local(address) else address.rstrip("/")
+    return absolute(os.fspath(value)).rstrip("/") or "/"
+
+
+def absolute(path: str) -> str:
+    """A path of this machine from its root on, a slash at its end kept; an address as it is."""
+    if not storage.is_local(path):
+        return path
+    return os.path.abspath(storage.local_path(path)) + ("/" if path.endswith("/") else "")
 
 
 def check_optional_address(name: str, value: Any) -> str | None:

@@ -15,7 +15,7 @@ from engine import errors, storage
 from engine.errors import JobError, JobKindError, MissingFileError, OptionError
 from engine.working_dir import WorkingDir
 from launch.backends import backend_of
-from launch.clusters import Cluster, find_cluster
+from launch.clusters import Cluster, check_address, find_cluster
 from launch.states import FinalState, State
 from launch.summary import describe_containers, what_happened
 
@@ -244,7 +244,7 @@ def load_job(working_dir: str | os.PathLike[str]) -> Job:
 
     Raises ``MissingFileError`` if there is no job there.
     """
-    return Job(WorkingDir(os.fspath(working_dir)))
+    return Job(WorkingDir(check_address("working_dir", working_dir)))
 
 
 def list_jobs(env: Cluster | str) -> list[Job]:

@@ -15,7 +15,7 @@ import engine
 from engine import storage
 from engine.errors import OptionError
 from engine.spec import DataSpec, GraphSpec
-from launch.clusters import Cluster
+from launch.clusters import Cluster, absolute
 
 PART_BYTES = 64 << 20  # of Arrow memory in a file: what the bar advances by
 
@@ -104,11 +104,6 @@ class Staging:
                 n_rows, n_bytes = n_rows + table.num_rows, n_bytes + path.stat().st_size
         sys.stderr.write(f"Staged {name}: {n_rows:,} rows, {n_bytes:,} bytes of Parquet in {address}\n")
         return address
-
-
-def absolute(path: str) -> str:
-    """A path of this machine from its root; an address as it is."""
-    return os.path.abspath(os.path.expanduser(path.removeprefix("file://"))) if storage.is_local(path) else path
 
 
 @contextlib.contextmanager

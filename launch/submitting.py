@@ -12,6 +12,7 @@ from typing import Any
 import engine
 from engine import storage
 from engine.errors import OptionError, StorageError
+from engine.outputs import METRICS, TABLES, is_folder_of_parts
 from engine.spec import GRAPH_TOOLKITS, JobSpec, Resources, ScriptSpec
 from engine.working_dir import WorkingDir
 from launch.backends import backend_of
@@ -115,7 +116,7 @@ def submit_prediction_job(
             task=task,
             model=staging.model("model", model),
             data=staging.data("dataset", dataset),
-            output=None if output is None else staging.readable("output", output),
+            output=None if output is None else check_output(task, staging.readable("output", output)),
             output_type=output_type,
             **_common(cluster, staging),
         )
@@ -138,6 +139,15 @@ def run_script(
         storage.file_size(program)
         script = ScriptSpec(path=program, args=tuple(map(str, args)))
         return start(address, JobSpec(task="script", script=script, **_common(cluster, staging)))
+
+
+def check_output(task: str, output: str) -> str:
+    """The address of what a job is to write. Raises :class:`OptionError` for an extension that says no format."""
+    formats = METRICS if task == "evaluate" else TABLES
+    if storage.suffix_of(output) not in formats and not (task == "predict" and is_folder_of_parts(output)):
+        folder = " or the slash of a folder of parts" if task == "predict" else ""
+        raise OptionError(f"output must end with {' or '.join(formats)}{folder}, got {output!r}")
+    return output
 
 
 @contextlib.contextmanager

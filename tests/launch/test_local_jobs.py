@@ -218,14 +218,26 @@ def test_predictions(cluster, tmp_path, output):
         assert csv.read_csv(address).column("probability").to_pylist() == expected
 
 
-def test_metrics_are_those_of_evaluate(cluster):
+def test_predictions_by_every_worker(cluster, tmp_path):
+    model = engine.boosted_trees_classifier.create(MUSHROOM, "label", max_iterations=2, verbose=False)
+    job = launch.submit_prediction_job(cluster, model, MUSHROOM, output=f"{tmp_path}/parts/")
+    assert job.get_results() == f"{tmp_path}/parts/"
+    assert len(list((tmp_path / "parts").glob("part-*.parquet"))) == 2
+    assert engine.Dataset(tmp_path / "parts").to_table().column(0).to_pylist() == model.predict(MUSHROOM).to_pylist()
+
+
+@pytest.mark.parametrize("output", [None, "metrics.json"])
+def test_metrics_are_those_of_evaluate(cluster, tmp_path, output):
     training = boosted(cluster, max_iterations=2)
-    job = launch.submit_prediction_job(cluster, training, MUSHROOM, task="evaluate")
+    place = None if output is None else tmp_path / output
+    job = launch.submit_prediction_job(cluster, training, MUSHROOM, task="evaluate", output=place)
     expected = training.get_results().evaluate(MUSHROOM)
     metrics = job.get_results()
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():
         assert metrics[name] == value or metrics[name].equals(value), name
+    if place is not None:
+        assert json.loads(place.read_text())["accuracy"] == expected["accuracy"]
 
 
 SCRIPT = """

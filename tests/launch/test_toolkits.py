@@ -1,9 +1,14 @@
 """Submitting: the signatures are those of ``create``, what is wrong is refused at once, and a job says what was asked for."""
 
+import contextlib
 import importlib
 import inspect
 import json
+import os
 import pathlib
+import pty
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -180,6 +185,9 @@ def test_models_are_staged_or_found(cluster, tmp_path):
     assert (spec.task, spec.model, spec.output, spec.staged) == ("evaluate", str(tmp_path / "m"), str(tmp_path / "metrics.json"), None)
     with pytest.raises(OptionError, match="task must be 'predict' or 'evaluate', got 'guess'"):
         launch.submit_prediction_job(cluster, model, MUSHROOM, task="guess")
+    for task, output in (("predict", "p.txt"), ("predict", "p"), ("evaluate", "m.csv"), ("evaluate", "m/")):
+        with pytest.raises(OptionError, match="output must end with "):
+            launch.submit_prediction_job(cluster, tmp_path / "m", MUSHROOM, task=task, output=output)
     with pytest.raises(OptionError, match="model must be a model"):
         launch.submit_prediction_job(cluster, 3, MUSHROOM)
     with pytest.raises(OptionError, match="initial_model"):
@@ -276,3 +284,23 @@ def test_a_script(cluster, tmp_path):
 def test_nothing_secret_is_written(cluster, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     assert "hunter2" not in json.dumps(pathlib.Path(boosted(cluster).working_dir, "job.json").read_text())
+
+
+def test_a_terminal_sees_a_bar(cluster, tmp_path):
+    code = "import launch, numpy, sys\nfrom launch.staging import Staging\n"
+    code += "staging = Staging(launch.environments['here'], sys.argv[1])\nstaging.data('dataset', {'x': numpy.arange(500_000)})"
+    master, slave = pty.openpty()
+    command = [sys.executable, "-c", code, str(tmp_path / "job")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, stderr=slave, env=environment, cwd=ROOT) as process:
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux ends a terminal whose other end is closed with an error
+            while part := os.read(master, 4096):
+                shown += part
+    os.close(master)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "Staging dataset" in text
+    assert "4.0/4.0 MB" in text
+    assert text.rstrip().endswith(f"bytes of Parquet in {tmp_path}/job/staged/dataset")
