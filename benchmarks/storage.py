@@ -35,12 +35,12 @@ def main() -> None:
     from tests.cluster.s3_server import S3Server
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=128)
+    parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = write_csv(pathlib.Path(folder, "data.csv"), arguments.megabytes << 20)
-        blocks = {"dfs.blocksize": 64 << 20}
+        blocks = {"dfs.blocksize": 128 << 20}  # the default of HDFS
         hdfs = Hdfs(Hadoop(pathlib.Path(folder, "hadoop"), java_options=("-XX:+UseSerialGC",)), settings=blocks)
         s3 = S3Server(pathlib.Path(folder, "s3"))
         try:

@@ -58,8 +58,9 @@ class Patience:
         spent = time.monotonic() - self._began
         left = self._timeout - spent
         if left <= 0:
-            tries = "once" if self._tries == 1 else f"{self._tries} times in {spent:.0f} s (SAMESUM_STORAGE_TIMEOUT says how long)"
-            raise StorageError(f"could not {self._what}: {trouble}; tried {tries}") from trouble
+            tries = "once" if self._tries == 1 else f"{self._tries} times"
+            how_long = f"tried {tries} in {spent:.0f} s (SAMESUM_STORAGE_TIMEOUT says how long)"
+            raise StorageError(f"could not {self._what}: {trouble}; {how_long}") from trouble
         if spent > _QUIET and not self._warned:
             self._warned = True
             warn(f"waiting to {self._what}: {trouble}; trying for {left:.0f} s more")
