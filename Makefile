@@ -96,7 +96,7 @@ test-mpi: setup
 			|| { tail -n 50 .build/logs/mpi-*.log; exit 1; }; \
 	done
 
-# make test-cluster  everything on a real HDFS and a real S3 server, which it starts; needs Java and Maven, and installs them as root
+# make test-cluster  everything on a real HDFS, YARN and S3 server, which it starts; needs Java and Maven, and installs them as root
 test-cluster: setup
 	@bash tests/cluster/install_java.sh
 	$(PYTHON) -m pytest tests/cluster
