@@ -117,9 +117,10 @@ def measure(way: str, address: str, web: str) -> float:
             time.sleep(0.01)
         began = time.monotonic()
         begin.touch()
-        ends = [json.loads(line) for job in jobs for line in job.communicate()[0].splitlines()]
+        said = [job.communicate() for job in jobs]
+        ends = [json.loads(line) for out, _ in said for line in out.splitlines()]
         if any(job.returncode for job in jobs) or len(ends) != parts:
-            raise SystemExit(f"{way} failed")
+            raise SystemExit(f"{way} failed:\n{said[0][1]}")
     return float(max(ends) - began)
 
 
