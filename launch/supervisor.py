@@ -56,9 +56,9 @@ def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor])
             supervisor.run()
     except Exception as error:
         if supervisor is None or supervisor.is_current():
-            message = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+            message = str(error) if isinstance(error, EngineError) else f"the supervisor failed: {type(error).__name__}: {error}"
             number = 0 if supervisor is None else supervisor.number
-            wd.publish("FAILURE", attempt=number, summary=f"the supervisor failed: {message}", time=time.time(), cause="supervisor")
+            wd.publish("FAILURE", attempt=number, summary=message, time=time.time(), cause="supervisor")
         raise
 
 
