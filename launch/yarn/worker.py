@@ -72,9 +72,9 @@ class Worker:
             provide_program(pathlib.Path(order.scratch))
             cause, containers = self.run(attempt, order)
             self.keep_logs(what, attempt)
-            self.wire.report(attempt, {"event": "ended", **cause, "containers": containers})
         finally:
             shutil.rmtree(order.scratch, ignore_errors=True)
+        self.wire.report(attempt, {"event": "ended", **cause, "containers": containers})  # the container may end at once
 
     def run(self, attempt: int, order: Order) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Have an agent start the rank, and wait for its end."""
