@@ -17,7 +17,7 @@ def slurm_script(wd: WorkingDir, spec: JobSpec) -> str:
     resources, batch, per_node = _asked(spec)
     directives = [
         f"--job-name={wd.job_id}",
-        f"--output={wd.path('logs', 'supervisor.log')}",
+        f"--output={shlex.quote(wd.path('logs', 'supervisor.log').replace('%', '%%'))}",
         "--open-mode=append",
         "--requeue",
         f"--nodes={batch.nodes}",
@@ -42,7 +42,14 @@ def pbs_script(wd: WorkingDir, spec: JobSpec) -> str:
     select = f"select={batch.nodes}:ncpus={per_node * threads}:mpiprocs={per_node}:ompthreads={threads}"
     if resources.worker_memory is not None:
         select += f":mem={per_node * resources.worker_memory + OVERHEAD}mb"
-    directives = [f"-N {wd.job_id[:15]}", "-j oe", f"-o {wd.path('logs', 'pbs.log')}", "-r y", f"-l {select}", "-l place=scatter"]
+    directives = [
+        f"-N {wd.job_id[:15]}",
+        "-j oe",
+        f"-o {shlex.quote(wd.path('logs', 'pbs.log'))}",
+        "-r y",
+        f"-l {select}",
+        "-l place=scatter",
+    ]
     if batch.time_limit is not None:
         directives.append(f"-l walltime={_clock(batch.time_limit)}")
     if batch.queue is not None:
