@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from engine.errors import JobError
 from engine.spec import JobSpec
@@ -49,8 +49,6 @@ def main() -> int:
 
 class AllocationSupervisor(Supervisor):
     """A supervisor that may be told that its time is nearly up."""
-
-    backend: BatchBackend
 
     def __init__(self, wd: WorkingDir, spec: JobSpec) -> None:
         super().__init__(wd, spec)
@@ -113,13 +111,14 @@ class AllocationSupervisor(Supervisor):
 
     def fail(self, cause: dict[str, Any]) -> None:
         """Publish FAILURE, unless the job goes on, or the scheduler says how it ended."""
-        if not self.must_end or cause["cause"] not in ("stopped", *RETRIED):
+        is_own = self.wd.error(self.number) is not None or (self.warned is not None and cause["cause"] not in ("stopped", *RETRIED))
+        if not self.must_end or is_own:
             super().fail(cause)
-        elif self.warned is None:
+        elif self.warned is None:  # whatever the ranks say of it, they were ended too
             self.records.say("told to end by the scheduler")
         elif (checkpoint := self.wd.last_checkpoint()) is not None and checkpoint != self.first_checkpoint:
             self.records.say(f"the time limit is near: the job goes on from {checkpoint} when it is scheduled anew")
-            self.backend.go_on(self.wd)
+            cast(BatchBackend, self.backend).go_on(self.wd)
         else:
             self.fail_in_time()
 

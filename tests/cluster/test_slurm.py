@@ -1,8 +1,11 @@
 """Jobs on a real Slurm of two nodes: as on any cluster, and what only a batch system does to them: warn, requeue, lose a node, cancel."""
 
+import json
+import os
 import pathlib
+import shutil
 import signal
-import time
+import sys
 
 import pytest
 
@@ -10,13 +13,12 @@ import engine
 import launch
 from engine.errors import JobError, OptionError
 from engine.working_dir import WorkingDir
-from launch.job import Job
+from launch.batch import schedulers
 from launch.states import FinalState, State
 from tests.launch.supervised import folder_bytes, processes_of, read_logs, wait_until, write_data
 
 SLOW = pathlib.Path(__file__).with_name("slow")
 OPTIONS = {"max_iterations": 10, "max_depth": 3}
-KILL_WAIT = 3.0  # seconds from one signal of Slurm's to the next
 
 
 @pytest.fixture(scope="module")
@@ -137,16 +139,17 @@ def test_a_warning_ends_the_job_at_a_checkpoint_and_it_goes_on_by_itself(cluster
 
 @pytest.mark.slow
 def test_a_time_limit_that_hits_while_training(cluster, data, model, slurm):
-    job = train(cluster(pause=16.0, time_limit=1, warning=10), data)
-    check_success(job, model, 2) if job.wait(240) else pytest.fail(read_logs(directory(job)))
+    job = train(cluster(pause=8.0, time_limit=1, warning=10), data)
+    check_success(job, model, 2)
     assert slurm.job(number(job))["Restarts"] == "1"
 
 
 def test_a_time_limit_without_a_checkpoint_fails_and_says_what_to_do(cluster, data, slurm):
-    job = train(cluster(pause=2.0, warning=2), data, model_checkpoint_interval=2, model_checkpoint_path=None)
-    wait_until(lambda: directory(job).attempts() and "| 1 " in job.get_progress())
+    job = train(cluster(warning=2), data, max_iterations=100_000, model_checkpoint_interval=100_000)
+    wait_until(lambda: "| 1 " in job.get_progress())
     slurm.run("scancel", "--batch", "--signal=USR1", number(job))
-    assert job.wait(60) in (FinalState.FAILURE, FinalState.SUCCESS)
+    assert job.wait(60) == FinalState.FAILURE
+    assert "time_limit=10 (minutes) was too short for a new checkpoint: give more time" in job.summary()
 
 
 def test_an_administrator_requeues_it(cluster, data, model, slurm):
@@ -169,9 +172,6 @@ def test_a_rank_that_is_killed_starts_the_gang_anew(cluster, data, model, victim
 
 
 def kill(record, which):
-    import json
-    import os
-
     os.kill(json.loads(record.read_text())[which], signal.SIGKILL)
 
 
@@ -200,7 +200,9 @@ def test_too_much_memory_is_said_with_what_would_do(cluster, tmp_path):
 
 def test_a_program_that_raises_on_the_second_node(cluster, tmp_path):
     program = tmp_path / "bad.py"
-    program.write_text("from mpi4py import MPI\nif MPI.COMM_WORLD.rank == 1:\n    raise ValueError('no such thing')\nMPI.COMM_WORLD.Barrier()\n")
+    program.write_text(
+        "from mpi4py import MPI\nif MPI.COMM_WORLD.rank == 1:\n    raise ValueError('no such thing')\nMPI.COMM_WORLD.Barrier()\n"
+    )
     job = launch.run_script(cluster(), program)
     assert job.wait(60) == FinalState.FAILURE
     assert "ValueError: no such thing" in job.summary()
@@ -218,8 +220,6 @@ def test_slurm_that_does_not_answer_is_no_end(cluster, data, model, slurm):
     wait_for_checkpoint(job)
     slurm.controller.signal(signal.SIGSTOP)
     try:
-        import launch.batch.schedulers as schedulers
-
         within, schedulers.CALL_WITHIN = schedulers.CALL_WITHIN, 1.0
         try:
             assert job.get_state() == State.RUNNING
@@ -228,6 +228,25 @@ def test_slurm_that_does_not_answer_is_no_end(cluster, data, model, slurm):
     finally:
         slurm.controller.signal(signal.SIGCONT)
     check_success(job, model, 1)
+
+
+def test_the_script_written_by_hand_goes_on_by_itself(slurm, tmp_path, monkeypatch):
+    examples = pathlib.Path(__file__).parents[2] / "examples"
+    shutil.copytree(examples / "hpc", tmp_path / "hpc")
+    monkeypatch.chdir(tmp_path / "hpc")
+    for name, value in {"PYTHON": sys.executable, "PYTHONPATH": str(SLOW), "TEST_PAUSE": "3", "SAMESUM_SCRATCH": "none"}.items():
+        monkeypatch.setenv(name, value)
+    job = slurm.run("sbatch", "--parsable", "train.slurm", str(examples / "data" / "mushroom.csv"), "label", "model").strip()
+    wait_until(pathlib.Path("model-checkpoints", "model_checkpoint_5", "model.json").exists)
+    slurm.run("scancel", "--batch", "--signal=USR1", job)
+    wait_until(lambda: slurm.job(job)["JobState"] in ("COMPLETED", "FAILED"))
+    log = pathlib.Path("mushroom.log").read_text()
+    assert slurm.job(job)["Restarts"] == "1", log
+    assert "4 ranks, 20 trees, from model-checkpoints/model_checkpoint_" in log
+    monkeypatch.delenv("TEST_PAUSE")
+    data = str(examples / "data" / "mushroom.csv")
+    engine.boosted_trees_classifier.create(data, target="label", max_iterations=20, verbose=False).save("undisturbed")
+    assert folder_bytes("model") == folder_bytes("undisturbed")
 
 
 def test_settings(cluster):

@@ -57,7 +57,7 @@ def fail(message, code):
 def qsub(arguments):
     *options, script = arguments
     text = pathlib.Path(script).read_text()
-    directives = dict(resource_list=[])
+    directives = {"resource_list": []}
     for line in [" ".join(options), *re.findall(r"^#PBS (.*)$", text, re.MULTILINE)]:
         words = shlex.split(line)
         for option, value in zip(words[::2], words[1::2], strict=True):
@@ -117,14 +117,15 @@ def mom(job):
 
 
 def run(job, about, deleted):
-    resources = dict(part.split("=", 1) for value in about["directives"]["resource_list"] for part in value.split(":"))
+    asked = about["directives"]["resource_list"]
+    resources = dict(part.split("=") for value in asked for part in (value.split(":") if value.startswith("select") else [value]))
     hosts = HOSTS[: int(resources["select"])]
     nodes = state_folder() / f"{job}.nodes"
     nodes.write_text("".join(f"{host}\n" * int(resources["mpiprocs"]) for host in hosts))
     script = state_folder() / f"{job}.sh"
     script.write_text(about["script"])
     own = {"PBS_JOBID": job, "PBS_NODEFILE": str(nodes), "PBS_O_WORKDIR": about["where"], "PBS_ENVIRONMENT": "PBS_BATCH"}
-    with open(about["directives"]["o"], "ab") as output:
+    with open(pathlib.Path(about["where"], about["directives"].get("o", f"{job}.OU")), "ab") as output:
         process = subprocess.Popen(
             ["bash", str(script)], env={**os.environ, **own}, cwd="/", stdout=output, stderr=output, start_new_session=True
         )
@@ -152,10 +153,10 @@ def processes_of(job):
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and f"\0PBS_JOBID={job}\0".encode() in b"\0" + (entry / "environ").read_bytes():
-                if f"FAKE_PBS={state_folder()}\0".encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-    return [pid for pid in found if pathlib.Path(f"/proc/{pid}/stat").exists()]
+            said = (entry / "environ").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if {f"PBS_JOBID={job}".encode(), f"FAKE_PBS={state_folder()}".encode()} <= set(said):
+                found.append(int(entry.name))
+    return found
 
 
 if __name__ == "__main__":

@@ -132,10 +132,9 @@ def test_pbs_gives_no_warning_so_the_supervisor_looks_at_its_clock(cluster, data
 
 
 def test_a_time_limit_that_is_too_short_for_any_checkpoint(cluster, data):
-    job = train(cluster(pause=3.0, time_limit=1, warning=58), data, model_checkpoint_interval=9, max_iterations=4000)
-    job.wait(60)
-    if job.get_final_state() == FinalState.FAILURE:
-        assert "time_limit=1 (minutes) was too short for a new checkpoint" in job.summary()
+    job = train(cluster(time_limit=1, warning=58), data, model_checkpoint_interval=100_000, max_iterations=100_000)
+    assert job.wait(60) == FinalState.FAILURE
+    assert "time_limit=1 (minutes) was too short for a new checkpoint" in job.summary()
 
 
 def test_a_job_without_checkpoints_cannot_go_on(cluster, tmp_path):

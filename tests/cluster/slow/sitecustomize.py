@@ -1,4 +1,4 @@
-"""For ranks of jobs under test: a pause after each checkpoint, so that there is time to disturb the job. The product knows nothing of it."""
+"""For ranks of jobs under test: a pause after each checkpoint, so that a job can be disturbed. The product knows nothing of it."""
 
 import os
 import time
