@@ -23,6 +23,7 @@ _OF_LAUNCH = (
     "run_script",
     "slurm_cluster",
     "submit_prediction_job",
+    "submit_sweep",
 )
 _OTHERWISE = {"SFrame": ("engine", "Dataset"), "deploy": ("launch", ""), "distributed": ("launch.toolkits", "")}
 

@@ -19,6 +19,7 @@ _MODULE_OF = {
     "run_script": "launch.submitting",
     "slurm_cluster": "launch.slurm_cluster",
     "submit_prediction_job": "launch.submitting",
+    "submit_sweep": "launch.sweep",
     "toolkits": "launch.toolkits",
     **{toolkit: f"launch.toolkits.{toolkit}" for toolkit in (*TOOLKITS, *GRAPH_TOOLKITS)},
 }
@@ -35,6 +36,7 @@ __all__ = [
     "run_script",
     "slurm_cluster",
     "submit_prediction_job",
+    "submit_sweep",
     "toolkits",
     "boosted_trees_classifier",
     "boosted_trees_regression",

@@ -230,6 +230,15 @@ def test_slurm_that_does_not_answer_is_no_end(cluster, data, model, slurm):
     check_success(job, model, 1)
 
 
+def test_a_sweep(cluster, data):
+    grid = {"max_depth": [2, 3, 4]}
+    tower = cluster(nodes=1)
+    sweep = launch.submit_sweep(tower, launch.boosted_trees_classifier, data, "label", parameters=grid, max_iterations=3)
+    assert sweep.wait(60) == [FinalState.SUCCESS] * 3
+    assert sweep.table().column("max_depth").to_pylist() == [2, 3, 4]
+    assert len(set(sweep.table().column("Training-log_loss").to_pylist())) == 3
+
+
 def test_the_script_written_by_hand_goes_on_by_itself(slurm, tmp_path, monkeypatch):
     examples = pathlib.Path(__file__).parents[2] / "examples"
     shutil.copytree(examples / "hpc", tmp_path / "hpc")
