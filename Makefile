@@ -96,7 +96,7 @@ test-mpi: setup
 			|| { tail -n 50 .build/logs/mpi-*.log; exit 1; }; \
 	done
 
-# make test-cluster  everything on a real Hadoop, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
+# make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
 test-cluster: setup
 	@bash tests/cluster/install_servers.sh
 	$(PYTHON) -m pytest tests/cluster

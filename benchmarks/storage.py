@@ -35,12 +35,12 @@ def main() -> None:
     from tests.cluster.s3_server import S3Server
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=128)
+    parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = write_csv(pathlib.Path(folder, "data.csv"), arguments.megabytes << 20)
-        blocks = {"dfs.blocksize": 64 << 20}
+        blocks = {"dfs.blocksize": 128 << 20}  # the default of HDFS
         hdfs = Hdfs(Hadoop(pathlib.Path(folder, "hadoop"), java_options=("-XX:+UseSerialGC",)), settings=blocks)
         s3 = S3Server(pathlib.Path(folder, "s3"))
         try:
@@ -117,9 +117,10 @@ def measure(way: str, address: str, web: str) -> float:
             time.sleep(0.01)
         began = time.monotonic()
         begin.touch()
-        ends = [json.loads(line) for job in jobs for line in job.communicate()[0].splitlines()]
+        said = [job.communicate() for job in jobs]
+        ends = [json.loads(line) for out, _ in said for line in out.splitlines()]
         if any(job.returncode for job in jobs) or len(ends) != parts:
-            raise SystemExit(f"{way} failed")
+            raise SystemExit(f"{way} failed:\n{said[0][1]}")
     return float(max(ends) - began)
 
 

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from engine import storage
-from engine.errors import EngineError
+from engine.errors import EngineError, StorageError
 from engine.spec import JobSpec, Resources
 from engine.working_dir import PROGRESS_FILE, WorkingDir
 from launch.backends import StartedGang, backend_of
@@ -36,6 +36,7 @@ END_WITHIN = 10.0  # seconds that ranks have to end by themselves once there is 
 SIGN_OF_LIFE = 15.0  # seconds from one to the next, for those who watch the job from other machines
 AGENT_WITHIN = 1.0  # seconds for an agent to say how its ranks ended that have
 STOP_WITHIN = 30.0  # seconds for agents to end their ranks
+FAREWELL = 10.0  # seconds for a storage that does not answer, once the supervisor has to end
 RETRIED = ("lost", "hang")
 
 
@@ -55,9 +56,9 @@ def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor])
             supervisor.run()
     except Exception as error:
         if supervisor is None or supervisor.is_current():
-            message = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+            message = str(error) if isinstance(error, EngineError) else f"the supervisor failed: {type(error).__name__}: {error}"
             number = 0 if supervisor is None else supervisor.number
-            wd.publish("FAILURE", attempt=number, summary=f"the supervisor failed: {message}", time=time.time(), cause="supervisor")
+            wd.publish("FAILURE", attempt=number, summary=message, time=time.time(), cause="supervisor")
         raise
 
 
@@ -79,6 +80,7 @@ class Supervisor:
     def told_to_end(self, number: int, frame: FrameType | None) -> None:
         """The machine, or a scheduler, says to end."""
         self.must_end = True
+        storage.limit_patience(FAREWELL)
 
     def run(self) -> None:
         """Attempt after attempt until there is a result."""
@@ -117,6 +119,9 @@ class Supervisor:
         try:
             scratch.mkdir(mode=0o700, parents=True)
             return self.run_gang(gang, scratch)
+        except StorageError:
+            storage.limit_patience(FAREWELL)  # it has been waited for long enough already
+            raise
         finally:
             if not self.is_local:
                 self.records.gather(self.number, self.logs(scratch))

@@ -48,7 +48,8 @@ def training(toolkit, data, edges=None, **options):
         target = "yes" if toolkit in CLASSIFIERS else "number"
         given |= {"data": DataSpec(paths=(data,)), "target": target, "features": ("x", "y", "word")}
         if toolkit in ("linear_regression", "logistic_classifier", "svm_classifier"):
-            given["options"] |= {"solver": "lbfgs", "convergence_threshold": 1e-10}
+            slow = "fista" if toolkit == "linear_regression" else "lbfgs"
+            given["options"] |= {"solver": slow, "convergence_threshold": 1e-10}
     return JobSpec(**given)
 
 

@@ -29,6 +29,7 @@ from engine.storage.address import (
     without_secrets,
 )
 from engine.storage.cache import file_cache, limit_file_cache
+from engine.storage.retry import limit_patience
 from engine.storage.settings import cache_dir
 from engine.storage.store import Block, Entry, Readable, Store
 from engine.storage.traffic import BytesRead, bytes_read
@@ -50,6 +51,7 @@ __all__ = [
     "is_local",
     "join",
     "limit_file_cache",
+    "limit_patience",
     "list_files",
     "list_folder",
     "local_path",

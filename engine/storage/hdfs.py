@@ -234,34 +234,29 @@ class _Handle:
         self._waiting: DataAnswer | None = None
         self._lock = threading.Lock()
 
-    def fetch(self, offset: int, length: int, until: int = 0) -> bytearray:
+    def fetch(self, offset: int, length: int, until: int = 0) -> bytes:
         """Block by block: the name node names the nearest host of the one that it is asked for."""
-        data = bytearray(length)
-        view = memoryview(data)
-        done = 0
-        while done < length:
-            at = offset + done
-            block_end = at - at % self._block + self._block
-            part = min(length - done, block_end - at)
-            self._fill(view[done : done + part], at, min(block_end, max(until, at + part)))
-            done += part
-        return data
+        parts = []
+        end = offset + length
+        while offset < end:
+            block_end = offset - offset % self._block + self._block
+            part = self._read(offset, min(end, block_end) - offset, min(block_end, max(until, end)))
+            parts.append(part)
+            offset += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         """Hang up."""
         if (answer := self._taken()) is not None:
             answer.close()
 
-    def _fill(self, view: memoryview, offset: int, until: int) -> None:
-        """Read on where a connection broke, from another data node if there is one."""
-        length, done = len(view), 0
+    def _read(self, offset: int, length: int, until: int) -> bytes:
+        """Some of the bytes, at least one; from another data node if one is gone."""
         excluded: list[str] = []
         patience = Patience(f"read {self.address!r}")
-        while done < length:
+        while True:
             try:
-                done += self._fill_from_one(view[done:], offset + done, until, excluded)
-                if done < length:
-                    patience.progress()
+                return self._read_from_one(offset, length, until, excluded)
             except RetriableError as trouble:
                 node = gone_node(trouble)
                 if node is not None and node not in excluded:
@@ -274,27 +269,23 @@ class _Handle:
             except StorageError as error:
                 raise named("read", self.address, error) from None
 
-    def _fill_from_one(self, view: memoryview, offset: int, until: int, excluded: list[str]) -> int:
-        """What one answer gives, at least something."""
+    def _read_from_one(self, offset: int, length: int, until: int, excluded: list[str]) -> bytes:
+        """What one answer gives, at least one byte."""
         answer = self._taken(offset)
         if answer is None:
             answer = open_range(self._names, self._path, offset, until, ",".join(excluded))
-        done = 0
+        data = b""
         try:
-            while done < len(view) and (got := answer.read_into(view[done:])):
-                done += got
-        except RetriableError:
-            if not done:
-                raise
+            data = answer.read(length)
         finally:
-            count_read(done, answer.host)
-            if done == len(view) and answer.position < answer.end:
+            count_read(len(data), answer.host)
+            if len(data) == length and answer.position < answer.end:
                 self._keep_waiting(answer)
             else:
                 answer.close()
-        if not done:
+        if not data:
             raise RetriableError("the answer ended early")
-        return done
+        return data
 
     def _taken(self, offset: int | None = None) -> DataAnswer | None:
         """The answer that waits, if it stands at ``offset``."""

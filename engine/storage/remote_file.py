@@ -80,10 +80,10 @@ class RemoteFile(io.RawIOBase):
         parts = []
         while wanted > 0:
             part = self._part(self._position, wanted)[:wanted]
-            parts.append(part)
+            parts.append(_without_copy(part))
             self._position += len(part)
             wanted -= len(part)
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)  # what is bytes already is not copied
 
     def readall(self) -> bytes:
         """To the end."""
@@ -163,6 +163,12 @@ class RemoteFile(io.RawIOBase):
     def _keep(self, offset: int, data: Bytes) -> memoryview:
         self._cache.keep(self._handle.address, self._handle.stamp, offset, data)
         return memoryview(data)
+
+
+def _without_copy(part: memoryview) -> bytes | memoryview:
+    """The bytes that were fetched, where all of them are wanted."""
+    whole = part.obj
+    return whole if isinstance(whole, bytes) and len(whole) == len(part) else part
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

@@ -36,13 +36,18 @@ def storage_timeout() -> float:
     return seconds
 
 
+def limit_patience(seconds: float) -> None:
+    """Have this process try again no longer than ``seconds`` from now on, also where it is waiting already."""
+    os.environ["SAMESUM_STORAGE_TIMEOUT"] = str(min(seconds, storage_timeout()))
+
+
 class Patience:
     """Waits between tries, until its time is over; ``progress`` gives it new time."""
 
     def __init__(self, what: str) -> None:
         """``what`` as ``read 'hdfs://...'``."""
         self._what = what
-        self._timeout = storage_timeout()
+        storage_timeout()  # what cannot be meant is said at once
         self._warned = False
         self.progress()
 
@@ -56,10 +61,11 @@ class Patience:
         """Pause before the next try. Raises ``StorageError`` when the time is over."""
         self._tries += 1
         spent = time.monotonic() - self._began
-        left = self._timeout - spent
+        left = storage_timeout() - spent  # which may have become shorter meanwhile
         if left <= 0:
-            tries = "once" if self._tries == 1 else f"{self._tries} times in {spent:.0f} s (SAMESUM_STORAGE_TIMEOUT says how long)"
-            raise StorageError(f"could not {self._what}: {trouble}; tried {tries}") from trouble
+            tries = "once" if self._tries == 1 else f"{self._tries} times"
+            how_long = f"tried {tries} in {spent:.0f} s (SAMESUM_STORAGE_TIMEOUT says how long)"
+            raise StorageError(f"could not {self._what}: {trouble}; {how_long}") from trouble
         if spent > _QUIET and not self._warned:
             self._warned = True
             warn(f"waiting to {self._what}: {trouble}; trying for {left:.0f} s more")

@@ -70,9 +70,12 @@ class S3Store(RemoteStore):
         try:
             found = self._ask("list", address, lambda files, path: files.get_file_info(fs.FileSelector(path)))
         except MissingFileError:
-            if self.exists(address):
-                raise StorageError(f"could not list {address!r}: it is no folder") from None
-            raise
+            there = self.status(address)
+            if there is None:
+                raise
+            if there.is_folder:  # its first object has come since
+                return self.list_folder(address)
+            raise StorageError(f"could not list {address!r}: it is no folder") from None
         return by_name([Entry(each.base_name, each.type == fs.FileType.Directory, max(0, int(each.size or 0))) for each in found])
 
     def file_size(self, address: str) -> int:

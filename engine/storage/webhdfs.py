@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import http.client
 import json
+import logging
 import os
 import socket
 import ssl
@@ -42,6 +43,8 @@ _LATER = (
 _LATER_TEXTS = ("Failed to find datanode", "Could not obtain block", "There are 0 datanode(s) running", "Connection refused")
 _NO_ROOM_TEXTS = ("could only be written to 0 of", "could only be replicated to 0 nodes")
 _BUSY = (408, 429, 500, 502, 503, 504)
+# The package logs what our errors say, and warns each time that it has asked all name nodes of a pair.
+logging.getLogger("hdfs").addHandler(logging.NullHandler())
 _UNKNOWN_NAME = "no host has this name"
 
 
@@ -170,14 +173,14 @@ class DataAnswer:
         self.close = close
         self._body = body
 
-    def read_into(self, view: memoryview) -> int:
-        """Fill some of ``view``; 0 at the end. Raises ``RetriableError``."""
+    def read(self, length: int) -> bytes:
+        """The next ``length`` bytes; fewer where the answer ends early. Raises ``RetriableError``."""
         try:
-            got = self._body.readinto(view) or 0
+            data: bytes = self._body.read(length)
         except (OSError, http.client.HTTPException) as error:
             raise RetriableError(f"data node {self.host}: {reason_of(error)}") from None
-        self.position += got
-        return int(got)
+        self.position += len(data)
+        return data
 
 
 def open_range(names: NameNode, path: str, offset: int, end: int, excluded: str) -> DataAnswer:

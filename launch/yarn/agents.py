@@ -43,7 +43,7 @@ class Gang:
     """The ranks of one attempt on YARN: a :class:`launch.backends.StartedGang` of many agents.
 
     ``members`` are the workers by rank; ``order`` makes the order of a rank from its command; ``command`` starts all ranks, or is the one
-    rank's own where there is but one.
+    rank's own where there is but one. ``memory`` is that of each container in bytes.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class Gang:
         folder: pathlib.Path,
         environment: dict[str, str],
         hang_timeout: float,
+        memory: int,
     ) -> None:
         self.wire, self.attempt, self.members = wire, attempt, members
-        self.hang_timeout = hang_timeout
+        self.hang_timeout, self.memory = hang_timeout, memory
         self.containers: list[dict[str, Any]] = []
         self.reports: dict[int, dict[str, Any]] = {}
         self.lost: dict[int, Diagnosis] = {}
@@ -177,7 +178,8 @@ class Gang:
                 continue
             seen = containers.get(member.key)
             if seen is not None and seen.is_over:
-                self.lost[rank] = diagnose(seen.message)
+                used = (self.reports.get(rank) or {}).get("peak_memory")
+                self.lost[rank] = diagnose(seen.message, share=(used or 0) / self.memory, used=used)
             elif member.key not in there and now - self._heard[rank][0] > SILENCE / 4:
                 self.lost[rank] = diagnose("")
             elif now - self._heard[rank][0] > SILENCE and rank in self._ordered:

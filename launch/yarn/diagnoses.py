@@ -9,6 +9,7 @@ from typing import NamedTuple
 from launch.memory import ROOM, STEP
 
 MB = 1 << 20
+NEARLY_ALL = 0.8  # of a container's memory: an end above it that nobody explains is taken to be the kernel's doing
 _UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _USED = re.compile(r"([\d.]+) ?([KMGT]?B) of ([\d.]+) ?([KMGT]?B) physical memory used", re.IGNORECASE)
 # Exit codes of YARN: what they mean, and whether the container may be had again without counting as a failure.
@@ -48,11 +49,16 @@ class Diagnosis(NamedTuple):
     used: int | None = None
 
 
-def diagnose(message: str, otherwise: str = "") -> Diagnosis:
-    """The diagnosis in YARN's message of a container; ``otherwise`` what to say where there is none."""
+def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int | None = None) -> Diagnosis:
+    """The diagnosis in YARN's message of a container; ``otherwise`` what to say where there is none.
+
+    ``used`` bytes is the most that its rank was seen to use, ``share`` that of its memory: control groups end a container without a word.
+    """
     lower = message.lower()
     code = next((code for words, code in _WORDS.items() if words in lower), None)
     code = code if code is not None else next((code for code in CODES if re.search(rf"exit ?(code|status):? *{code}\b", lower)), None)
+    if code is None and share > NEARLY_ALL:
+        return Diagnosis("Container was ended by SIGKILL when its memory was nearly full. (137)", "memory", remedy_of(used), used=used)
     if code is None:
         return Diagnosis(" ".join(message.split())[:400] or otherwise or "Report not found in log.")
     text, is_free = CODES[code]

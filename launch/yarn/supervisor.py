@@ -106,6 +106,7 @@ class YarnSupervisor(Supervisor):
             folder=scratch / "wire",
             environment=ports,
             hang_timeout=self.resources.hang_timeout,
+            memory=(self.resources.worker_memory or 1) << 20,
         )
 
     def command(self) -> list[str]:

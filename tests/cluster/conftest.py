@@ -57,14 +57,14 @@ def slurm_server() -> Iterator[Slurm]:
 @pytest.fixture
 def hdfs(hdfs_server, monkeypatch) -> Hdfs:
     """HDFS, found by this process and those it starts."""
-    _enter(hdfs_server, monkeypatch)
+    enter(hdfs_server, monkeypatch)
     return hdfs_server
 
 
 @pytest.fixture
 def s3(s3_server, monkeypatch) -> S3Server:
     """S3, found by this process and those it starts."""
-    _enter(s3_server, monkeypatch)
+    enter(s3_server, monkeypatch)
     return s3_server
 
 
@@ -73,7 +73,7 @@ def slurm(slurm_server, monkeypatch) -> Slurm:
     """Slurm, found by this process and those it starts."""
     for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SRUN_"))]:
         monkeypatch.delenv(name)
-    _enter(slurm_server, monkeypatch)
+    enter(slurm_server, monkeypatch)
     return slurm_server
 
 
@@ -92,7 +92,7 @@ def new_folder(server: Hdfs | S3Server) -> str:
     return folder
 
 
-def _enter(server: Hdfs | S3Server | Slurm | Yarn, monkeypatch) -> None:
+def enter(server: Hdfs | S3Server | Slurm | Yarn, monkeypatch) -> None:
     for name in _FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment.items():
@@ -123,6 +123,6 @@ def yarn_server(hdfs_server) -> Iterator[Yarn]:
 @pytest.fixture
 def yarn(hdfs, yarn_server, monkeypatch, tmp_path) -> Yarn:
     """YARN, found by this process and those it starts; clusters are kept in a folder of the test's own."""
-    _enter(yarn_server, monkeypatch)
+    enter(yarn_server, monkeypatch)
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
     return yarn_server

@@ -17,9 +17,9 @@ GOLDEN = ROOT / "tests" / "golden" / "seed_session.txt"
 CELL = re.compile(r"^(?=# %% )", re.MULTILINE)
 
 
-def read_golden():
+def read_golden(golden=GOLDEN):
     """What is masked, and what each cell is to print."""
-    head, *cells = CELL.split(GOLDEN.read_text())
+    head, *cells = CELL.split(golden.read_text())
     masks = [line.split(" -> ") for line in head.splitlines() if " -> " in line]
     return masks, {cell.partition("\n")[0]: cell.partition("\n")[2].strip("\n") for cell in cells}
 

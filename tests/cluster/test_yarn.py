@@ -1,5 +1,6 @@
 """Jobs on a real ResourceManager and two NodeManagers: what users see when all goes well, and when it does not."""
 
+import json
 import pathlib
 import signal
 import sys
@@ -79,31 +80,27 @@ def same_bytes(model, tmp_path, expected):
     return all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in FILES)
 
 
-def test_all_nine_in_one_gang(home, tmp_path, local):
-    """A program that trains with every toolkit, on three containers: the models are those of one process."""
-    toolkits.upload(local, f"{home}/data")
-    cluster = make_cluster(home, num_containers=3)
-    job = gl.run_script(cluster, program(tmp_path, toolkits.TRAIN), [f"{home}/data", f"{home}/models", "{}"])
-    assert job.wait(150) == job.FINAL_STATE.SUCCESS, job.summary()
-    toolkits.check(local, f"{home}/models")
-
-
-def test_two_jobs_at_once_give_the_models_of_a_laptop(home, tmp_path):
-    """A linear model and a graph model, beside each other, with data of HDFS and data of this machine."""
+def test_three_jobs_at_once_give_the_models_of_a_laptop(home, tmp_path, local):
+    """A linear model of a file on HDFS, a graph model of a file of this machine, and a program that trains with all nine toolkits."""
     cluster = make_cluster(home, num_vcores=2)
     storage.put_file(f"{home}/mushroom.csv", MUSHROOM)
+    toolkits.upload(local, f"{home}/data")
     edges = tmp_path / "edges.csv"
     edges.write_text("src,dst\n" + "".join(f"{i % 17},{i * 7 % 23}\n" for i in range(200)))
-    first = gl.distributed.logistic_classifier.submit_training_job(env=cluster, dataset=f"{home}/mushroom.csv", target="label")
-    second = gl.distributed.pagerank.submit_training_job(env=cluster, graph=engine.Graph.source(str(edges), src="src", dst="dst"))
-    staged = WorkingDir(second.working_dir).spec().staged
+    linear = gl.distributed.logistic_classifier.submit_training_job(env=cluster, dataset=f"{home}/mushroom.csv", target="label")
+    ranks = gl.distributed.pagerank.submit_training_job(env=cluster, graph=engine.Graph.source(str(edges), src="src", dst="dst"))
+    staged = WorkingDir(ranks.working_dir).spec().staged
     assert storage.exists(staged)
-    assert same_bytes(first.get_results(), tmp_path / "1", engine.logistic_classifier.create(str(MUSHROOM), target="label", verbose=False))
+    cluster.num_containers = 3
+    nine = gl.run_script(cluster, program(tmp_path, toolkits.TRAIN), [f"{home}/data", f"{home}/models", "{}"])
+    assert same_bytes(linear.get_results(), tmp_path / "1", engine.logistic_classifier.create(str(MUSHROOM), target="label", verbose=False))
     graph = engine.Graph(str(edges), src="src", dst="dst")
-    assert same_bytes(second.get_results(), tmp_path / "2", engine.pagerank.create(graph, verbose=False))
+    assert same_bytes(ranks.get_results(), tmp_path / "2", engine.pagerank.create(graph, verbose=False))
+    assert nine.wait(150) == nine.FINAL_STATE.SUCCESS, nine.summary()
+    toolkits.check(local, f"{home}/models")
+    for job in (linear, ranks, nine):
+        assert_nothing_runs(job)
     assert not storage.exists(staged)
-    assert_nothing_runs(first)
-    assert_nothing_runs(second)
 
 
 def test_a_container_over_its_memory(home, tmp_path):
@@ -139,39 +136,47 @@ def test_a_lost_container_is_replaced(home, tmp_path):
     """The ranks start anew in another container, and the model is the same."""
     cluster = make_cluster(home)
     storage.put_file(f"{home}/mushroom.csv", MUSHROOM)
-    options = {"target": "label", "max_iterations": 60, "model_checkpoint_interval": 5}
+    options = {"target": "label", "max_iterations": 40, "model_checkpoint_interval": 5}
     job = gl.distributed.boosted_trees_classifier.submit_training_job(env=cluster, dataset=f"{home}/mushroom.csv", **options)
+    wait_for_checkpoint(job)
+    for process in find_processes("SKEIN_APPLICATION_ID", application_of(job)):
+        if b"launch.yarn.worker" in pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            process.kill(signal.SIGKILL)
+            break
+    model = job.get_results()
+    assert WorkingDir(job.working_dir).attempts() == [1, 2]
+    assert "PROGRESS: restarted from" in job.get_progress()
+    expected = engine.boosted_trees_classifier.create(str(MUSHROOM), target="label", max_iterations=40, verbose=False)
+    assert same_bytes(model, tmp_path, expected)
+
+
+def wait_for_checkpoint(job):
     wait_for_state(job, job.STATE.RUNNING)
     deadline = time.monotonic() + 60
     while "model_checkpoint_5" not in job.get_progress() and time.monotonic() < deadline:
         time.sleep(0.2)
-    workers = [each for each in find_processes("SKEIN_CONTAINER_ID", "worker_1") if is_worker_of(each, job)]
-    workers[0].kill(signal.SIGKILL)
-    model = job.get_results()
+
+
+def application_of(job):
+    return json.loads(storage.read_bytes(f"{job.working_dir}/submitted.json"))["application"]
+
+
+def is_java(process):
+    return pathlib.Path(f"/proc/{process.pid}/exe").resolve().name == "java"
+
+
+def test_a_lost_application_master(home, tmp_path):
+    """YARN starts another, whose supervisor goes on from the last checkpoint with containers of its own; the model is the same."""
+    storage.put_file(f"{home}/mushroom.csv", MUSHROOM)
+    options = {"target": "label", "max_iterations": 40, "model_checkpoint_interval": 5}
+    job = gl.distributed.boosted_trees_classifier.submit_training_job(env=make_cluster(home), dataset=f"{home}/mushroom.csv", **options)
+    wait_for_checkpoint(job)
+    masters = [each for each in find_processes("SKEIN_APPLICATION_ID", application_of(job)) if is_java(each)]
+    masters[0].kill(signal.SIGKILL)
+    assert job.wait(150) == job.FINAL_STATE.SUCCESS
     assert WorkingDir(job.working_dir).attempts() == [1, 2]
-    assert "PROGRESS: restarted from" in job.get_progress()
-    expected = engine.boosted_trees_classifier.create(str(MUSHROOM), target="label", max_iterations=60, verbose=False)
-    assert same_bytes(model, tmp_path, expected)
-
-
-def is_worker_of(process, job):
-    """Whether it is the worker of a container in the job's application."""
-    application = storage.read_bytes(f"{job.working_dir}/submitted.json").decode()
-    environ = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-    command = pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes()
-    name = next(each.partition(b"=")[2].decode() for each in environ if each.startswith(b"SKEIN_APPLICATION_ID="))
-    return name in application and b"launch.yarn.worker" in command
-
-
-def test_a_program_that_fails_runs_once(home, tmp_path):
-    """Its message is the job's, its log has its output, and the log file is there."""
-    job = gl.run_script(make_cluster(home), program(tmp_path, "print('so far')\nraise ValueError('a bad day')\n"))
-    assert job.wait(120) == job.FINAL_STATE.FAILURE
-    assert WorkingDir(job.working_dir).attempts() == [1]
-    assert "a bad day" in job.summary()
-    log = pathlib.Path(job.get_log_file_path()).read_text()
-    assert "so far" in log
-    assert "LogType:rank-0.log" in log  # as YARN has gathered it
+    expected = engine.boosted_trees_classifier.create(str(MUSHROOM), target="label", max_iterations=40, verbose=False)
+    assert same_bytes(job.get_results(), tmp_path, expected)
 
 
 def test_a_cluster_too_full(home, tmp_path):

@@ -73,6 +73,7 @@ def gang(wire, tmp_path):
         folder=tmp_path / "wire",
         environment={},
         hang_timeout=600.0,
+        memory=512 << 20,
     )
     yield made
     made.end()
@@ -119,6 +120,17 @@ def test_a_container_over_its_memory(gang, wire):
     gang.end()
     assert gang.containers[2]["diagnosis"] == "Container terminated due to exceeding allocated physical memory. (-104)"
     assert sorted(wire.withdrawn) == ["worker_0", "worker_1", "worker_2"]
+
+
+def test_a_container_that_control_groups_ended(gang, wire):
+    """Nobody says why, but its rank had used nearly all."""
+    wait_for_orders(gang, wire)
+    wire.said = {"worker_1": {"event": "alive", "still": 0.0, "missing": "", "peak_memory": 500 << 20}}
+    assert all(gang.wait(0.1) is None for _ in range(8))
+    wire.lose(1, "Container failed during execution, see logs for more information.")
+    cause = wait(gang)
+    assert cause["cause"] == "memory"
+    assert "give container_size=640 or more" in cause["message"]  # 500 * 1.25 = 625, in steps of 64
 
 
 def test_a_preempted_container_is_free(gang, wire):
