@@ -23,7 +23,7 @@ from launch.gang import MPI_ERROR, tail
 
 HERE_WITHIN = 90.0  # seconds for the agents to be on all nodes
 SILENCE = 60.0  # seconds without a sign of life after which a node counts as lost
-FAREWELL = 6.0  # seconds for the other nodes to report once one has failed or is gone
+FAREWELL = 4.0  # seconds for the other nodes to report once one has failed or is gone
 STOP_WITHIN = 30.0  # seconds for agents to end their ranks
 WORD_WITHIN = 3.0  # seconds for agents to see that their lease is gone; then they are told by a signal
 END_WITHIN = 5.0  # seconds for a launcher to end

@@ -161,7 +161,7 @@ def test_an_administrator_requeues_it(cluster, data, model, slurm):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_rank_that_is_killed_starts_the_gang_anew(cluster, data, model, victim):
-    job = train(cluster(pause=0.7), data)
+    job = train(cluster(pause=0.5), data)
     wait_for_checkpoint(job)
     about = directory(job).attempt(1)
     record = pathlib.Path(f"{about['scratch']}-{victim}", "ranks", f"{victim}.json")
@@ -243,7 +243,7 @@ def test_the_script_written_by_hand_goes_on_by_itself(slurm, tmp_path, monkeypat
     examples = pathlib.Path(__file__).parents[2] / "examples"
     shutil.copytree(examples / "hpc", tmp_path / "hpc")
     monkeypatch.chdir(tmp_path / "hpc")
-    for name, value in {"PYTHON": sys.executable, "PYTHONPATH": str(SLOW), "TEST_PAUSE": "3", "SAMESUM_SCRATCH": "none"}.items():
+    for name, value in {"PYTHON": sys.executable, "PYTHONPATH": str(SLOW), "TEST_PAUSE": "1.5", "SAMESUM_SCRATCH": "none"}.items():
         monkeypatch.setenv(name, value)
     job = slurm.run("sbatch", "--parsable", "train.slurm", str(examples / "data" / "mushroom.csv"), "label", "model").strip()
     wait_until(pathlib.Path("model-checkpoints", "model_checkpoint_5", "model.json").exists)
