@@ -96,9 +96,9 @@ test-mpi: setup
 			|| { tail -n 50 .build/logs/mpi-*.log; exit 1; }; \
 	done
 
-# make test-cluster  everything on a real HDFS, YARN and S3 server, which it starts; needs Java and Maven, and installs them as root
+# make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
 test-cluster: setup
-	@bash tests/cluster/install_java.sh
+	@bash tests/cluster/install_servers.sh
 	$(PYTHON) -m pytest tests/cluster
 
 # make test-checked  kernel and model tests with bounds checks on in every kernel

@@ -13,7 +13,18 @@ import engine
 __version__ = engine.__version__
 
 # Names of launch, and those that are called otherwise there.
-_OF_LAUNCH = ("environments", "hadoop_cluster", "list_jobs", "load_job", "local_cluster", "run_script", "submit_prediction_job")
+_OF_LAUNCH = (
+    "environments",
+    "hadoop_cluster",
+    "list_jobs",
+    "load_job",
+    "local_cluster",
+    "pbs_cluster",
+    "run_script",
+    "slurm_cluster",
+    "submit_prediction_job",
+    "submit_sweep",
+)
 _OTHERWISE = {"SFrame": ("engine", "Dataset"), "deploy": ("launch", ""), "distributed": ("launch.toolkits", "")}
 
 

@@ -35,7 +35,7 @@ from engine.spec_fields import (
 
 VERSION = 2
 TASKS = ("train", "predict", "evaluate", "script")
-BACKENDS = ("local", "yarn")
+BACKENDS = ("local", "yarn", "slurm", "pbs")
 TOOLKITS = (
     "boosted_trees_classifier",
     "boosted_trees_regression",
@@ -140,6 +140,33 @@ class YarnResources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchResources:
+    """What a job of a batch system, Slurm or PBS, asks for beside its workers, an equal number of which is on each of ``nodes``.
+
+    ``time_limit`` in minutes, None for the queue's own; ``warning``: how many seconds before it the job ends, to go on from its last
+    checkpoint when it is scheduled anew. ``queue`` is Slurm's partition. ``modules`` are loaded by the script, ``directives`` added to it
+    as they are. ``mpi``: what starts ranks, ``mpiexec`` or what ``srun --mpi`` takes. ``python`` is an interpreter that all nodes have.
+    """
+
+    nodes: int = 1
+    time_limit: int | None = None
+    warning: int = 120
+    queue: str | None = None
+    account: str | None = None
+    modules: tuple[str, ...] = ()
+    directives: tuple[str, ...] = ()
+    mpi: str = "mpiexec"
+    python: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no batch system can do."""
+        for name, least in (("nodes", 1), ("time_limit", 1), ("warning", 1)):
+            value = getattr(self, name)
+            if value is not None and not (is_int(value) and value >= least):
+                raise OptionError(f"expected 'resources.batch.{name}' to be an integer of {least} or more, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a job in a working directory runs on.
 
@@ -147,7 +174,7 @@ class Resources:
     nobody watches. ``max_restarts``: how often the ranks are started anew after a loss; ``hang_timeout``: after how many seconds
     without progress of any rank they count as lost, 0 for never. ``node_tmp_dir`` is the folder for caches on the workers' machines,
     ``hdfs_tmp_dir`` the one for staged data, on any storage. ``environment`` is added to that of the ranks; no secret belongs there.
-    ``yarn`` is for jobs on YARN.
+    ``yarn`` is for jobs on YARN, ``batch`` for those of Slurm and PBS.
     """
 
     backend: str = "local"
@@ -160,6 +187,7 @@ class Resources:
     hdfs_tmp_dir: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     yarn: YarnResources | None = None
+    batch: BatchResources | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no cluster can do."""
@@ -181,6 +209,10 @@ class Resources:
                 )
             if _OWN_VARIABLES.match(name):
                 raise OptionError(f"'resources.environment.{name}' is for the supervisor to say: leave it out")
+        if self.batch is not None and self.num_workers % self.batch.nodes:
+            raise OptionError(
+                f"expected as many workers on each node, got {self.num_workers} workers on {self.batch.nodes} nodes: give a multiple"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +326,17 @@ _YARN_FIELDS = {
     "start_within": NUMBER,
     "tags": STRINGS,
 }
+_BATCH_FIELDS = {
+    "nodes": INT,
+    "time_limit": or_null(INT),
+    "warning": INT,
+    "queue": or_null(STRING),
+    "account": or_null(STRING),
+    "modules": STRINGS,
+    "directives": STRINGS,
+    "mpi": STRING,
+    "python": or_null(STRING),
+}
 _RESOURCE_FIELDS = {
     "backend": STRING,
     "num_workers": INT,
@@ -305,6 +348,7 @@ _RESOURCE_FIELDS = {
     "hdfs_tmp_dir": or_null(STRING),
     "environment": STRING_MAP,
     "yarn": or_null(nested(YarnResources, _YARN_FIELDS)),
+    "batch": or_null(nested(BatchResources, _BATCH_FIELDS)),
 }
 _JOB_FIELDS = {
     "task": STRING,

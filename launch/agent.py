@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from launch.gang import Gang
 from launch.order import Order
@@ -28,6 +28,16 @@ SIGN_OF_LIFE = 5.0  # seconds from one to the next
 FAREWELL = 6.0  # seconds for the other ranks to end by themselves once one has failed
 LAST_WORDS = 20.0  # seconds until killed processes are gone
 REPORT_WITHIN = 5.0  # seconds for the supervisor to take the last report
+
+
+class Launcher(Protocol):
+    """What starts the ranks: a process, or one elsewhere."""
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code."""
 
 
 def main() -> int:
@@ -46,13 +56,14 @@ class Agent:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.scratch = pathlib.Path(order.scratch)
+        self.gang = Gang(order)
         self.told_to_stop = False
         self._next_sign = 0.0
 
     def run(self) -> int:
         """Start the gang, wait until it has ended or must, and see that nothing is left of it."""
         self.make_folders()
-        gang = Gang(self.order)
+        gang = self.gang
         try:
             launcher = self.start()
         except OSError as error:
@@ -80,7 +91,7 @@ class Agent:
             (self.scratch / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         pathlib.Path(self.order.logs).mkdir(parents=True, exist_ok=True)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Launcher:
         """The launcher, or the one rank itself, in a session of its own."""
         own = process_of(os.getpid())
         assert own is not None
@@ -96,7 +107,7 @@ class Agent:
                 start_new_session=True,
             )
 
-    def watch(self, gang: Gang, launcher: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    def watch(self, gang: Gang, launcher: Launcher) -> dict[str, Any] | None:
         """Wait for the launcher's end, the supervisor's word, or a reason to end the gang, which is returned."""
         while launcher.poll() is None and not self.is_told_to_stop():
             cause = gang.look()
@@ -109,7 +120,7 @@ class Agent:
                 self.report(0.0, event="alive", host=socket.gethostname(), pid=os.getpid(), **gang.sign())
         return None
 
-    def wait_for_others(self, launcher: subprocess.Popen[bytes], cause: dict[str, Any]) -> None:
+    def wait_for_others(self, launcher: Launcher, cause: dict[str, Any]) -> None:
         """Where a rank has ended, let the others say why: which of several ends came first may be seen later."""
         deadline = time.monotonic() + {"error": FAREWELL, "lost": FAREWELL / 6}.get(cause["cause"], 0.0)
         while launcher.poll() is None and time.monotonic() < deadline and not self.is_told_to_stop():

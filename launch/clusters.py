@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from engine import storage
 from engine.errors import MissingFileError, OptionError, StorageError
 
-KINDS = ("local", "hadoop")
+KINDS = ("local", "hadoop", "slurm", "pbs")
 LABEL_WIDTH = 24
 Check = Callable[[str, Any], Any]
 

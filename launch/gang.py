@@ -17,7 +17,7 @@ from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
-_MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
+MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
@@ -70,7 +70,7 @@ class Gang:
         if not ends:
             return None
         lost = [end for end in ends if end[1]["cause"] == "lost"]
-        own = [end for end in ends if not (_MPI_ERROR.search(end[1]["message"]) and (lost or gone))]  # what others make of a loss is none
+        own = [end for end in ends if not (MPI_ERROR.search(end[1]["message"]) and (lost or gone))]  # what others make of a loss is none
         _, cause = min(own or lost or ends, key=lambda end: end[0])
         return cause if cause["cause"] != "lost" else self.aborted() or self.memory.explain(cause)
 
@@ -103,7 +103,7 @@ class Gang:
 
     def aborted(self) -> dict[str, Any] | None:
         """A rank that ended all by ``MPI_Abort``, which it may not survive itself: MPI libraries say so at the end of its log."""
-        for rank in range(self.order.ranks):
+        for rank in range(self.order.first_rank, self.order.first_rank + self.order.ranks):
             if found := _ABORT.search(tail(pathlib.Path(self.order.logs, f"rank-{rank}.log"))):
                 code = int(found[1] or found[2])
                 message = f"rank {rank} ended all ranks by MPI_Abort with code {code}"

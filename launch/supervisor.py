@@ -96,7 +96,7 @@ class Supervisor:
                 self.fail(cause)
                 break
             self.records.say(f"attempt {self.number} is over: {cause['message']}; starting anew")
-        if self.is_current():
+        if self.is_current() and self.wd.result() is not None:
             if text := self.wd.progress():
                 storage.put_bytes(self.wd.path(PROGRESS_FILE), text.encode())
             self.records.finish()
@@ -181,9 +181,13 @@ class Supervisor:
                 leave_by = leave_by or now + END_WITHIN
                 if now > leave_by or ranks.is_gone():
                     ranks.stop(AGENT_WITHIN)
-            elif self.must_end or result is not None or not self.is_current():
+            elif self.must_stop() or result is not None or not self.is_current():
                 ranks.stop(STOP_WITHIN)
         return cause
+
+    def must_stop(self) -> bool:
+        """Whether the ranks must be ended though nothing is wrong with them."""
+        return self.must_end
 
     def fail(self, cause: dict[str, Any]) -> None:
         """Publish FAILURE: why, after how many attempts, and how to go on."""

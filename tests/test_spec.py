@@ -135,7 +135,7 @@ def test_defaults():
         ({"resources": {"worker_memory": 1}}, "'resources.worker_memory' to be an integer of 16 or more, got 1"),
         ({"resources": {"max_restarts": -1}}, "'resources.max_restarts' to be an integer of 0 or more, got -1"),
         ({"resources": {"hang_timeout": -1}}, "'resources.hang_timeout' to be seconds, 0 or more"),
-        ({"resources": {"backend": "cloud"}}, "'resources.backend' to be one of local, yarn, got 'cloud'"),
+        ({"resources": {"backend": "cloud"}}, "'resources.backend' to be one of local, yarn, slurm, pbs, got 'cloud'"),
         ({"resources": {"environment": {"A": 1}}}, "'resources.environment' to be an object of strings"),
         ({"resources": {"environment": {"A=": "b"}}}, "'resources.environment', got 'A='"),
         (

@@ -19,7 +19,9 @@ Status = Literal["pending", "running", "gone", "ended"]
 class StartedGang(Protocol):
     """Ranks that were started, in the hands of the supervisor. ``containers``: how each rank ended, as far as their agents could tell."""
 
-    containers: list[dict[str, Any]]
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        """Every rank: its number, host, process and end."""
 
     def wait(self, within: float) -> dict[str, Any] | None:
         """Why the gang has ended, an object with ``cause`` and ``message``; None if it has not ``within`` these seconds."""

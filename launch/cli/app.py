@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from engine import __version__
 from engine.errors import EngineError
-from launch.cli import clusters, data, hadoop, jobs, model, submitting, training
+from launch.cli import batch, clusters, data, hadoop, jobs, model, submitting, training
 from launch.cli.codes import ExitCode, code_of
 from launch.cli.commands import command
 from launch.cli.predicting import evaluate, predict
@@ -49,10 +49,13 @@ for _group, _name, _panel in (
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 command(clusters.app, "hadoop")(hadoop.describe)
 command(clusters.app)(hadoop.install)
+command(clusters.app, "slurm")(batch.describe_slurm)
+command(clusters.app, "pbs")(batch.describe_pbs)
 command(app, on_every_rank=True, panel=_HERE)(predict)
 command(app, on_every_rank=True, panel=_HERE)(evaluate)
 command(app, "info", hidden=True)(model.show)
 command(app, panel=_JOBS)(submitting.run)
+command(app, panel=_JOBS)(batch.script)
 command(app, needs_words=False, panel=_JOBS)(jobs.jobs)
 for _function in (jobs.status, jobs.progress, jobs.wait, jobs.results, jobs.summary, jobs.events, jobs.logs, jobs.cancel):
     command(app, panel=_JOBS)(_function)

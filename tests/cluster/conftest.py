@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -10,9 +11,10 @@ import pytest
 from engine import storage
 from tests.cluster.hadoop import USER, Hadoop, Hdfs
 from tests.cluster.s3_server import S3Server
+from tests.cluster.slurm import Slurm
 from tests.cluster.yarn import Yarn
 
-_SERVERS: list[Hdfs | S3Server | Yarn] = []
+_SERVERS: list[Hdfs | S3Server | Slurm | Yarn] = []
 _FOREIGN = ("SAMESUM_WEBHDFS_URL", "SAMESUM_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
 
 
@@ -40,6 +42,18 @@ def s3_server(tmp_path_factory) -> Iterator[S3Server]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def slurm_server() -> Iterator[Slurm]:
+    """A running Slurm of two nodes."""
+    server = Slurm()
+    _SERVERS.append(server)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def hdfs(hdfs_server, monkeypatch) -> Hdfs:
     """HDFS, found by this process and those it starts."""
@@ -52,6 +66,15 @@ def s3(s3_server, monkeypatch) -> S3Server:
     """S3, found by this process and those it starts."""
     enter(s3_server, monkeypatch)
     return s3_server
+
+
+@pytest.fixture
+def slurm(slurm_server, monkeypatch) -> Slurm:
+    """Slurm, found by this process and those it starts."""
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SRUN_"))]:
+        monkeypatch.delenv(name)
+    enter(slurm_server, monkeypatch)
+    return slurm_server
 
 
 @pytest.fixture(params=["hdfs", "s3"])
@@ -69,7 +92,7 @@ def new_folder(server: Hdfs | S3Server) -> str:
     return folder
 
 
-def enter(server: Hdfs | S3Server | Yarn, monkeypatch) -> None:
+def enter(server: Hdfs | S3Server | Slurm | Yarn, monkeypatch) -> None:
     for name in _FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment.items():

@@ -1,0 +1,95 @@
+"""Batch systems: a job is a script that ends with the job's supervisor; its state is what scheduler and working directory say together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+
+from engine import storage
+from engine.errors import MissingFileError, OptionError
+from engine.working_dir import WorkingDir
+from launch.backends import Status
+from launch.backends.local import SUBMITTED_FILE, is_being_submitted
+from launch.batch.schedulers import Look, Scheduler, own_job
+from launch.batch.script import SCRIPTS
+
+SCRIPT_FILE = "job.sh"
+SILENCE = 120.0  # seconds without a sign of life of a supervisor whose scheduler does not answer
+END_WITHIN = 60.0  # seconds for a supervisor to clear away what was left, and for a scheduler to end a job
+POLL = 0.3
+
+
+class BatchBackend:
+    """Jobs as scripts of a batch system."""
+
+    def __init__(self, kind: str, scheduler: Scheduler) -> None:
+        self.kind = kind
+        self.scheduler = scheduler
+
+    def submit(self, wd: WorkingDir) -> None:
+        """Write the script and submit it; what the job is called goes to ``submitted.json``."""
+        if not storage.is_local(wd.address):
+            raise OptionError(f"working_dir must be a folder that all nodes share, got {wd.address!r}")
+        storage.make_folder(wd.path("logs"))
+        storage.put_bytes(wd.path(SCRIPT_FILE), SCRIPTS[self.kind](wd, wd.spec()).encode())
+        self._note(wd, self.scheduler.submit(str(storage.local_path(wd.path(SCRIPT_FILE)))))
+
+    def go_on(self, wd: WorkingDir) -> None:
+        """Have the job that this process is part of scheduled anew."""
+        job = own_job() or self.job_of(wd)
+        assert job is not None
+        self._note(wd, self.scheduler.go_on(job, str(storage.local_path(wd.path(SCRIPT_FILE)))))
+
+    def job_of(self, wd: WorkingDir) -> str | None:
+        """What the scheduler calls the job."""
+        with contextlib.suppress(MissingFileError):
+            return str(json.loads(storage.read_bytes(wd.path(SUBMITTED_FILE)))["job"])
+        return None
+
+    def status(self, wd: WorkingDir) -> Status:
+        """By the result and by the scheduler; by the supervisor's last sign of life, where that does not answer."""
+        result = wd.result()
+        look = self._look(wd)
+        if result is not None:
+            return "running" if look.state == "running" and time.time() - result["time"] < END_WITHIN else "ended"
+        attempts = wd.attempts()
+        if look.state == "unknown":
+            is_seen = bool(attempts) and time.time() - wd.last_sign(attempts[-1]) < SILENCE
+            return "running" if is_seen else "pending"
+        if look.state == "over":
+            return "ended" if wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
+        return "running" if look.state == "running" and attempts else "pending"
+
+    def cancel(self, wd: WorkingDir) -> None:
+        """The scheduler ends the job, and with it all its processes."""
+        wd.publish("KILLED", attempt=max(wd.attempts(), default=0), summary="cancelled by its user", time=time.time())
+        if (job := self.job_of(wd)) is None:
+            return
+        self.scheduler.cancel(job)
+        deadline = time.monotonic() + END_WITHIN
+        while self._look(wd).state in ("pending", "running") and time.monotonic() < deadline:
+            time.sleep(POLL)
+
+    def make_sure_it_ended(self, wd: WorkingDir) -> None:
+        """A job that is over without a result was cancelled, or has failed; the scheduler may know why."""
+        if self.status(wd) != "gone":
+            return
+        look, job, name = self._look(wd), self.job_of(wd), self.scheduler.name
+        if look.is_cancelled:
+            state, summary = "KILLED", f"its job {job} of {name} was cancelled: {look.words}"
+        else:
+            state, summary = "FAILURE", f"its job {job} of {name} is over and left no result: {look.words or 'it is not known any more'}"
+        if checkpoint := wd.last_checkpoint():
+            summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
+        wd.publish(state, attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
+
+    def gather_logs(self, wd: WorkingDir) -> None:
+        """They are in the shared folder."""
+
+    def _look(self, wd: WorkingDir) -> Look:
+        job = self.job_of(wd)
+        return Look("over", "it was never submitted") if job is None else self.scheduler.look(job)
+
+    def _note(self, wd: WorkingDir, job: str) -> None:
+        storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps({"job": job, "time": time.time()}).encode())

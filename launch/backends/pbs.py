@@ -1,0 +1,6 @@
+"""OpenPBS and PBS Professional: a job is a script of the batch system."""
+
+from launch.backends.batch import BatchBackend
+from launch.batch.schedulers import Pbs
+
+BACKEND = BatchBackend("pbs", Pbs())

@@ -1,0 +1,1 @@
+"""Jobs of batch systems: scripts, the schedulers' commands, and supervisor and agents within an allocation of nodes."""

@@ -1,0 +1,109 @@
+"""A cluster with Slurm: jobs are batch scripts, and their directories are in a folder that all nodes share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from launch import clusters
+from launch.batch.cluster import BatchCluster, check_mpi, check_optional_name, lines_of, settings_of
+from launch.clusters import environments
+
+
+@dataclass(kw_only=True, repr=False)
+class SlurmCluster(BatchCluster):
+    """Workers in allocations of Slurm; made by :func:`create`."""
+
+    kind: ClassVar[str] = "slurm"
+    title: ClassVar[str] = "Slurm Cluster"
+    queue_setting: ClassVar[str] = "partition"
+    lines: ClassVar[tuple[tuple[str, str], ...]] = lines_of("Partition", "partition")
+    checks: ClassVar[Mapping[str, clusters.Check]] = {
+        **BatchCluster.checks,
+        "partition": check_optional_name,
+        "mpi": check_mpi,
+    }
+
+    partition: str | None = None
+
+
+CLUSTER = SlurmCluster
+
+
+def create(
+    name: str,
+    working_dir: str | os.PathLike[str],
+    *,
+    nodes: int = 1,
+    ranks_per_node: int = 1,
+    num_threads: int = 1,
+    worker_memory: int | None = None,
+    time_limit: int | str | None = None,
+    partition: str | None = None,
+    account: str | None = None,
+    modules: Sequence[str] = (),
+    directives: Sequence[str] = (),
+    mpi: str = "pmi2",
+    python: str | None = None,
+    warning: int | None = None,
+    node_tmp_dir: str | os.PathLike[str] | None = None,
+    hdfs_tmp_dir: str | os.PathLike[str] | None = None,
+    max_restarts: int = 3,
+    hang_timeout: float = 600.0,
+    environment: Mapping[str, str] | None = None,
+) -> SlurmCluster:
+    """Describe a cluster with Slurm, and keep the description under ``name``, in place of another one of that name.
+
+    Args:
+        name: What it is called in :data:`launch.environments`.
+        working_dir: Folder that this machine and all nodes share, under which every job gets its directory.
+        nodes: Nodes of a job.
+        ranks_per_node: Workers on each node; each is one rank, a process.
+        num_threads: Threads of each worker, and cores that are asked for.
+        worker_memory: Memory limit of each worker in MB; a worker over it ends its job. None: 2048.
+        time_limit: Minutes, or text such as ``'12:00:00'`` or ``'2-00:00:00'``. A job that needs longer goes on from its last checkpoint
+            when it is scheduled anew, by itself. None: the partition's own.
+        partition: Slurm's partition. None: the default one.
+        account: The account that pays.
+        modules: Modules that the script loads, such as ``'openmpi/4.1'``.
+        directives: Further directives for the script, such as ``'--constraint=icelake'``.
+        mpi: What starts ranks: what ``srun --mpi=list`` shows, such as ``'pmi2'`` (MPICH, MVAPICH) or ``'pmix'`` (Open MPI), or
+            ``'mpiexec'`` for the one of the MPI library itself.
+        python: An interpreter with samesum that all nodes have. None: the one at hand.
+        warning: How many seconds before its time limit a job is to end. None: 120, less for limits below 8 minutes.
+        node_tmp_dir: Folder of each node for caches and what does not fit in memory. None: the system's temporary folder.
+        hdfs_tmp_dir: Folder or address for data that is staged for jobs. None: the job's directory.
+        max_restarts: How often a job is started anew from its last checkpoint after a worker was lost, in one allocation.
+        hang_timeout: Seconds without any progress after which a job counts as hung and is started anew; 0 for never.
+        environment: Variables for the workers' environment. They are written down with the cluster and its jobs: no place for secrets.
+
+    Raises:
+        OptionError: A setting is not what it must be.
+        StorageError: The description could not be written.
+    """
+    settings = settings_of(
+        name=name,
+        working_dir=working_dir,
+        nodes=nodes,
+        ranks_per_node=ranks_per_node,
+        num_threads=num_threads,
+        worker_memory=worker_memory,
+        time_limit=time_limit,
+        partition=partition,
+        account=account,
+        modules=modules,
+        directives=directives,
+        mpi=mpi,
+        python=python,
+        warning=warning,
+        node_tmp_dir=node_tmp_dir,
+        hdfs_tmp_dir=hdfs_tmp_dir,
+        max_restarts=max_restarts,
+        hang_timeout=hang_timeout,
+        environment=environment,
+    )
+    cluster = SlurmCluster(**settings)
+    environments.keep(cluster)
+    return cluster
