@@ -53,6 +53,8 @@ def run_attempt(address: str, comm: Communicator) -> None:
                 if log is not None:
                     log.end_table()
                 note_traffic(wd, number, log, comm)
+                if log is not None:
+                    log.close()  # who sees the result sees all of the log
                 publish(wd, spec, number, comm)
         except SupersededError:
             return

@@ -33,6 +33,7 @@ class JobLog:
         self._lines = set(earlier.splitlines())
         self._last_row = max((int(match[1]) for match in map(_ROW.match, earlier.splitlines()) if match), default=0)
         self._must_say_from_where = attempt > 1
+        self._is_closed = False
         make = _LocalFile if storage.is_local(wd.address) else _RemoteFile
         self._progress = make(wd.attempt_path(attempt, PROGRESS_FILE), earlier)
         self._events = make(wd.attempt_path(attempt, EVENTS_FILE), "")
@@ -80,9 +81,11 @@ class JobLog:
             self._progress.append(self._open_table)
 
     def close(self) -> None:
-        """See to it that all is written."""
-        self._progress.close()
-        self._events.close()
+        """See to it that all is written; nothing can be added then. May be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._progress.close()
+            self._events.close()
 
     def _restarted(self, iteration: int) -> None:
         self._must_say_from_where = False

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from engine import job
+from engine import job, job_log
 from engine.collectives.serial import SerialComm
 from engine.errors import DataError, OptionError
 from engine.job import run_attempt
@@ -187,3 +187,21 @@ def test_data_that_is_not_there(tmp_path):
     with pytest.raises((DataError, OSError)):
         run(wd)
     assert "none.csv" in wd.error(1)["message"]
+
+
+def test_the_log_is_whole_when_the_result_is_there(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(job_log, "_LocalFile", job_log._RemoteFile)  # written by a thread, at most once a second
+    wd = WorkingDir.create(str(tmp_path / "job"), training("boosted_trees_classifier", data))
+    seen = []
+
+    def publish(self, *args, **more):
+        seen.append((self.progress(), self.events()))
+        return publish_plain(self, *args, **more)
+
+    publish_plain = WorkingDir.publish
+    monkeypatch.setattr(WorkingDir, "publish", publish)
+    assert run(wd)["state"] == "SUCCESS"
+    progress, events = seen[0]
+    assert progress.count("| 12 ") == 1
+    assert progress.splitlines()[-1].startswith("PROGRESS: +--")
+    assert [event["number"] for event in events if event["event"] == "row"] == list(range(1, 13))
