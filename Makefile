@@ -99,7 +99,7 @@ test-mpi: setup
 # make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
 test-cluster: setup
 	@bash tests/cluster/install_servers.sh
-	$(PYTHON) -m pytest tests/cluster
+	$(PYTHON) -m pytest -o faulthandler_timeout=900 tests/cluster
 
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup
