@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from engine import storage
 from engine.checkpoint import check_may_publish, list_checkpoints, publishing_while
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
+from engine.data.bytes_read import sum_bytes_read
 from engine.data.shard_plan import share_from_root
 from engine.errors import EngineError, SupersededError
 from engine.job_log import JobLog
@@ -104,15 +103,14 @@ def inner_job(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) ->
 
 def note_traffic(wd: WorkingDir, number: int, log: JobLog | None, comm: Communicator) -> None:
     """How much was read from HDFS or S3, and which share of it from disks of the readers' own hosts, for the record. Collective."""
-    counts = np.array(storage.bytes_read(), dtype=np.int64)
-    comm.allreduce_sum(counts, name="count bytes read")
+    read = sum_bytes_read(comm)
     with agree(comm, "noting what was read"):
         if log is not None:
-            local, total = int(counts[0]), int(counts.sum())
-            note = {"bytes_read": total, "bytes_read_locally": local, "ranks": comm.size}
+            note = {"bytes_read": read.total, "bytes_read_locally": read.local, "ranks": comm.size}
             storage.put_bytes(wd.attempt_path(number, RUN_FILE), (json.dumps(note) + "\n").encode())
-            if total:
-                log.message(f"Read {format_size(total)}, {100 * local / total:.0f}% of it from disks of the workers' own machines")
+            if read.total:
+                share = 100 * read.local / read.total
+                log.message(f"Read {format_size(read.total)}, {share:.0f}% of it from disks of the workers' own machines")
 
 
 def publish(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) -> None:

@@ -29,7 +29,7 @@ def main(command: list[str]) -> int:
     end_with_parent()
     if os.getppid() != parent or not is_same(agent):
         return 1  # whoever is to be told has gone already
-    rank = next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+    rank = own_rank()
     redirect_output(pathlib.Path(os.environ["SAMESUM_LOGS"], f"rank-{rank}.log"))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
     leash = os.getpid()
@@ -44,6 +44,11 @@ def main(command: list[str]) -> int:
     record |= {"signal" if code < 0 else "exit_code": abs(code), "peak_memory": peak, "ended": time.time()}
     write_record(record)
     return code if code >= 0 else 128 - code
+
+
+def own_rank() -> int:
+    """The number of this process among those that a launcher started; 0 if none did."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
 
 
 def end_with_parent() -> None:

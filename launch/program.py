@@ -14,7 +14,7 @@ import runpy
 import sys
 import time
 
-from launch.leash import RANK_VARIABLES
+from launch.leash import own_rank
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
 
 def note_failure(kind: str, message: str, code: int) -> None:
     """Write how this rank fails into the scratch folder of its attempt, whole or not at all."""
-    rank = next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+    rank = own_rank()
     partial = pathlib.Path(os.environ["SAMESUM_SCRATCH"], "errors", f".{rank}")
     with contextlib.suppress(OSError):
         partial.write_text(json.dumps({"class": kind, "message": message, "exit_code": code, "time": time.time()}))

@@ -6,11 +6,13 @@ from engine import storage
 from engine.collectives.communicator import Communicator
 
 
-def gather_bytes_read(comm: Communicator) -> dict[str, int | float | None]:
-    """Bytes that all ranks have read from HDFS and S3 so far, and the share of them that came from the reader's host. Collective.
+def sum_bytes_read(comm: Communicator) -> storage.BytesRead:
+    """Bytes that all ranks have read from HDFS and S3 so far, each as often as it was fetched. Collective."""
+    each = comm.gather_objects(list(storage.bytes_read()), name="bytes read")
+    return storage.BytesRead(*map(sum, zip(*each, strict=True)))
 
-    The share is None where nothing was read. Bytes count once for each time that they were fetched.
-    """
-    read = [storage.BytesRead(*each) for each in comm.gather_objects(list(storage.bytes_read()), name="bytes read")]
-    local, total = sum(each.local for each in read), sum(each.total for each in read)
-    return {"total": total, "local": local, "share_local": local / total if total else None}
+
+def describe_bytes_read(comm: Communicator) -> dict[str, int | float | None]:
+    """:func:`sum_bytes_read` for the record, with the share from the readers' own hosts, None where nothing was read. Collective."""
+    read = sum_bytes_read(comm)
+    return {"total": read.total, "local": read.local, "share_local": read.local / read.total if read.total else None}

@@ -10,7 +10,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
-from engine.data.bytes_read import gather_bytes_read
+from engine.data.bytes_read import describe_bytes_read
 from engine.encode.graph_partition import GraphPartition
 from engine.errors import OptionError
 from engine.models._graphs.checkpoints import TIME_COLUMN, Course
@@ -71,7 +71,7 @@ class Call:
             "n_ranks": self.comm.size,
             "num_threads": self.num_threads,
             "communication": self.comm.gather_objects(self.comm.account, name="account of communication"),
-            "bytes_read": gather_bytes_read(self.comm),
+            "bytes_read": describe_bytes_read(self.comm),
         }
 
 

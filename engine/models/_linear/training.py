@@ -15,7 +15,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.exact import sum_exact
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
-from engine.data.bytes_read import gather_bytes_read
+from engine.data.bytes_read import describe_bytes_read
 from engine.encode.design_encoding import DesignEncoding
 from engine.errors import DataError, OptionError, warn
 from engine.memory import Memory
@@ -158,7 +158,7 @@ def train_linear(
             "n_ranks": comm.size,
             "num_threads": threads,
             "communication": comm.gather_objects(metered.account, name="account of communication"),
-            "bytes_read": gather_bytes_read(comm),
+            "bytes_read": describe_bytes_read(comm),
         },
     )
 

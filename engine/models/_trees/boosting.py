@@ -11,7 +11,7 @@ from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
-from engine.data.bytes_read import gather_bytes_read
+from engine.data.bytes_read import describe_bytes_read
 from engine.encode.encoding import Encoding
 from engine.errors import DataError, OptionError
 from engine.memory import Memory
@@ -107,7 +107,7 @@ def train_trees(
             "num_threads": threads,
             "communication": communication,
             "memory": memory.report(),
-            "bytes_read": gather_bytes_read(comm),
+            "bytes_read": describe_bytes_read(comm),
         },
     )
 
