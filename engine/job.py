@@ -38,6 +38,7 @@ ATTEMPT_VARIABLE, SCRATCH_VARIABLE = "SAMESUM_ATTEMPT", "SAMESUM_SCRATCH"
 def run_attempt(address: str, comm: Communicator) -> None:
     """Do the job of a working directory: the attempt that the supervisor took, or the next one if none started this. Collective."""
     wd = WorkingDir(address)
+    before = storage.bytes_read()  # a process may read for itself before it does a job
     with own_errors_noted(comm):
         text, number = share_from_root(comm, lambda: begin(wd), stage="reading the job")
         if number == 0:
@@ -51,7 +52,7 @@ def run_attempt(address: str, comm: Communicator) -> None:
                         model.save(spec.output)
                 if log is not None:
                     log.end_table()
-                note_traffic(wd, number, log, comm)
+                note_traffic(wd, number, log, sum_bytes_read(comm, before), comm)
                 if log is not None:
                     log.close()  # who sees the result sees all of the log
                 publish(wd, spec, number, comm)
@@ -101,9 +102,8 @@ def inner_job(wd: WorkingDir, spec: JobSpec, number: int, comm: Communicator) ->
     return replace(spec, output=given or wd.attempt_path(number, output), options=options, resources=None)
 
 
-def note_traffic(wd: WorkingDir, number: int, log: JobLog | None, comm: Communicator) -> None:
+def note_traffic(wd: WorkingDir, number: int, log: JobLog | None, read: storage.BytesRead, comm: Communicator) -> None:
     """How much was read from HDFS or S3, and which share of it from disks of the readers' own hosts, for the record. Collective."""
-    read = sum_bytes_read(comm)
     with agree(comm, "noting what was read"):
         if log is not None:
             note = {"bytes_read": read.total, "bytes_read_locally": read.local, "ranks": comm.size}

@@ -11,6 +11,7 @@ from engine.errors import DataError, OptionError
 from engine.job import run_attempt
 from engine.job_log import JobLog
 from engine.spec import GRAPH_TOOLKITS, TOOLKITS, DataSpec, GraphSpec, JobSpec, Resources
+from engine.storage.traffic import count_read
 from engine.working_dir import WorkingDir
 
 COMM = SerialComm()
@@ -205,3 +206,11 @@ def test_the_log_is_whole_when_the_result_is_there(data, tmp_path, monkeypatch):
     assert progress.count("| 12 ") == 1
     assert progress.splitlines()[-1].startswith("PROGRESS: +--")
     assert [event["number"] for event in events if event["event"] == "row"] == list(range(1, 13))
+
+
+def test_what_was_read_before_the_job_is_not_the_jobs(data, tmp_path):
+    count_read(1000, None)
+    wd = WorkingDir.create(str(tmp_path / "job"), training("boosted_trees_classifier", data))
+    run(wd)
+    assert "Read " not in wd.progress()
+    assert json.loads(pathlib.Path(wd.attempt_path(1, "run.json")).read_text())["bytes_read"] == 0

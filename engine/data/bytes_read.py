@@ -5,10 +5,13 @@ from __future__ import annotations
 from engine import storage
 from engine.collectives.communicator import Communicator
 
+NOTHING = storage.BytesRead(0, 0)
 
-def sum_bytes_read(comm: Communicator) -> storage.BytesRead:
-    """Bytes that all ranks have read from HDFS and S3 so far, each as often as it was fetched. Collective."""
-    each = comm.gather_objects(list(storage.bytes_read()), name="bytes read")
+
+def sum_bytes_read(comm: Communicator, since: storage.BytesRead = NOTHING) -> storage.BytesRead:
+    """Bytes that all ranks have read from HDFS and S3, each as often as it was fetched, after what each had read before. Collective."""
+    now = storage.bytes_read()
+    each = comm.gather_objects([now.local - since.local, now.remote - since.remote], name="bytes read")
     return storage.BytesRead(*map(sum, zip(*each, strict=True)))
 
 
