@@ -9,7 +9,7 @@ NOTHING = storage.BytesRead(0, 0)
 
 
 def sum_bytes_read(comm: Communicator, since: storage.BytesRead = NOTHING) -> storage.BytesRead:
-    """Bytes that all ranks have read from HDFS and S3, each as often as it was fetched, after what each had read before. Collective."""
+    """Bytes that all ranks have read from HDFS and S3, each as often as it was fetched, but for what came before ``since``. Collective."""
     now = storage.bytes_read()
     each = comm.gather_objects([now.local - since.local, now.remote - since.remote], name="bytes read")
     return storage.BytesRead(*map(sum, zip(*each, strict=True)))
