@@ -43,17 +43,20 @@ def trees() -> str:
         differences = {verdict["setting"]: verdict["difference"] for verdict in result["verdicts"] if verdict["figure"] == "auc"}
         for verdict in result["verdicts"]:
             if verdict["figure"] in ("train", "total", "predict"):
-                more = f"{differences[verdict['setting']]:+.4f}" if verdict["setting"] in differences else ""
+                more = f"{differences[verdict['setting']]:+.4f}".replace("-0.0000", "+0.0000") if verdict["setting"] in differences else ""
                 rows.append((result["title"], f"{verdict['setting']}, {verdict['figure']}", *compare(verdict), more))
-    return tabulate(("data", "cores, what", "samesum s", "best peer s", "peer", "times faster", "AUC less the best peer's"), rows)
+    return tabulate(("data", "cores, what", "samesum, s", "best peer, s", "peer", "times faster", "AUC less the best peer's"), thin(rows))
 
 
 def linear() -> str:
     """Linear models beside the best peer, at the same value of the objective."""
     rows = [
-        (result["title"], verdict["setting"], *compare(verdict)) for result in read_all("linear_*") for verdict in result.get("verdicts", ())
+        (result["title"], verdict["setting"], *compare(verdict))
+        for result in read_all("linear_*")
+        for verdict in result.get("verdicts", ())
+        if verdict["peer"] != "1 rank"
     ]
-    return tabulate(("data", "cores", "samesum s", "best peer s", "peer", "times faster"), rows)
+    return tabulate(("data", "cores", "samesum, s", "best peer, s", "peer", "times faster"), thin(rows))
 
 
 def graphs() -> str:
@@ -63,11 +66,11 @@ def graphs() -> str:
         what = "label propagation" if any("labels" in name for name in result["medians"]) else "PageRank"
         base = next(seconds for name, seconds in result["medians"].items() if name in ("samesum", "samesum labels"))
         edges = next((run["num_edges"] for run in result["runs"] if "num_edges" in run), None)
-        title = f"{what}, {edges:,} edges" if edges else f"{what}, scale {result['scale']}"
+        title = f"{what}, {edges:,} edges" if edges else f"{what}, {16 << result['scale']:,} edges"
         for name, seconds in result["medians"].items():
             if name != "bandwidth":
                 rows.append((title, name.replace(" labels", ""), f"{seconds:.3f}", f"{seconds / base:.2f}"))
-    return tabulate(("graph, 20 iterations", "who", "s", "times samesum on one core"), rows)
+    return tabulate(("graph, 20 iterations", "who", "s", "times samesum on one core"), thin(rows))
 
 
 def loading() -> str:
@@ -78,7 +81,7 @@ def loading() -> str:
             edges = next(run["num_edges"] for run in result["runs"] if run["section"] == section and "num_edges" in run)
             for name, figures in contenders.items():
                 rows.append((f"{edges:,}, {section.split(',')[0]}", name, f"{figures['seconds']:.2f}", f"{figures['times_first']:.2f}"))
-    return tabulate(("edges, ids", "who, from what", "s", "times the first"), rows)
+    return tabulate(("edges, ids", "who, from what", "s", "times the first"), thin(rows))
 
 
 def second_rank() -> str:
@@ -139,6 +142,14 @@ def read_all(*patterns: str) -> Iterable[dict[str, Any]]:
     for pattern in patterns:
         for path in sorted(RESULTS.glob(f"{pattern}.json")):
             yield read(path.stem)
+
+
+def thin(rows: Iterable[Sequence[str]]) -> Iterable[Sequence[str]]:
+    """The rows, their first cell empty where it is that of the row above."""
+    above = None
+    for first, *rest in rows:
+        yield ("" if first == above else first, *rest)
+        above = first
 
 
 def tabulate(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
