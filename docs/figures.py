@@ -42,7 +42,9 @@ class Drawing:
     def arrow(self, x1: float, y1: float, x2: float, y2: float, *, both: bool = False) -> None:
         """A line with a tip at its end, or at both."""
         start = ' marker-start="url(#tip)"' if both else ""
-        self._parts.append(f'<path d="M{x1} {y1} {x2} {y2}" stroke="{FAINT}" stroke-width="1.6" fill="none" marker-end="url(#tip)"{start}/>')
+        self._parts.append(
+            f'<path d="M{x1} {y1} {x2} {y2}" stroke="{FAINT}" stroke-width="1.6" fill="none" marker-end="url(#tip)"{start}/>'
+        )
 
     def save(self, name: str) -> None:
         """Write the file."""
@@ -55,7 +57,9 @@ def draw_rooms() -> None:
     drawing.box(20, 20, 880, 56, "launch", "clusters, jobs and their handles, who supervises the ranks; the command samesum", fill=GREEN)
     drawing.arrow(460, 76, 460, 112)
     drawing.text(472, 99, "a JobSpec, as JSON: no Python object passes", size=12, anchor="start", color=FAINT)
-    drawing.box(20, 114, 880, 56, "engine.run, engine.job", "what every rank runs of a job: events, checkpoints, the model, the result", fill=GREEN)
+    drawing.box(
+        20, 114, 880, 56, "engine.run, engine.job", "what every rank runs of a job: events, checkpoints, the model, the result", fill=GREEN
+    )
     stages = [
         ("engine.storage", ("local disks, HDFS, S3:", "a range in,", "a whole file out"), GREY),
         ("engine.data", ("this rank's rows,", "as Arrow batches,", "types joined"), BLUE),
@@ -69,8 +73,20 @@ def draw_rooms() -> None:
         drawing.box(left, 202, 160, 96, name, *lines, fill=fill)
         if number:
             drawing.arrow(left - 20, 250, left - 1, 250)
-    drawing.box(280, 356, 260, 96, "engine._kernels", "Cython: arrays in, arrays filled;", "no files, no MPI,", "no Python objects", fill=ORANGE)
-    drawing.box(600, 356, 260, 96, "engine.collectives", "the only place where ranks talk:", "exact sums, errors on all ranks,", "who is missing", fill=ORANGE)
+    drawing.box(
+        280, 356, 260, 96, "engine._kernels", "Cython: arrays in, arrays filled;", "no files, no MPI,", "no Python objects", fill=ORANGE
+    )
+    drawing.box(
+        600,
+        356,
+        260,
+        96,
+        "engine.collectives",
+        "the only place where ranks talk:",
+        "exact sums, errors on all ranks,",
+        "who is missing",
+        fill=ORANGE,
+    )
     drawing.arrow(600, 298, 500, 354, both=True)
     drawing.arrow(680, 298, 720, 354, both=True)
     drawing.arrow(440, 298, 420, 354, both=True)

@@ -55,7 +55,9 @@ def on_post_build(config: MkDocsConfig) -> None:
     """Fail where a page would ask another host for anything."""
     site = pathlib.Path(config.site_dir)
     found = [f"{path.relative_to(site)}: {hit}" for path in site.rglob("*.html") for hit in FETCHED.findall(path.read_text("utf-8"))]
-    found += [f"{path.relative_to(site)}: {hit}" for path in site.rglob("*.css") for hit in FETCHED_BY_STYLES.findall(path.read_text("utf-8"))]
+    found += [
+        f"{path.relative_to(site)}: {hit}" for path in site.rglob("*.css") for hit in FETCHED_BY_STYLES.findall(path.read_text("utf-8"))
+    ]
     if found:
         raise PluginError("the manual must need no other host, but it would fetch:\n" + "\n".join(found))
 

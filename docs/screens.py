@@ -1,6 +1,6 @@
 """Take the pictures of what users see: ``python docs/screens.py``, or with names: terminal, notebook, manual.
 
-A terminal is a real one, of tmux, whose screen is drawn by rich; notebooks and the built manual (``make docs`` first) are shown by chromium.
+A terminal is a real one, of tmux, drawn by rich; chromium shows notebooks and the built manual (``make docs`` first).
 Needs the extra ``docs``, tmux and chromium.
 """
 
@@ -125,7 +125,7 @@ def shoot_phone(page: str, path: pathlib.Path, *, dark: bool = False) -> None:
     with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
         frame = pathlib.Path(folder, "frame.html")
         frame.write_text(
-            f'<!DOCTYPE html><style>body {{ margin: 0 }} iframe {{ border: 0; display: block }}</style>'
+            f"<!DOCTYPE html><style>body {{ margin: 0 }} iframe {{ border: 0; display: block }}</style>"
             f'<iframe src="{page}" width="390" height="844"></iframe>'
         )
         shoot(frame.as_uri(), path, 390, 844, dark=dark)

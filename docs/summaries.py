@@ -101,23 +101,32 @@ def storage() -> str:
         for what, engine, plain in (("bytes", "engine", "plain"), ("CSV to a table", "csv by engine", "csv by plain")):
             ratio = speeds[engine] / speeds[plain]
             rows.append((server.upper(), what, f"{speeds[engine]:.0f}", f"{speeds[plain]:.0f}", f"{ratio:.2f}"))
-    return f"{where(result)} {result['note'].capitalize()}.\n\n{tabulate(('server', 'what', 'samesum MB/s', 'plain client MB/s', 'times'), rows)}"
+    table = tabulate(("server", "what", "samesum, MB/s", "plain client, MB/s", "times"), rows)
+    return f"{where(result)} {result['note'].capitalize()}.\n\n{table}"
 
 
 def jobs() -> str:
     """Seconds that a job costs beside its training, here and on YARN."""
     result = read("jobs")
-    names = ("submit", "supervisor", "ranks until the last iteration", "checkpoint, model and result", "handle and model", "total", "training")
-    rows = [
-        ("this machine", workers, *(f"{medians[name]:.2f}" for name in names)) for workers, medians in result["medians"].items()
-    ]
+    names = (
+        "submit",
+        "supervisor",
+        "ranks until the last iteration",
+        "checkpoint, model and result",
+        "handle and model",
+        "total",
+        "training",
+    )
+    rows = [("this machine", workers, *(f"{medians[name]:.2f}" for name in names)) for workers, medians in result["medians"].items()]
     table = tabulate(("where", "workers", *(f"{name} s" for name in names)), rows)
     if not (RESULTS / "yarn.json").exists():
         return f"{where(result)}\n\n{table}"
     hadoop = read("yarn")
     parts = {"submit": "submit", "workers": "containers", "wire_up_and_reading": "MPI and reading", "total": "total"}
     runs = {"YARN": hadoop["runs"], "this machine": hadoop["this_machine"]}
-    medians_of = [(name, hadoop["workers"], *(f"{statistics.median(run[part] for run in some):.1f}" for part in parts)) for name, some in runs.items()]
+    medians_of = [
+        (name, hadoop["workers"], *(f"{statistics.median(run[part] for run in some):.1f}" for part in parts)) for name, some in runs.items()
+    ]
     return f"{where(result)}\n\n{table}\n\n{tabulate(('where', 'workers', *(f'{name} s' for name in parts.values())), medians_of)}"
 
 

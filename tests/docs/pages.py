@@ -49,7 +49,7 @@ def mask(text):
 
 @functools.cache
 def run_page(page):
-    """Run a page's blocks one after the other in a folder of their own: what each printed beside what is shown, and the names left behind."""
+    """Run a page's blocks in a folder of their own: what each printed beside what is shown, and the names left behind."""
     names, outputs = {}, []
     home = pathlib.Path.cwd()
     with tempfile.TemporaryDirectory(prefix="samesum-page-") as folder, changed("SAMESUM_CONFIG_DIR", f"{folder}/config"):

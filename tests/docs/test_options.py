@@ -19,10 +19,30 @@ from tests.docs.pages import DOCS, run_page
 
 TOOLKITS = [*engine.spec.TOOLKITS, *engine.spec.GRAPH_TOOLKITS]
 # Members that other code of the engine uses and no page needs to speak of.
-NOT_FOR_USERS = {"from_saved", "as_initial", "column_deviations", "toolkit", "plots", "has_errors", "output_types", "metrics", "array_names", "tracked_metrics"}
+NOT_FOR_USERS = {
+    "from_saved",
+    "as_initial",
+    "column_deviations",
+    "toolkit",
+    "plots",
+    "has_errors",
+    "output_types",
+    "metrics",
+    "array_names",
+    "tracked_metrics",
+}
 GRAPH_INSIDE = {"of", "as_source"}
 DATASET_INSIDE = {
-    "input_bytes", "is_from_files", "is_text", "is_borrowed", "with_default_types", "as_spec", "read_local", "open_local", "open_text", "names_of",
+    "input_bytes",
+    "is_from_files",
+    "is_text",
+    "is_borrowed",
+    "with_default_types",
+    "as_spec",
+    "read_local",
+    "open_local",
+    "open_text",
+    "names_of",
 }
 CLUSTERS = {"local_cluster": "jobs", "hadoop_cluster": "yarn", "slurm_cluster": "slurm_pbs", "pbs_cluster": "slurm_pbs"}
 
@@ -104,6 +124,8 @@ def test_every_option_of_a_plot_has_a_row():
 
 def test_every_public_name_is_in_the_reference():
     described = " ".join(page.read_text() for page in sorted((DOCS / "api").glob("*.md")))
-    names = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)", described, re.MULTILINE)} | set(re.findall(r"`\w+\.(\w+)`", described))
+    names = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)", described, re.MULTILINE)} | set(
+        re.findall(r"`\w+\.(\w+)`", described)
+    )
     public = {*engine.__all__, *launch.__all__, *engine.sklearn.__all__}
     assert public - names == set()
