@@ -41,8 +41,9 @@ class Dataset:
     PyCapsule interface, or a dict of arrays, which is the whole table on every rank unless ``sharded``. For CSV are ``delimiter`` (a tab
     for ``.tsv``), ``header`` (without: X1, X2, ...), ``null_values``, ``column_types`` (name to int, float, str, bool or an Arrow type; by
     default the values decide) and ``comment``: where it is given, such as ``'#'``, lines that begin with it are skipped and quotes are
-    ordinary characters; ``skip_lines`` is how many lines at the beginning of each file are none of its. ``'snap'`` is the edge lists of graph archives: no header, ``#`` before comments, tabs or single spaces or commas
-    between values. Raises ``OptionError`` for options that do not fit.
+    ordinary characters; ``skip_lines`` is how many lines at the beginning of each file are none of its. ``'snap'`` is the edge lists of
+    graph archives: no header, ``#`` before comments, tabs or single spaces or commas between values. Raises ``OptionError`` for options
+    that do not fit.
 
     Under MPI the accessors below are local: they look at all rows on each rank that calls them. ``create`` and the like read in parallel.
     """
@@ -269,7 +270,7 @@ def _settled(stream: Stream) -> Iterator[pa.RecordBatch]:
 
 
 def as_dataset(data: Any) -> Dataset:
-    """``data`` as a :class:`Dataset`: itself, the one that its ``as_dataset()`` gives, or one of a path, paths, a table, a dict of arrays."""
+    """``data`` as a :class:`Dataset`: itself, the one that a frame holds, or one of a path, a list of paths, a table, a dict of arrays."""
     if isinstance(data, Dataset):
         return data
     return data.as_dataset() if holds_dataset(data) else Dataset(data)

@@ -15,6 +15,7 @@ from engine.errors import DataError, OptionError
 from engine.turi.kinds import arrow_type, python_type
 
 _NAME = "X1"  # of a column that has none
+_SHOWN = 100  # values
 
 
 class SArray:
@@ -65,11 +66,11 @@ class SArray:
         return iter(self.to_arrow().to_pylist())
 
     def __repr__(self) -> str:
-        shown = self.head(100).to_arrow().to_pylist()
-        known = self._values is not None
-        rows = f"Rows: {len(self) if known else '?'}"
-        more = ", ... " if not known or len(self) > len(shown) else ""
-        return f"dtype: {python_type(self.head(100).to_arrow().type).__name__}\n{rows}\n[{', '.join(map(repr, shown))}{more}]"
+        head = self.head(_SHOWN + 1).to_arrow()
+        is_all = len(head) <= _SHOWN
+        known = len(head) if is_all else self._known_length()
+        values = [*map(repr, head.slice(0, _SHOWN).to_pylist()), *([] if is_all else ["... "])]
+        return f"dtype: {python_type(head.type).__name__}\nRows: {'?' if known is None else known}\n[{', '.join(values)}]"
 
     def __getitem__(self, key: Any) -> Any:
         """One value by its place, those of a slice, or those where another column is true."""
@@ -130,6 +131,10 @@ class SArray:
     def max(self) -> Any:
         """The greatest of them."""
         return _compute(pc.max, self.to_arrow()).as_py()
+
+    def _known_length(self) -> int | None:
+        """How many values there are, where that is known without reading them."""
+        return len(self) if self._values is not None or self._dataset is None else self._dataset.known_num_rows
 
     def _with(self, function: Any, other: Any) -> SArray:
         return SArray(_compute(function, self.to_arrow(), self._operand(other)))
@@ -253,4 +258,3 @@ def _add(left: Any, right: Any) -> Any:
 
 def _divide(left: Any, right: Any) -> Any:
     return pc.divide(left.cast(pa.float64()), right.cast(pa.float64()))
-

@@ -24,7 +24,18 @@ from engine.turi.sarray import SArray, is_there, mask_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_FORMATS = {"auto": None, "csv": "csv", "tsv": "csv", "parquet": "parquet", "arrow": "arrow", "sframe": "parquet"}
+# How files of a format are read; the last ones are of tables in memory.
+_FORMATS: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "csv": {"format": "csv"},
+    "tsv": {"format": "csv", "delimiter": "\t"},
+    "parquet": {"format": "parquet"},
+    "arrow": {"format": "arrow"},
+    "sframe": {"format": "parquet"},
+    "array": {},
+    "dict": {},
+    "dataframe": {},
+}
 _SAVED = {None: "", "binary": "", "parquet": "", "csv": ".csv"}
 _SHOWN_ROWS, _SHOWN_COLUMNS = 10, 20
 # Arguments of `read_csv` that say how text is written, and the only values of them that are read here.
@@ -43,7 +54,8 @@ class SFrame:
     """Rows with named columns, from files or memory.
 
     ``data`` is a path, a glob, a folder or a list of these, at any address; a dict of lists, a pandas or polars frame, an Arrow table; an
-    :class:`engine.Dataset`, whose options say how files are read; another SFrame; None for an empty one. ``format`` is 'auto', by the name, or one of 'csv', 'tsv', 'parquet', 'arrow' and 'sframe' (a folder that :meth:`save` wrote).
+    :class:`engine.Dataset`, whose options say how files are read; another SFrame; None for an empty one. ``format`` is 'auto', by the name,
+    or one of 'csv', 'tsv', 'parquet', 'arrow' and 'sframe' (a folder that :meth:`save` wrote).
 
     Making one opens nothing, nor does choosing columns or splitting at random: training reads the files where its ranks are, and a job that
     is submitted reads them where its workers are. What looks at rows reads them on the process that asks: ``head`` little more than
@@ -53,15 +65,15 @@ class SFrame:
     """
 
     def __init__(self, data: Any = None, format: str = "auto") -> None:
-        if format not in (*_FORMATS, "array", "dict", "dataframe"):
+        if format not in _FORMATS:
             raise OptionError(f"format: expected one of {', '.join(map(repr, _FORMATS))}, got {format!r}")
-        files = {} if _FORMATS.get(format) is None else {"format": _FORMATS[format], **({"delimiter": "\t"} if format == "tsv" else {})}
         if isinstance(data, SArray):
             data = {"X1": data}
-        self._dataset = as_dataset({} if data is None else data) if not files else Dataset(data, **files)
+        files = _FORMATS[format]
+        self._dataset = Dataset(data, **files) if files else as_dataset({} if data is None else data)
 
     @classmethod
-    def read_csv(  # noqa: PLR0917  # the order is that of its model
+    def read_csv(
         cls,
         url: str | os.PathLike[str] | Sequence[str],
         delimiter: str = ",",
@@ -101,7 +113,7 @@ class SFrame:
                 raise OptionError(f"read_csv has no option {name!r}; it has {', '.join(_AS_WRITTEN)} beside those of its signature")
             if value != _AS_WRITTEN[name][0]:
                 raise OptionError(f"{name} must be {_AS_WRITTEN[name][0]!r}, got {value!r}: {_AS_WRITTEN[name][1]}")
-        form = {
+        form: dict[str, Any] = {
             "format": "csv",
             "delimiter": delimiter,
             "header": header,
@@ -254,9 +266,7 @@ class SFrame:
         schema = join_schemas([table.schema for table in tables])
         return SFrame(pa.concat_tables([SFrame(table.select(schema.names)).to_table().cast(schema) for table in tables]))
 
-    def save(
-        self, filename: str | os.PathLike[str], format: str | None = None, *, comm: Communicator | Any | None = None
-    ) -> None:
+    def save(self, filename: str | os.PathLike[str], format: str | None = None, *, comm: Communicator | Any | None = None) -> None:
         """Write all rows, at any address: one file where ``filename`` ends in ``.csv`` or ``.parquet``, else a folder. Collective.
 
         ``format``: None or 'binary', a folder of Parquet files to which each rank writes its own, which :func:`load_sframe` reads;
@@ -276,9 +286,7 @@ class SFrame:
                 form, schema = check_output(address, TABLES), self._dataset.schema
                 put_written(address, lambda path: _write_file(self._dataset, schema, path, form))
 
-    def print_rows(
-        self, num_rows: int = 10, num_columns: int = 40, max_column_width: int = 30, max_row_width: int = 80
-    ) -> None:
+    def print_rows(self, num_rows: int = 10, num_columns: int = 40, max_column_width: int = 30, max_row_width: int = 80) -> None:
         """Print the first rows and columns; cells are cut at ``max_column_width``, and columns go below where a line would be too long."""
         print(self._shown(num_rows, num_columns, max_column_width, max_row_width))  # noqa: T201 - what was asked for
 
@@ -292,6 +300,8 @@ class SFrame:
     def _shown(self, n_rows: int, most_columns: int, column_width: int, row_width: int) -> str:
         """The first rows, and below them how many there are, as far as that is known without reading them."""
         table = self._dataset.head(n_rows + 1)
+        if not table.num_columns:
+            return "[0 rows x 0 columns]"
         lines = [format_rows(table.slice(0, n_rows), most_columns=most_columns, column_width=column_width, row_width=row_width)]
         is_all = table.num_rows <= n_rows
         known = table.num_rows if is_all else self._dataset.known_num_rows
@@ -299,7 +309,7 @@ class SFrame:
         if not is_all:
             lines.append("Note: Only the head of the SFrame is printed.")
             lines.append("You can use print_rows(num_rows=m, num_columns=n) to print more rows and columns.")
-        return "\n".join(line for line in lines if line)
+        return "\n".join(lines)
 
 
 def load_sframe(filename: str | os.PathLike[str]) -> SFrame:

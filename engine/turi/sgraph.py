@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
 from engine.data.dataset import Dataset, as_dataset
-from engine.data.schema import join_types
+from engine.data.schema import cast_column, join_types
 from engine.errors import DataError, OptionError
 from engine.graph import DESTINATION_ID, ID, SOURCE_ID, Graph, GraphSource
 from engine.turi.sframe import SFrame
@@ -181,8 +181,8 @@ class _Attributes(SFrame):
 def load_sgraph(filename: str | os.PathLike[str], format: str = "binary", delimiter: str = "auto") -> SGraph:
     """A graph from files.
 
-    ``format``: 'binary', a folder that :meth:`SGraph.save` wrote, which is loaded at once; 'snap', an edge list of a graph archive; 'csv' or
-    'tsv', edges without a header, sources in the first column and destinations in the second. ``delimiter`` 'auto' is that of the format.
+    ``format``: 'binary', a folder that :meth:`SGraph.save` wrote, loaded at once; 'snap', an edge list of a graph archive; 'csv' or 'tsv',
+    edges without a header, sources in the first column and destinations in the second. ``delimiter`` 'auto' is that of the format.
     Raises ``OptionError``, ``MissingFileError``, ``ModelFileError``.
     """
     if format == "binary":
@@ -222,14 +222,14 @@ def _joined(old: _Rows, new: _Rows, names: tuple[str, ...], *, replace: bool) ->
         tables[0] = tables[0].filter(pc.invert(pc.is_in(tables[0].column(0), value_set=tables[1].column(0))))
     columns = dict.fromkeys(name for table in tables for name in table.column_names)
     fields = [pa.field(name, _common_type(name, tables, is_id=name in names)) for name in columns]
-    parts = [
-        pa.table(
-            [table.column(each.name).cast(each.type) if each.name in table.column_names else pa.nulls(len(table), each.type) for each in fields],
-            schema=pa.schema(fields),
-        )
-        for table in tables
-    ]
-    return _Rows(Dataset(pa.concat_tables(parts)), names)
+    return _Rows(Dataset(pa.concat_tables([_filled_up(table, pa.schema(fields)) for table in tables])), names)
+
+
+def _filled_up(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """``table`` with all columns of ``schema``, missing where it has none."""
+    own = set(table.column_names)
+    columns = [cast_column(table.column(each.name), each) if each.name in own else pa.nulls(len(table), each.type) for each in schema]
+    return pa.table(columns, schema=schema)
 
 
 def _common_type(name: str, tables: list[pa.Table], *, is_id: bool) -> pa.DataType:
