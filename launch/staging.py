@@ -46,7 +46,7 @@ class Staging:
             paths = tuple(absolute(path) for path in spec.paths)
             if local := [path for path in paths if storage.is_local(path)]:
                 storage.list_files(local)
-            if all(map(self.cluster.can_read, paths)):
+            if all(map(self.cluster.reads_in_place, paths)):
                 return DataSpec(**{**vars(spec), "paths": paths})
         return DataSpec(paths=(self._write_rows(name, dataset),), format="parquet")
 
