@@ -121,6 +121,7 @@ def train(spec: JobSpec, comm: Communicator) -> Any:
 
 def train_on_graph(spec: JobSpec, comm: Communicator) -> Any:
     """Load the graph, train and return the toolkit's model, save it as ``output``, and write its table if one is wanted. Collective."""
+    from engine.data.placement import near_blocks
     from engine.graph import Graph
 
     assert spec.graph is not None
@@ -134,6 +135,7 @@ def train_on_graph(spec: JobSpec, comm: Communicator) -> Any:
         vertices = None if spec.graph.vertices is None else open_dataset(spec, spec.graph.vertices)
         if spec.graph.vertex_data is not None:
             vertices = open_rows(spec.graph.vertex_data)
+    comm = near_blocks(comm, edges)
     names = ("src", "dst", "vid", "edge_fields", "vertex_fields")
     columns: dict[str, Any] = {name: getattr(spec.graph, name) for name in names}
     graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)
