@@ -11,13 +11,13 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from launch.causes import MPI_ERROR
 from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
-MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
