@@ -6,6 +6,7 @@ here is what becomes of it: another attempt, and whether that counts.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -35,6 +36,7 @@ def choose_cause(
     ``reports`` are how the ranks ended by their agents, ``losses`` the agents that are gone, each as a cause; ``hang`` is one that was
     found, and ``launcher`` says why the launcher has ended, where nothing else explains it.
     """
+    reports = sorted(reports, key=_ended_at)
     ended = [{name: value for name, value in report.items() if name not in _OF_THE_REPORT} for report in reports]
     gone = list(losses)
     errors = [report for report in ended if report["cause"] == "error"]
@@ -44,11 +46,16 @@ def choose_cause(
     found += [report for report in own if report.get("error")]
     found += sorted(gone, key=lambda loss: not loss.get("is_free", False))  # what the cluster took back took the others along
     found += [hang] if hang else []
-    found += own
-    found += [report for report in ended if report["cause"] == "lost"]
+    found += [report for report in ended if report in own or report["cause"] == "lost"]  # by time: the others were ended after it
     found += errors
     if found:
         return found[0]
     if ended and all(report["cause"] == "done" for report in ended):
         return {"cause": "done"}
     return launcher() or {"cause": "stopped", "message": STOPPED}
+
+
+def _ended_at(report: Mapping[str, Any]) -> tuple[float, bool]:
+    """When the first of the ranks ended that a report is about; errors come first where nothing is known of that."""
+    times = [each.get("ended") or math.inf for each in report["containers"] if each["rank"] in report.get("ranks", [])]
+    return min(times, default=math.inf), report["cause"] != "error"

@@ -29,10 +29,10 @@ def ended(message, cause="error", **more):
         ([ended("rank 0: MPI_ERR_OTHER", **NOTED)], [GONE], None, "lost", GONE["message"]),
         ([], [GONE, PREEMPTED], None, "lost", PREEMPTED["message"]),
         ([ended("rank 0: no column 'x'", **NOTED)], [GONE, OVER], None, "memory", OVER["message"]),
-        ([ended("rank 0 ended by SIGKILL", "lost"), ended("rank 1: too much", "memory")], [], None, "memory", "rank 1: too much (-104)"),
+        ([ended("rank 0 ended by SIGKILL", "lost"), ended("rank 1: too much", "memory")], [], None, "memory", "rank 1: too much"),
         ([STOPPED, ended("rank 1 ended by SIGKILL", "lost")], [], HANG, "hang", HANG["message"]),
         ([ended("rank 0: MPI_ERR_OTHER"), STOPPED], [], None, "error", "rank 0: MPI_ERR_OTHER"),
-        ([ended("rank 0 ended with exit code 3"), ended("rank 1 ended by SIGKILL", "lost")], [], None, "error", "rank 0 ended with exit code 3"),
+        ([ended("rank 0 ended with exit code 3"), ended("rank 1 ended", "lost")], [], None, "error", "rank 0 ended with exit code 3"),
         ([STOPPED, STOPPED], [], None, "stopped", "ended by the supervisor"),
         ([], [], None, "stopped", "ended by the supervisor"),
     ],
@@ -41,6 +41,19 @@ def test_the_reason_that_explains_the_others(reports, losses, hang, cause, messa
     found = choose_cause(reports, losses, hang, launcher=lambda: None)
     assert (found["cause"], found.get("message")) == (cause, message)
     assert not found.keys() & {"event", "containers", "left"}
+
+
+def test_the_first_end_counts_where_nobody_says_more():
+    """A rank that was killed, and one that MPI ended for it, or the other way round: by the times of their ends."""
+
+    def report(rank, cause, ended):
+        message = f"rank {rank} ended"
+        return {"event": "ended", "cause": cause, "ranks": [rank], "message": message, "containers": [{"rank": rank, "ended": ended}]}
+
+    killed_first = [report(0, "error", 5.5), report(1, "lost", 5.0)]
+    assert choose_cause(killed_first, [], None, launcher=lambda: None)["cause"] == "lost"
+    killed_for_it = [report(0, "lost", 5.5), report(1, "error", 5.0)]
+    assert choose_cause(killed_for_it, [], None, launcher=lambda: None)["cause"] == "error"
 
 
 def test_the_launcher_is_asked_last():
