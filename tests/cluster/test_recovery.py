@@ -43,12 +43,21 @@ def home(hdfs, yarn):
 
 
 @pytest.fixture
-def submit(home, monkeypatch):
-    """Submit a training that pauses after each checkpoint, of which there is one every other iteration."""
+def hold(tmp_path):
+    """As long as this file is there, a training stands still after its first checkpoint."""
+    path = tmp_path / "hold"
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def submit(home, hold, monkeypatch):
+    """Submit a training with a checkpoint every other iteration."""
     plain = HadoopCluster.resources
 
-    def run(*, pause=1.5, **settings):
-        variables = {"PYTHONPATH": str(SLOW), "TEST_PAUSE": str(pause)}
+    def run(**settings):
+        variables = {"PYTHONPATH": str(SLOW), "TEST_HOLD": str(hold)}
         monkeypatch.setattr(HadoopCluster, "resources", lambda self: {**plain(self), "environment": variables})
         said = {"env": make_cluster(home, **settings), "dataset": f"{home}/mushroom.csv", **OPTIONS}
         return gl.distributed.boosted_trees_classifier.submit_training_job(model_checkpoint_interval=2, **said)
@@ -96,22 +105,24 @@ def ends_of(job):
     return [wd.attempt_end(number) for number in wd.attempts()[:-1]]
 
 
-def test_a_container_is_killed(submit, expected, tmp_path):
+def test_a_container_is_killed(submit, hold, expected, tmp_path):
     """A failure as any other: it counts."""
     job = submit()
     wait_for_checkpoint(job)
     processes(job, "launch.yarn.worker")[0].kill(signal.SIGKILL)
+    hold.unlink()
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
     (end,) = ends_of(job)
     assert end["cause"] == "lost"
     assert not end["is_free"]
 
 
-def test_the_application_master_is_killed(submit, expected, tmp_path):
+def test_the_application_master_is_killed(submit, hold, expected, tmp_path):
     """YARN starts another one, whose supervisor goes on from the last checkpoint with containers of its own."""
     job = submit(max_restarts=0)
     wait_for_checkpoint(job)
     master_of(job).kill(signal.SIGKILL)
+    hold.unlink()
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
 
 
@@ -122,40 +133,43 @@ def place_of_workers(yarn, job):
     return nodes[0], nodes[0] == of_master
 
 
-def test_a_node_is_lost(submit, yarn, expected, tmp_path):
+def test_a_node_is_lost(submit, hold, yarn, expected, tmp_path):
     """With all its processes, as when its power fails. It does not count: no restart is allowed here."""
     job = submit(max_restarts=0, num_containers=3, container_size=4096)
     wait_for_checkpoint(job)
     node, has_master = place_of_workers(yarn, job)
     assert not has_master
     yarn.lose_node(node)
+    hold.unlink()
     yarn.repair()
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
     assert ends_of(job)[0]["is_free"]
 
 
-def test_a_node_manager_alone_is_lost(submit, yarn, expected, tmp_path):
+def test_a_node_manager_alone_is_lost(submit, hold, yarn, expected, tmp_path):
     """Its containers run on without anyone who would end them: their ranks write into nothing, and end."""
-    job = submit(max_restarts=0, num_containers=3, container_size=4096, pause=2.5)
+    job = submit(max_restarts=0, num_containers=3, container_size=4096)
     wait_for_checkpoint(job)
     node, has_master = place_of_workers(yarn, job)
     assert not has_master
     workers = [each for each in processes(job, "launch.yarn.worker") if yarn.node_of(each) == node]
     yarn.node_managers[node].stop(signal.SIGKILL)
     wait_until(lambda: not any(each.is_alive for each in workers), PATIENCE)  # by themselves
-    assert job.get_state() != job.STATE.COMPLETED
+    hold.unlink()
     yarn.repair()
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
     assert ends_of(job)[0]["is_free"]
     assert "(-100)" in ends_of(job)[0]["message"]
 
 
-def test_a_container_is_preempted(submit, home, yarn, expected, tmp_path):
+def test_a_container_is_preempted(submit, hold, home, yarn, expected, tmp_path):
     """Another queue takes back what is its own; the summary has YARN's words, for the container that YARN's log names."""
     job = submit(max_restarts=0, num_containers=4, container_size=4096, num_vcores=7)
     wait_for_checkpoint(job)
     urgent = make_cluster(home, queue="urgent", num_containers=1, container_size=4096, num_vcores=4)
-    other = gl.run_script(urgent, program(tmp_path, "import time\ntime.sleep(2)\n"))
+    other = gl.run_script(urgent, program(tmp_path, "import time\ntime.sleep(1)\n"))
+    wait_until(lambda: preempted(yarn, job), PATIENCE)
+    hold.unlink()
     assert other.wait(PATIENCE) == other.FINAL_STATE.SUCCESS
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
     lost = [each for each in WorkingDir(job.working_dir).containers() if each.get("diagnosis") == "Container was preempted. (-102)"]
@@ -173,13 +187,14 @@ def preempted(yarn, job):
     return "\n".join(line for line in lines if "container preempted" in line and application in line)
 
 
-def test_the_resource_manager_is_restarted(submit, yarn, expected, tmp_path):
+def test_the_resource_manager_is_restarted(submit, hold, yarn, expected, tmp_path):
     """It remembers the application, which goes on as if nothing had happened."""
     job = submit()
     wait_for_checkpoint(job)
     yarn.resource_manager.stop(signal.SIGKILL)
     assert job.get_state() == job.STATE.RUNNING
     yarn.repair()
+    hold.unlink()
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
 
 
@@ -198,20 +213,24 @@ def test_the_resource_manager_has_forgotten(submit, yarn):
 
 
 @pytest.mark.parametrize("at", ["training", "checkpoint"])
-def test_hdfs_is_restarted(submit, hdfs, expected, tmp_path, at):
+def test_hdfs_is_restarted(submit, hold, hdfs, expected, tmp_path, at):
     """All its daemons, while nothing is written, and while a checkpoint is: what is written is tried again until they are back."""
-    job = submit(pause=1.5 if at == "training" else 0.0)
+    job = submit()
     wait_for_checkpoint(job)
     for daemon in hdfs.daemons:
         daemon.stop(signal.SIGKILL)
-    time.sleep(2.0 if at == "checkpoint" else 0.0)  # something is to be written meanwhile
+    if at == "checkpoint":
+        hold.unlink()
+        time.sleep(3.0)  # the next one is to be written meanwhile
     hdfs.repair()
+    hold.unlink(missing_ok=True)
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
 
 
-def test_fewer_containers(submit, home, expected, tmp_path):
+def test_fewer_containers(submit, hold, home, expected, tmp_path):
     """Two come where three are asked for, which will do: the model is the same. More than all is refused."""
-    job = submit(pause=0.0, num_containers=3, container_size=6144, start_within=12, min_containers=2)
+    hold.unlink()
+    job = submit(num_containers=3, container_size=6144, start_within=12, min_containers=2)
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
     assert "Number of workers: 2" in job.get_progress()
     with pytest.raises(OptionError, match=r"min_containers must be at most num_containers, 2, got 3"):
