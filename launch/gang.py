@@ -18,7 +18,6 @@ from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
-SEGMENTS_FILE = "segments"  # for whoever clears away what a gang has left whose agent was killed
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
@@ -33,7 +32,6 @@ class Gang:
         self.memory = MemoryWatch(order.memory)
         self.hang = HangWatch(order.hang_timeout, self.scratch / "heartbeat", order.ranks)
         self.segments: set[str] = set()
-        self._noted: set[str] = set()
         self._looks = 0
 
     def look(self) -> dict[str, Any] | None:
@@ -53,10 +51,6 @@ class Gang:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
         for process in find_processes("SAMESUM_GANG", self.order.gang):
             self.segments |= shared_segments(process.pid)
-        if self.segments != self._noted:
-            with contextlib.suppress(OSError):
-                (self.scratch / SEGMENTS_FILE).write_text("\n".join(sorted(self.segments)))
-            self._noted = set(self.segments)
 
     def read_records(self) -> None:
         """Read what leashes and failing ranks wrote."""

@@ -69,6 +69,7 @@ class YarnBackend:
         if (application := self._application(wd)) is not None:
             applications.kill(conf_of(wd), application)
             self._wait_for_end(wd, GONE_WITHIN)
+            clear_away(application)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """An application that ended without a result has failed; YARN may know why."""
@@ -85,6 +86,8 @@ class YarnBackend:
         if checkpoint := wd.last_checkpoint():
             summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
         wd.publish("FAILURE", attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
+        if (known := self._application(wd)) is not None:
+            clear_away(known)
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs that YARN has gathered into the job's directory, unless they are there; it gathers them once a job has ended."""
@@ -125,6 +128,12 @@ class YarnBackend:
                 return True
             time.sleep(POLL)
         return False
+
+
+def clear_away(application: str) -> None:
+    """Remove what skein has uploaded for an application, which its master does not do if it is killed."""
+    with contextlib.suppress(StorageError):
+        storage.remove(f"hdfs:///user/{user_name()}/.skein/{application}")
 
 
 def is_alive(wd: WorkingDir) -> bool:

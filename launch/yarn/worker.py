@@ -10,6 +10,7 @@ import contextlib
 import os
 import pathlib
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -24,7 +25,6 @@ from engine.working_dir import WorkingDir
 from launch.agents import LocalAgent
 from launch.environment import rank_environment
 from launch.order import Order
-from launch.yarn.leftovers import PREFIX, clear_leftovers, scratch_folder
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
 POLL = 0.2  # seconds between looks for an order
@@ -73,12 +73,12 @@ class Worker:
         """Carry an order out and report how it ended."""
         spec = JobSpec.from_json(what["spec"])
         order = complete(what, spec, attempt, self.logs)
-        scratch = pathlib.Path(order.scratch)
-        clear_leftovers(scratch.parent)
-        with scratch_folder(scratch):
-            provide_program(scratch)
+        try:
+            provide_program(pathlib.Path(order.scratch))
             cause, containers = self.run(attempt, order)
             self.keep_logs(what, attempt)
+        finally:
+            shutil.rmtree(order.scratch, ignore_errors=True)
         self.wire.report(attempt, {"event": "ended", **cause, "containers": containers})  # the container may end at once
 
     def run(self, attempt: int, order: Order) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -118,7 +118,7 @@ def complete(what: dict[str, Any], spec: JobSpec, attempt: int, logs: pathlib.Pa
     """The order for this container's agent: the same rank, with folders and programs as they are here."""
     gang = f"{what['gang']}-{what['rank']}"
     base = pathlib.Path(what["node_tmp_dir"] or tempfile.gettempdir()).expanduser()
-    scratch = base / f"{PREFIX}{what['gang'][:16]}-{what['rank']}"
+    scratch = base / f"samesum-{what['gang'][:16]}-{what['rank']}"
     environment = rank_environment(spec, what["address"], attempt, gang, scratch)
     threads = str(min(int(environment["SAMESUM_NUM_THREADS"]), count_cores()))
     own = {"SAMESUM_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "PATH": f"{scratch / 'bin'}:{os.environ.get('PATH', os.defpath)}"}

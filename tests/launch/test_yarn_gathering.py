@@ -1,15 +1,11 @@
-"""How a gang comes by its containers, and what becomes of what killed workers leave; YARN is made up."""
+"""How a gang comes by its containers; YARN is made up."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from engine.errors import JobError, OptionError
 from engine.spec import Resources, YarnResources
-from launch.yarn import leftovers
 from launch.yarn.agents import Member
 from launch.yarn.gathering import TRIES, Gathering
 from launch.yarn.wire import YarnContainer
@@ -90,36 +86,6 @@ def test_a_job_that_has_ended_needs_none():
 def test_more_than_all_is_refused(fewest):
     with pytest.raises(OptionError, match=rf"min_containers' from 1 to the 2 workers, got {fewest}"):
         Resources(backend="yarn", num_workers=2, yarn=YarnResources(min_containers=fewest))
-
-
-HOLD = """
-import pathlib, sys, time
-from launch.yarn.leftovers import scratch_folder
-with scratch_folder(pathlib.Path(sys.argv[1])):
-    print("here", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_leftovers(tmp_path):
-    """A folder in use stays; one whose worker was killed goes, and the shared memory that is noted there; others are not looked at."""
-    folder, own = tmp_path / "samesum-a-0", tmp_path / "samesum-b-1"
-    segment = f"/dev/shm/samesum_test_{os.getpid()}"
-    (tmp_path / "samesum-other").mkdir()
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE) as worker:
-        assert worker.stdout.readline() == b"here\n"
-        (folder / "segments").write_text(f"{segment}\n/etc/hostname.samesum\n")
-        with open(segment, "w"):
-            pass
-        leftovers.clear_leftovers(tmp_path)
-        assert folder.exists()
-        worker.kill()
-    with leftovers.scratch_folder(own):
-        leftovers.clear_leftovers(tmp_path)
-        assert own.exists()
-        assert not folder.exists()
-        assert not os.path.exists(segment)
-    assert [path.name for path in tmp_path.iterdir()] == ["samesum-other"]
 
 
 def test_only_ends_that_are_somebodys_fault_count(tmp_path):
