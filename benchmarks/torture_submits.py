@@ -108,7 +108,7 @@ def again_and_again(submit: Callable[[], Any], count: int, pause: float) -> dict
         job = submit()
         time.sleep(chance.uniform(0.0, pause))
         job.cancel()
-        states.append(str(job.get_final_state()))
+        states.append(job.get_final_state().name)
         jobs.append(job.working_dir)
         memory.append(resident_bytes(os.getpid()))
     seconds = time.monotonic() - began

@@ -43,7 +43,8 @@ VICTIMS = {"rank": 4, "agent": 3, "container": 4, "node": 2, "node manager": 1, 
 OPTIONS = {"max_iterations": 40, "max_depth": 4, "row_subsample": 0.8, "column_subsample": 0.7, "random_seed": 3}
 PAUSE = 0.4  # seconds after each checkpoint, so that a job can be disturbed
 WORKERS = (1, 2, 3, 4)
-QUIET = (1.0, 14.0)  # seconds from one kill to the next
+QUIET = (0.5, 10.0)  # seconds until the next kill, once ranks are there again
+AT_ONCE = 0.2  # of the kills do not wait for that
 PATIENCE = 420.0  # seconds that a job may take after its last kill before it counts as hanging
 GONE_WITHIN = 60.0
 
@@ -120,7 +121,7 @@ def torture(yarn: Yarn, home: str, chance: random.Random, expected: str, most: i
     yarn.repair()
     wd = WorkingDir(job.working_dir)
     ends = Counter(wd.attempt_end(number)["cause"] for number in wd.attempts()[:-1])
-    found: dict[str, Any] = {"workers": workers, "kills": kills, "state": str(state), "attempts": len(wd.attempts()), "ends": dict(ends)}
+    found: dict[str, Any] = {"workers": workers, "kills": kills, "state": state.name if state else None, "attempts": len(wd.attempts()), "ends": dict(ends)}
     found |= {"seconds": round(time.monotonic() - began, 1), "restarted": job.get_progress().count("restarted from"), "left": left_of(job)}
     if state == job.FINAL_STATE.SUCCESS:
         with tempfile.TemporaryDirectory() as folder:
@@ -138,8 +139,11 @@ def disturb(yarn: Yarn, job: Any, chance: random.Random, most: int) -> list[dict
     """Strike again and again while the job runs; what was hit."""
     kills: list[dict[str, Any]] = []
     while len(kills) < most:
-        until = time.monotonic() + chance.uniform(*QUIET)
-        while time.monotonic() < until:
+        needs_ranks, seconds = chance.random() > AT_ONCE, chance.uniform(*QUIET)
+        until = None if needs_ranks else time.monotonic() + seconds
+        while until is None or time.monotonic() < until:
+            if until is None and ranks_of(job):
+                until = time.monotonic() + seconds
             if job.get_state() == job.STATE.COMPLETED:
                 return kills
             time.sleep(0.2)
@@ -153,7 +157,7 @@ def strike(yarn: Yarn, job: Any, victim: str, chance: random.Random) -> int:
     """End what is there of a kind; how many processes, or daemons, were."""
     found = processes_of(job)
     kinds = {
-        "rank": [each for each in found if "-m engine" in command_of(each) and "leash.py" not in command_of(each)],
+        "rank": ranks_of(job),
         "agent": [each for each in found if "launch.agent" in command_of(each)],
         "container": [each for each in found if "-m launch.yarn.worker" in command_of(each)],
         "application master": [each for each in found if "com.anaconda.skein.ApplicationMaster" in command_of(each)],
@@ -183,6 +187,11 @@ def strike(yarn: Yarn, job: Any, victim: str, chance: random.Random) -> int:
     for process in victims:
         process.kill(signal.SIGKILL)
     return len(victims)
+
+
+def ranks_of(job: Any) -> list[Process]:
+    """The ranks that run."""
+    return [each for each in processes_of(job) if "-m engine" in command_of(each) and "leash.py" not in command_of(each)]
 
 
 def processes_of(job: Any) -> list[Process]:
