@@ -118,10 +118,13 @@ test-checked: setup
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
 
-# make torture trainings killed twenty times and resumed on other numbers of ranks, processes of jobs killed a hundred times: the same bytes
-torture: $(VENV)/.base $(VENV)/.kernels
+# make torture trainings killed twenty times and resumed on other numbers of ranks, processes of jobs and of YARN killed a hundred times: the same bytes
+torture: $(VENV)/.test $(VENV)/.kernels
 	@for family in trees linear pagerank label_propagation; do $(PYTHON) benchmarks/torture.py --family $$family $(TORTURE) || exit 1; done
 	@$(PYTHON) benchmarks/torture.py --family jobs --kills 100 $(TORTURE)
+	@bash tests/cluster/install_servers.sh
+	@$(PYTHON) benchmarks/torture_yarn.py $(TORTURE)
+	@$(PYTHON) benchmarks/torture_submits.py
 
 # make bench   speed beside peers, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for some of the trees alone
 bench: setup
