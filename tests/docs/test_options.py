@@ -9,6 +9,7 @@ import pytest
 import engine
 import engine.sklearn
 import engine.spec
+import engine.turi
 import launch
 from engine.data.dataset import Dataset
 from engine.graph import Graph
@@ -127,5 +128,5 @@ def test_every_public_name_is_in_the_reference():
     names = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)", described, re.MULTILINE)} | set(
         re.findall(r"`\w+\.(\w+)`", described)
     )
-    public = {*engine.__all__, *launch.__all__, *engine.sklearn.__all__}
+    public = {*engine.__all__, *launch.__all__, *engine.sklearn.__all__, *engine.turi.__all__}
     assert public - names == set()
