@@ -32,7 +32,7 @@ NOT_FOR_USERS = {
     "array_names",
     "tracked_metrics",
 }
-GRAPH_INSIDE = {"of", "as_source"}
+GRAPH_INSIDE = {"of", "as_source", "from_source"}
 DATASET_INSIDE = {
     "input_bytes",
     "is_from_files",
@@ -44,6 +44,7 @@ DATASET_INSIDE = {
     "open_local",
     "open_text",
     "names_of",
+    "known_num_rows",
 }
 CLUSTERS = {"local_cluster": "jobs", "hadoop_cluster": "yarn", "slurm_cluster": "slurm_pbs", "pbs_cluster": "slurm_pbs"}
 
