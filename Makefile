@@ -16,7 +16,7 @@ BENCH ?=
 BASE_EXTRAS := '.[mpich]'
 TEST_EXTRAS := '.[test,lint]'
 BENCH_EXTRAS := '.[bench]'
-KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h)
+KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h) launch/yarn/ports.c
 # What a checked build needs: sources only, never what another build made of them.
 CHECKED := .build/checked
 CHECKED_SOURCES := engine launch samesum.py setup.py pyproject.toml README.md LICENSE tests examples benchmarks
@@ -104,7 +104,7 @@ test-cluster: setup
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup
 	@mkdir -p $(CHECKED)
-	@tar --exclude='*.so' --exclude='*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
+	@tar --exclude='*.so' --exclude='_kernels/*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
 	@cd $(CHECKED) && SAMESUM_BOUNDSCHECK=1 CFLAGS=-O1 $(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
 	@grep -lq RaiseBufferIndexError $(CHECKED)/engine/_kernels/*.c
 	@cd $(CHECKED) && $(PYTHON) -c "import engine, sys; sys.exit(not engine.__file__.startswith('$(CURDIR)/$(CHECKED)'))"
@@ -129,4 +129,4 @@ bench: setup
 # make clean   remove what was built, the environment too
 clean:
 	rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -f engine/_kernels/*.c engine/_kernels/*.so
+	rm -f engine/_kernels/*.c engine/_kernels/*.so launch/yarn/*.so

@@ -15,6 +15,7 @@ from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
+from launch.scratch import note_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
 MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
@@ -51,6 +52,7 @@ class Gang:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
         for process in find_processes("SAMESUM_GANG", self.order.gang):
             self.segments |= shared_segments(process.pid)
+        note_segments(self.scratch, self.segments)
 
     def read_records(self) -> None:
         """Read what leashes and failing ranks wrote."""

@@ -11,6 +11,7 @@ from launch.memory import ROOM, STEP
 MB = 1 << 20
 NEARLY_ALL = 0.8  # of a container's memory: an end above it that nobody explains is taken to be the kernel's doing
 _UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_PORTS = re.compile(r"no port from \d+ to \d+ is free on this node")
 _USED = re.compile(r"([\d.]+) ?([KMGT]?B) of ([\d.]+) ?([KMGT]?B) physical memory used", re.IGNORECASE)
 # Exit codes of YARN: what they mean, and whether the container may be had again without counting as a failure.
 CODES = {
@@ -67,6 +68,18 @@ def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int
         used = used_bytes(message)
         return Diagnosis(text, "memory", remedy_of(used), used=used)
     return Diagnosis(text, is_free=is_free)
+
+
+def last_words(logs: str) -> str:
+    """What an application master that ended without a result said last, in the logs that YARN has gathered; empty if it said nothing."""
+    if found := _PORTS.findall(logs):
+        return f"{found[-1]}: give the cluster other ports by start_port and end_port, or end what listens there"
+    for name in ("application.driver.log", "application.master.log"):  # the supervisor's, then skein's
+        log = re.escape(name)
+        for text in reversed(re.findall(rf"^LogType:{log}\n.*?^LogContents:\n(.*?)^End of LogType:{log}", logs, re.DOTALL | re.MULTILINE)):
+            if lines := [line.strip() for line in text.splitlines() if line.strip()]:
+                return f"{name} ends with: {' '.join(lines[-3:])[-400:]}"
+    return ""
 
 
 def used_bytes(message: str) -> int | None:

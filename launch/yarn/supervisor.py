@@ -18,9 +18,11 @@ from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.backends import StartedGang
 from launch.commands import find_mpiexec, rank_command
+from launch.scratch import held
 from launch.supervisor import Supervisor, supervise
 from launch.yarn.agents import Gang, Member
 from launch.yarn.description import PROGRAM
+from launch.yarn.room import ask, say_room
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
 POLL = 0.3  # seconds between looks for workers
@@ -73,11 +75,17 @@ class YarnSupervisor(Supervisor):
     def too_few(self, there: int) -> str:
         """What to say where containers do not come."""
         resources = self.resources
+        facts = say_room(*ask(pathlib.Path.cwd(), self.yarn.queue))  # the settings came along with the container
         return (
             f"only {there} of {resources.num_workers} containers of {resources.worker_memory} MB and {resources.num_threads} vcores came "
-            f"within {self.yarn.start_within:.0f} s in queue {self.yarn.queue!r}: it is full or too small; they were given back. Ask for "
-            "fewer or smaller containers, use another queue, or wait"
+            f"within {self.yarn.start_within:.0f} s in queue {self.yarn.queue!r}: it is full or too small{facts and f' ({facts})'}; they "
+            "were given back. Ask for fewer or smaller containers, use another queue, or wait longer by start_within"
         )
+
+    def run_gang(self, gang: str, scratch: pathlib.Path) -> dict[str, Any]:
+        """The same, in a folder that a later job may remove if this container is killed."""
+        with held(scratch):
+            return super().run_gang(gang, scratch)
 
     def start_gang(self, gang: str, scratch: pathlib.Path) -> StartedGang:
         """Have each worker start its rank."""
@@ -95,6 +103,7 @@ class YarnSupervisor(Supervisor):
                 "node_tmp_dir": self.resources.node_tmp_dir,
                 "hang_timeout": NEVER if self.resources.hang_timeout else 0.0,
                 "environment": ports,
+                "ports": [self.yarn.start_port, self.yarn.end_port] if self.resources.num_workers > 1 else None,
             }
 
         return Gang(

@@ -26,7 +26,7 @@ class Yarn:
     def __init__(self, hdfs: Hdfs, *, nodes: int = 2, settings: Mapping[str, object] | None = None) -> None:
         self.hdfs, self.hadoop = hdfs, hdfs.hadoop
         self.nodes = nodes
-        scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes)
+        scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes, hdfs.hosts)
         self.web = f"http://127.0.0.1:{web}"
         self.rpc = f"127.0.0.1:{rpc}"
         addresses = {
@@ -35,6 +35,7 @@ class Yarn:
             "yarn.resourcemanager.resource-tracker.address": f"127.0.0.1:{tracker}",
             "yarn.resourcemanager.admin.address": f"127.0.0.1:{admin}",
             "yarn.resourcemanager.webapp.address": f"127.0.0.1:{web}",
+            "yarn.node-labels.fs-store.root-dir": f"file://{self.hadoop.folder}/node-labels",
             "yarn.application.classpath": "$HADOOP_CONF_DIR," + self.hadoop.class_path.partition(":")[2].replace(":", ","),
         }
         write_site(self.hadoop.conf / "yarn-site.xml", _YARN | addresses | dict(settings or {}))
@@ -47,6 +48,7 @@ class Yarn:
             "SKEIN_DRIVER_JAVA_OPTIONS": "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         }
         self.resource_manager = self._daemon("resourcemanager", "resourcemanager.ResourceManager")
+        self.hosts = hdfs.hosts[:nodes]  # each node has a data node beside it
         self.node_managers = [self._node_manager(number, ports[4 * number :]) for number in range(nodes)]
 
     def _daemon(self, name: str, main_class: str, conf: pathlib.Path | None = None) -> Daemon:
@@ -56,12 +58,14 @@ class Yarn:
 
     def _node_manager(self, number: int, ports: list[int]) -> Daemon:
         conf = self.hadoop.folder / f"nodemanager{number}-conf"
+        host = self.hosts[number]
         own = {
-            "yarn.nodemanager.hostname": "127.0.0.1",
-            "yarn.nodemanager.address": f"127.0.0.1:{ports[0]}",
-            "yarn.nodemanager.webapp.address": f"127.0.0.1:{ports[1]}",
-            "yarn.nodemanager.localizer.address": f"127.0.0.1:{ports[2]}",
-            "yarn.nodemanager.collector-service.address": f"127.0.0.1:{ports[3]}",
+            "yarn.nodemanager.hostname": host,
+            "yarn.nodemanager.bind-host": host,
+            "yarn.nodemanager.address": f"{host}:{ports[0]}",
+            "yarn.nodemanager.webapp.address": f"{host}:{ports[1]}",
+            "yarn.nodemanager.localizer.address": f"{host}:{ports[2]}",
+            "yarn.nodemanager.collector-service.address": f"{host}:{ports[3]}",
             "yarn.nodemanager.local-dirs": self.node_folder(number) / "local",
             "yarn.nodemanager.log-dirs": self.node_folder(number) / "logs",
         }
@@ -153,7 +157,7 @@ _YARN: dict[str, object] = {
     "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 99,
     "yarn.nodemanager.recovery.enabled": "false",
     "yarn.nodemanager.delete.debug-delay-sec": 0,
-    "yarn.nodemanager.bind-host": "127.0.0.1",
+    "yarn.node-labels.enabled": "true",
     "yarn.log-aggregation-enable": "true",
     "yarn.nodemanager.remote-app-log-dir": "/tmp/logs",
     "yarn.timeline-service.enabled": "false",
@@ -161,10 +165,20 @@ _YARN: dict[str, object] = {
 _QUEUES: dict[str, object] = {
     "yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
     "yarn.scheduler.capacity.maximum-am-resource-percent": 0.5,
-    "yarn.scheduler.capacity.node-locality-delay": 0,
-    "yarn.scheduler.capacity.root.queues": "default",
-    "yarn.scheduler.capacity.root.default.capacity": 100,
-    "yarn.scheduler.capacity.root.default.user-limit-factor": 1,
+    "yarn.scheduler.capacity.node-locality-delay": 20,  # looks at nodes without room before another one is taken: each node asks 5 times a second
+    "yarn.scheduler.capacity.root.queues": "default,narrow",
+    "yarn.scheduler.capacity.root.accessible-node-labels": "*",
+    "yarn.scheduler.capacity.root.accessible-node-labels.fast.capacity": 100,
+    "yarn.scheduler.capacity.root.narrow.capacity": 10,
+    "yarn.scheduler.capacity.root.narrow.maximum-capacity": 10,
+    "yarn.scheduler.capacity.root.narrow.state": "RUNNING",
+    "yarn.scheduler.capacity.root.narrow.acl_submit_applications": "*",
+    "yarn.scheduler.capacity.root.narrow.accessible-node-labels": "fast",
+    "yarn.scheduler.capacity.root.narrow.accessible-node-labels.fast.capacity": 0,
+    "yarn.scheduler.capacity.root.default.accessible-node-labels": "fast",
+    "yarn.scheduler.capacity.root.default.accessible-node-labels.fast.capacity": 100,
+    "yarn.scheduler.capacity.root.default.capacity": 90,
+    "yarn.scheduler.capacity.root.default.user-limit-factor": 2,
     "yarn.scheduler.capacity.root.default.maximum-capacity": 100,
     "yarn.scheduler.capacity.root.default.state": "RUNNING",
     "yarn.scheduler.capacity.root.default.acl_submit_applications": "*",
