@@ -45,8 +45,9 @@ class Gang:
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
     def sign(self) -> dict[str, Any]:
-        """How long no rank here has moved, in seconds, what those do that others wait for, and the most memory of any."""
-        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": max(self.memory.peak.values(), default=None)}
+        """How long no rank here has moved, in seconds, what those do that others wait for, and the most memory used and wanted."""
+        peak, wanted = (max(each.values(), default=None) for each in (self.memory.peak, self.memory.wanted))
+        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": peak, "wanted_memory": wanted}
 
     def note_segments(self) -> None:
         """Note which shared memory is the gang's, which can be seen only while it is there."""

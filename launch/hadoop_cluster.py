@@ -150,7 +150,6 @@ class HadoopCluster(Cluster):
         common = ("num_workers", "num_threads", "worker_memory", "max_restarts", "hang_timeout", "node_tmp_dir", "hdfs_tmp_dir")
         return {"backend": "yarn", **{name: settings[name] for name in common}, "yarn": YarnResources(**yarn)}
 
-
     def find_archive(self) -> str | None:
         """The packed environment of this release: the one that was there when the cluster was described, or one installed since.
 
@@ -283,4 +282,3 @@ def read_installation(address: str) -> dict[str, Any]:
     except ValueError as error:
         raise OptionError(f"{storage.join(address, SETTINGS_FILE)!r} is damaged: {error}; install anew") from None
     return dict(settings)
-

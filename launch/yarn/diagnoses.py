@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import NamedTuple
 
-from launch.memory import ROOM, STEP
+from launch.memory import enough, say_wanted
 
 MB = 1 << 20
 NEARLY_ALL = 0.8  # of a container's memory: an end above it that nobody explains is taken to be the kernel's doing
@@ -50,23 +49,25 @@ class Diagnosis(NamedTuple):
     used: int | None = None
 
 
-def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int | None = None) -> Diagnosis:
+def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int | None = None, wanted: int = 0) -> Diagnosis:
     """The diagnosis in YARN's message of a container; ``otherwise`` what to say where there is none.
 
     ``used`` bytes is the most that its rank was seen to use, ``share`` that of its memory: control groups end a container without a word.
+    ``wanted`` bytes is what it had asked for then.
     """
     lower = message.lower()
     code = next((code for words, code in _WORDS.items() if words in lower), None)
     code = code if code is not None else next((code for code in CODES if re.search(rf"exit ?(code|status):? *{code}\b", lower)), None)
     if code is None and share > NEARLY_ALL:
-        return Diagnosis("Container was ended by SIGKILL when its memory was nearly full. (137)", "memory", remedy_of(used), used=used)
+        text = "Container was ended by SIGKILL when its memory was nearly full. (137)"
+        return Diagnosis(text, "memory", remedy_of(used, wanted), used=used)
     if code is None:
         return Diagnosis(" ".join(message.split())[:400] or otherwise or "Report not found in log.")
     text, is_free = CODES[code]
     text = f"{text} ({code})"
     if code in (-103, -104):
-        used = used_bytes(message)
-        return Diagnosis(text, "memory", remedy_of(used), used=used)
+        used = max(used_bytes(message) or 0, used or 0) or None
+        return Diagnosis(text, "memory", remedy_of(used, wanted), used=used)
     return Diagnosis(text, is_free=is_free)
 
 
@@ -88,8 +89,9 @@ def used_bytes(message: str) -> int | None:
     return int(float(match[1]) * _UNITS[match[2].upper()]) if match else None
 
 
-def remedy_of(used: int | None) -> str:
-    """The container size that would do."""
+def remedy_of(used: int | None, wanted: int = 0) -> str:
+    """The container size that would do, as far as one can tell: the rank may have been about to ask for more."""
     if used is None:
         return "give a larger container_size, or more containers"
-    return f"{used / MB:.1f} MB were used: give container_size={STEP * math.ceil(used / MB * ROOM / STEP)} or more, or use more containers"
+    size = enough(used, wanted)
+    return f"{used / MB:.1f} MB were used{say_wanted(used, wanted)}: give container_size={size} or more, or use more containers"

@@ -81,7 +81,9 @@ def packages_of(address: str, packages: Sequence[str] | None) -> tuple[str, ...]
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, *packages]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise OptionError(f"additional_packages could not be installed: {done.stderr.strip().splitlines()[-1:]}")
+                lines = done.stderr.strip().splitlines() or ["pip does not say why"]
+                said = [line for line in lines if line.startswith("ERROR:")] or lines
+                raise OptionError(f"additional_packages {list(packages)} could not be installed: {said[-1]}")
             root = pathlib.Path(folder)
             storage.make_folder(storage.join(address, "packages"), 0o755)
             put_archive(archive, {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()})

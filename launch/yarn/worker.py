@@ -88,6 +88,7 @@ class Worker:
         self.set_logs_aside(attempt)
         agent = LocalAgent(order)
         next_look = next_word = 0.0
+        wanted: int | None = None
         try:
             while (cause := agent.wait(0.1)) is None:
                 now = time.monotonic()
@@ -95,8 +96,8 @@ class Worker:
                     next_look = now + LOOK
                     if not self.wire.has_order(attempt):
                         agent.stop()
-                if now > next_word:
-                    next_word = now + SAY
+                if now > next_word or agent.sign.get("wanted_memory") != wanted:
+                    next_word, wanted = now + SAY, agent.sign.get("wanted_memory")
                     self.wire.report(attempt, {"event": "alive", **agent.sign})
         finally:
             agent.end()

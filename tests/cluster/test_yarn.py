@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import signal
 import sys
 import time
@@ -20,14 +21,17 @@ from tests.cluster.conftest import new_folder
 MUSHROOM = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data" / "mushroom.csv"
 FILES = ("model.json", "arrays.safetensors")
 HOG = """
-import sys, time
+import time
+import numpy as np
 from mpi4py import MPI
 comm = MPI.COMM_WORLD
 comm.barrier()
 if comm.rank == 1:
-    held = bytearray(900 << 20)
-    held[::4096] = b"x" * len(held[::4096])
-time.sleep(60)
+    held = np.empty(900 << 20, dtype=np.int8)
+    for part in np.array_split(held, 9):
+        part[:] = 1
+        time.sleep(0.7)
+comm.barrier()
 """
 SLEEP = "import time\nprint('began', flush=True)\ntime.sleep(120)\n"
 
@@ -115,9 +119,12 @@ def test_a_container_over_its_memory(home, tmp_path):
     assert blocks[5] == "  Container terminated due to exceeding allocated physical memory. (-104)"
     assert "rank 1 was lost" in summary
     assert "give container_size=" in summary
+    assert " MB asked for: give container_size=" in summary
     size = int(summary.partition("give container_size=")[2].split()[0])
-    assert 512 < size < 1600
+    assert 900 < size < 1600
     assert_nothing_runs(job)
+    enough = gl.run_script(make_cluster(home, container_size=size), program(tmp_path, HOG))
+    assert enough.wait(240) == enough.FINAL_STATE.SUCCESS, enough.summary()
 
 
 def test_cancel(home, tmp_path):
@@ -133,8 +140,9 @@ def test_cancel(home, tmp_path):
 
 
 def test_a_lost_container_is_replaced(home, tmp_path):
-    """The ranks start anew in another container, and the model is the same."""
+    """The ranks start anew in another container, which clears away what the lost one left, and the model is the same."""
     cluster = make_cluster(home)
+    cluster.node_tmp_dir = tmp_path / "node"
     storage.put_file(f"{home}/mushroom.csv", MUSHROOM)
     options = {"target": "label", "max_iterations": 40, "model_checkpoint_interval": 5}
     job = gl.distributed.boosted_trees_classifier.submit_training_job(env=cluster, dataset=f"{home}/mushroom.csv", **options)
@@ -146,6 +154,8 @@ def test_a_lost_container_is_replaced(home, tmp_path):
     model = job.get_results()
     assert WorkingDir(job.working_dir).attempts() == [1, 2]
     assert "PROGRESS: restarted from" in job.get_progress()
+    assert_nothing_runs(job)
+    assert not list((tmp_path / "node").iterdir())
     expected = engine.boosted_trees_classifier.create(str(MUSHROOM), target="label", max_iterations=40, verbose=False)
     assert same_bytes(model, tmp_path, expected)
 
@@ -184,7 +194,7 @@ def test_a_cluster_too_full(home, tmp_path):
     job = gl.run_script(make_cluster(home, num_containers=3, container_size=6144, start_within=6), program(tmp_path, SLEEP))
     assert job.wait(90) == job.FINAL_STATE.FAILURE
     assert "only 2 of 3 containers of 6144 MB" in str(job)
-    assert "queue 'default'" in str(job)
+    assert re.search(r"\(queue 'default' uses \d+ of at most 20480 MB and \d+ of at most 32 vcores; 2 nodes have \d+ of 20480 MB", str(job))
 
 
 def test_what_no_cluster_could_do(home, tmp_path):
@@ -272,5 +282,3 @@ def copy_of(yarn, tmp_path):
     for path in yarn.hadoop.conf.glob("*-site.xml"):
         (conf / path.name).write_text(path.read_text())
     return conf
-
-

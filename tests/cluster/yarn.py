@@ -5,16 +5,19 @@ A NodeManager that is killed leaves its containers running; :meth:`Yarn.lose_nod
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pathlib
 import shlex
 import shutil
 import signal
+import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from tests.cluster.daemons import Daemon, free_ports, wait_until
-from tests.cluster.hadoop import USER, Hdfs, _get_json, write_site
+from tests.cluster.hadoop import USER, Hdfs, _get_json, _superuser, write_site
 
 NODE_MB, NODE_VCORES = 10240, 16  # of two nodes: four containers of 4096 MB and 4 vcores, and the application master's
 MAIN = "yarn.server"
@@ -117,6 +120,17 @@ class Yarn:
         """What the ResourceManager says of the cluster."""
         return dict(_get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
 
+    def ask(self, what: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The ResourceManager's answer to a question, or to what an administrator says."""
+        url = f"{self.web}/ws/v1/cluster/{what}"
+        if body is None:
+            return _get_json(url)
+        url += f"{'&' if '?' in url else '?'}user.name={_superuser()}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with contextlib.closing(opener.open(request, timeout=20)) as answer:
+            return answer.read()
+
     def applications(self) -> list[dict[str, Any]]:
         """All applications, the newest first."""
         apps = _get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
@@ -165,7 +179,7 @@ _YARN: dict[str, object] = {
 _QUEUES: dict[str, object] = {
     "yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
     "yarn.scheduler.capacity.maximum-am-resource-percent": 0.5,
-    "yarn.scheduler.capacity.node-locality-delay": 20,  # looks at nodes without room before another one is taken: each node asks 5 times a second
+    "yarn.scheduler.capacity.node-locality-delay": 20,  # offers of other nodes to decline; each node makes five a second
     "yarn.scheduler.capacity.root.queues": "default,narrow",
     "yarn.scheduler.capacity.root.accessible-node-labels": "*",
     "yarn.scheduler.capacity.root.accessible-node-labels.fast.capacity": 100,

@@ -86,7 +86,9 @@ class TestDescription:
     def test_a_program_comes_along(self, conf):
         resources = Resources(backend="yarn", worker_memory=512, yarn=YarnResources(python="/p"))
         spec = JobSpec(task="script", script=ScriptSpec(path="/home/me/fit.py"), resources=resources)
-        assert describe(spec, ADDRESS, conf=conf, user="me")["services"]["worker"]["files"]["program.py"]["source"] == "file:///home/me/fit.py"
+        assert (
+            describe(spec, ADDRESS, conf=conf, user="me")["services"]["worker"]["files"]["program.py"]["source"] == "file:///home/me/fit.py"
+        )
 
     def test_no_memory(self, conf):
         spec = JobSpec(task="script", script=ScriptSpec(path="x.py"), resources=Resources(backend="yarn", yarn=YarnResources()))
@@ -136,5 +138,3 @@ class TestPacking:
         before = content_hash(files)
         (tmp_path / "one").write_text("2")
         assert content_hash(files) != before
-
-

@@ -162,5 +162,3 @@ def test_a_hang(gang, wire):
     cause = wait(gang)
     assert cause["cause"] == "hang"
     assert "rank 1 is stopped" in cause["message"]
-
-
