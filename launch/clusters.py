@@ -116,6 +116,10 @@ class Cluster:
         """Whether workers can read what this machine finds at ``address``."""
         return not storage.is_local(address)
 
+    def must_copy(self, address: str) -> bool:
+        """Whether data at ``address`` are copied to ``hdfs_tmp_dir`` for a job, though this machine can read them there."""
+        return not self.can_read(address)
+
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""
         return {"backend": self.kind, **{name: value for name, value in asdict(self).items() if name not in ("name", "working_dir")}}

@@ -136,6 +136,10 @@ class HadoopCluster(Cluster):
         """The ports that a job listens at, as they are printed."""
         return f"{self.start_port} - {self.end_port}"
 
+    def must_copy(self, address: str) -> bool:
+        """Data that are not on HDFS are: many containers would fetch them from afar, with credentials that they do not have."""
+        return not address.startswith("hdfs://")
+
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""
         from launch.yarn.installing import packages_of

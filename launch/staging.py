@@ -65,7 +65,7 @@ class Staging:
             paths = tuple(absolute(path) for path in spec.paths)
             if local := [path for path in paths if storage.is_local(path)]:
                 storage.list_files(local)
-            if all(map(self.cluster.can_read, paths)):
+            if not any(map(self.cluster.must_copy, paths)):
                 return DataSpec(**{**vars(spec), "paths": paths})
         return DataSpec(paths=(self._write_rows(name, dataset),), format="parquet")
 

@@ -47,7 +47,7 @@ class YarnBackend:
         public = check_archives([*([yarn.archive] if yarn.archive else []), *yarn.packages])
         share, found = applications.check_queue(conf, yarn.queue), applications.nodes(conf)
         check_room(spec, room_on(found), 1.0 if yarn.node_label else share)
-        nodes = preferred_nodes(spec, [node.host for node in found])
+        nodes = [] if yarn.node_label else preferred_nodes(spec, [node.host for node in found])  # YARN takes one or the other
         description = describe(spec, wd.address, conf=conf, user=user_name(), nodes=nodes, public=public)
         application = applications.submit(conf, description)
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}

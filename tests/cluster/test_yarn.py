@@ -129,14 +129,18 @@ def test_a_container_over_its_memory(home, tmp_path):
 
 def test_cancel(home, tmp_path):
     """KILLED within ten seconds, with nothing left."""
-    job = gl.run_script(make_cluster(home), program(tmp_path, SLEEP))
+    options = {"target": "label", "max_iterations": 100_000}
+    job = gl.distributed.boosted_trees_classifier.submit_training_job(env=make_cluster(home), dataset=str(MUSHROOM), **options)
+    staged = WorkingDir(job.working_dir).spec().staged
+    assert storage.exists(staged)
     wait_for_state(job, job.STATE.RUNNING)
     began = time.monotonic()
     job.cancel()
     assert job.get_final_state() == job.FINAL_STATE.KILLED
     assert time.monotonic() - began < 10
     assert_nothing_runs(job, 10.0)
-    assert not storage.exists(f"{home}/tmp") or not storage.list_folder(f"{home}/tmp")
+    assert staged.startswith(f"{home}/tmp/")
+    assert storage.list_folder(storage.parent(staged)) == []
 
 
 def test_a_lost_container_is_replaced(home, tmp_path):

@@ -34,9 +34,7 @@ def key():
 
 def start(key, source, **more):
     command = [sys.executable, "-I", "-S", "-c", source]
-    return subprocess.Popen(
-        command, env={**os.environ, "TEST_GANG": key, **more}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env={**os.environ, "TEST_GANG": key, **more}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_number_that_is_used_again_is_another_process(key):

@@ -1,11 +1,13 @@
 """What YARN is told and what its words mean: no cluster is needed for either."""
 
 import json
+import pathlib
 
 import pytest
 
 from engine.errors import OptionError
 from engine.spec import DataSpec, JobSpec, Resources, ScriptSpec, YarnResources
+from launch.hadoop_cluster import HadoopCluster, check_tags
 from launch.yarn import hadoop
 from launch.yarn.description import describe
 from launch.yarn.diagnoses import diagnose
@@ -77,6 +79,30 @@ class TestDescription:
         assert "export HADOOP_USER_NAME=me\n" in worker["script"]
         json.dumps(found)
 
+    def test_the_application_master_keeps_to_the_ports(self, conf):
+        """A library is loaded before its JVM, and not before what its script starts; it knows the ResourceManager; workers have neither."""
+        found = describe(make_spec(python="/p", start_port=9000, end_port=9010), ADDRESS, conf=conf, user="me")
+        assert found["master"]["env"] == {"LD_PRELOAD": "$PWD/ports.so", "SAMESUM_PORT_RANGE": "9000:9010"}
+        assert set(found["master"]["files"]) == {"core-site.xml", "hdfs-site.xml", "yarn-site.xml", "ports.so"}
+        assert pathlib.Path(found["master"]["files"]["ports.so"]["source"].removeprefix("file://")).is_file()
+        assert "unset PYTHONHOME LD_PRELOAD\n" in found["master"]["script"]
+        assert set(found["services"]["worker"]["files"]) == {"core-site.xml", "hdfs-site.xml"}
+        assert "env" not in found["services"]["worker"]
+
+    def test_nodes_and_archives(self, conf):
+        """Nodes are wished for, not insisted on; an archive is unpacked for all users only where all may read it."""
+        spec = make_spec(archive="hdfs:///e.tar.gz", packages=("hdfs:///p.tar.gz",), tags=("quarterly",))
+        found = describe(spec, ADDRESS, conf=conf, user="me", nodes=["n2", "n1"], public=["hdfs:///e.tar.gz"])
+        worker = found["services"]["worker"]
+        assert (worker["nodes"], worker["relax_locality"]) == (["n2", "n1"], True)
+        assert {name: about.get("visibility") for name, about in worker["files"].items() if about["type"] == "ARCHIVE"} == {
+            "environment": "PUBLIC",
+            "packages0": "PRIVATE",
+        }
+        assert 'export PYTHONPATH="$PWD/packages0"\n' in worker["script"]
+        assert found["tags"] == ["boosted_trees_classifier", "quarterly", "samesum"]
+        assert "nodes" not in describe(spec, ADDRESS, conf=conf, user="me")["services"]["worker"]
+
     def test_words_of_users_are_no_shell(self, conf):
         found = describe(make_spec(python="/opt/my python"), "hdfs:///a/$(touch x)", conf=conf, user="a b; c")
         script = found["master"]["script"]
@@ -98,6 +124,20 @@ class TestDescription:
     def test_the_spec_survives_json(self):
         spec = make_spec(queue="q", packages=("a", "b"), node_label="gpu", start_within=7.5)
         assert JobSpec.from_json(spec.to_json()) == spec
+
+
+def test_what_is_copied_to_hdfs():
+    """All that is not there; but models and checkpoints may be anywhere that containers reach."""
+    cluster = object.__new__(HadoopCluster)
+    addresses = ("hdfs:///a", "s3://bucket/a", "https://a/b.csv", "/a")
+    assert [cluster.must_copy(each) for each in addresses] == [False, True, True, True]
+    assert [cluster.can_read(each) for each in addresses] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("tags", ["word", [], [""], ["ä"], ["x" * 101], [3]])
+def test_tags_that_yarn_would_not_take(tags):
+    with pytest.raises(OptionError, match="tags must be a list of words in ASCII"):
+        check_tags("tags", tags)
 
 
 class TestSettings:

@@ -82,7 +82,9 @@ class TestPlacing:
         blocks = {"hdfs:///a": [Block(0, 10, ["n1", "127.0.0.1"]), Block(10, 30, ["gone", "n2"])], "hdfs:///b": [Block(0, 25, ["n1"])]}
         monkeypatch.setattr(placing.storage, "block_hosts", blocks.__getitem__)
         monkeypatch.setattr(placing.storage, "list_files", list)
-        spec = JobSpec(task="train", toolkit="svm_classifier", target="y", data=DataSpec(paths=("hdfs:///a", "hdfs:///b", "/c")), output="/m")
+        spec = JobSpec(
+            task="train", toolkit="svm_classifier", target="y", data=DataSpec(paths=("hdfs:///a", "hdfs:///b", "/c")), output="/m"
+        )
         assert placing.preferred_nodes(spec, ["n1", "n2", "localhost", "n4"]) == ["n1", "n2", "localhost"]
         assert placing.preferred_nodes(spec, ["n1", "n2"]) == []  # all the same
         assert placing.preferred_nodes(spec, []) == []
