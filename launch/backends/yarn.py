@@ -120,10 +120,10 @@ class YarnBackend:
 
         One whose supervisor has given a sign of life may be new to a ResourceManager that was started anew.
         """
-        if found.state in ("RUNNING", "FINISHED", "FAILED", "KILLED") or is_alive(wd):
-            return False
         submitted = self._submitted(wd)
-        return submitted is not None and time.time() - float(submitted["time"]) > yarn_of(wd.spec()).start_within
+        if submitted is None or found.state == "RUNNING" or time.time() - float(submitted["time"]) < yarn_of(wd.spec()).start_within:
+            return False
+        return not is_alive(wd)
 
     def _why_waiting(self, wd: WorkingDir, found: Report) -> str:
         yarn = yarn_of(wd.spec())
@@ -202,7 +202,14 @@ def check_archives(addresses: list[str]) -> list[str]:
     """See that what containers unpack is there; the archives that every user may read. Raises :class:`OptionError`."""
     if missing := [address for address in addresses if not storage.exists(address)]:
         raise OptionError(f"{missing[0]!r} is not there any more: run `samesum cluster install` and create the cluster anew")
-    return [address for address in addresses if storage.is_public(address)]
+    return [address for address in addresses if _is_public(address)]
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return storage.is_public(address)
+    except StorageError:
+        return False  # a folder above it that this user cannot look at
 
 
 def check_room(spec: JobSpec, room: Room, share: float = 1.0) -> None:

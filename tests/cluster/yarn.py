@@ -81,7 +81,7 @@ class Yarn:
     def _write_command(self) -> pathlib.Path:
         """A ``yarn`` command of what is used of it."""
         folder = self.hadoop.folder / "bin"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # a start that failed may be tried again
         logs = shlex.join(self.hadoop.java("yarn.client.cli.LogsCLI"))
         path = folder / "yarn"
         class_path = self.hadoop.class_path

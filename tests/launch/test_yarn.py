@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import tarfile
+import zipfile
 
 import pytest
 
@@ -11,7 +13,7 @@ from launch.hadoop_cluster import HadoopCluster, check_tags
 from launch.yarn import hadoop
 from launch.yarn.description import describe
 from launch.yarn.diagnoses import diagnose
-from launch.yarn.installing import content_hash, environment_files, needed_packages, put_archive
+from launch.yarn.installing import added_files, content_hash, environment_files, needed_packages, packages_of, pip_install, put_archive
 
 ADDRESS = "hdfs:///apps/samesum/jobs/dml_job_1"
 OVER = (
@@ -178,3 +180,56 @@ class TestPacking:
         before = content_hash(files)
         (tmp_path / "one").write_text("2")
         assert content_hash(files) != before
+
+
+class TestAdditionalPackages:
+    """Wheels made here, so that no index is asked."""
+
+    def make_wheel(self, folder, name, requires=(), text=""):
+        about = f"{name}-1.0.dist-info"
+        files = {
+            f"{name}.py": text,
+            f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+            + "".join(f"Requires-Dist: {each}\n" for each in requires),
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        }
+        record = "".join(f"{each},,\n" for each in [*files, f"{about}/RECORD"])
+        path = folder / f"{name}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for place, content in {**files, f"{about}/RECORD": record}.items():
+                archive.writestr(place, content)
+        return str(path)
+
+    @pytest.fixture(autouse=True)
+    def no_index(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    def test_with_what_they_need(self, tmp_path):
+        """Kept for the next job by what is in them; what the environment has is not added."""
+        self.make_wheel(tmp_path, "second")
+        wheel = self.make_wheel(tmp_path, "first", ["second"], "x = 1")
+        home = str(tmp_path / "home")
+        (archive,) = packages_of(home, [wheel])
+        with tarfile.open(archive) as file:
+            assert {"first.py", "second.py"} <= set(file.getnames())
+        before = pathlib.Path(archive).stat()
+        assert packages_of(home, [wheel]) == (archive,)
+        assert pathlib.Path(archive).stat() == before
+        self.make_wheel(tmp_path, "first", ["second"], "x = 2")
+        assert packages_of(home, [wheel]) != (archive,)
+        assert packages_of(home, []) == packages_of(home, None) == ()
+
+    def test_what_the_environment_has_is_left_out(self, tmp_path):
+        folder = tmp_path / "packages"
+        pip_install(folder, [self.make_wheel(tmp_path, "first"), self.make_wheel(tmp_path, "second")], {})
+        names = {path.name for path in added_files(folder, {"second": "1.0"})}
+        assert "first.py" in names
+        assert "second.py" not in names
+
+    def test_other_versions_are_refused(self, tmp_path):
+        """Two versions of one package in a process would be found out late."""
+        self.make_wheel(tmp_path, "numpy")
+        wheel = self.make_wheel(tmp_path, "first", ["numpy<2"])
+        with pytest.raises(OptionError, match=r"additional_packages \['.*'\] could not be installed: ERROR: "):
+            packages_of(str(tmp_path / "home"), [wheel])
