@@ -116,9 +116,9 @@ class Cluster:
         """Whether workers can read what this machine finds at ``address``."""
         return not storage.is_local(address)
 
-    def must_copy(self, address: str) -> bool:
-        """Whether data at ``address`` are copied to ``hdfs_tmp_dir`` for a job, though this machine can read them there."""
-        return not self.can_read(address)
+    def reads_in_place(self, address: str) -> bool:
+        """Whether workers read data at ``address`` from there; else jobs get a copy."""
+        return self.can_read(address)
 
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""

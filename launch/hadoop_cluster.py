@@ -36,6 +36,11 @@ def check_optional_name(name: str, value: Any) -> str | None:
     return None if value is None else clusters.check_name(name, value)
 
 
+def check_optional_count(name: str, value: Any) -> int | None:
+    """An integer from 1, or None."""
+    return None if value is None else clusters.check_integer(1)(name, value)
+
+
 def check_conf_dir(name: str, value: Any) -> str | None:
     """A folder with the settings of Hadoop, or None."""
     return None if value is None else clusters.check_address(name, value)
@@ -99,6 +104,7 @@ class HadoopCluster(Cluster):
         "archive": check_optional_name,
         "tags": check_tags,
         "start_within": clusters.check_seconds,
+        "min_containers": check_optional_count,
         "max_restarts": clusters.check_integer(0),
         "hang_timeout": clusters.check_seconds,
     }
@@ -121,6 +127,7 @@ class HadoopCluster(Cluster):
     archive: str | None = None
     tags: list[str] | None = field(default=None)
     start_within: float = 300.0
+    min_containers: int | None = None
     hang_timeout: float = 600.0
 
     def __setattr__(self, setting: str, value: Any) -> None:
@@ -131,14 +138,14 @@ class HadoopCluster(Cluster):
             return getattr(self, HadoopCluster.ALIASES[setting])
         raise AttributeError(f"a hadoop cluster has no setting {setting!r}")
 
+    def reads_in_place(self, address: str) -> bool:
+        """Data are read from HDFS alone: containers have no credentials of S3, and perhaps no way to the web."""
+        return address.startswith("hdfs://")
+
     @property
     def port_range(self) -> str:
         """The ports that a job listens at, as they are printed."""
         return f"{self.start_port} - {self.end_port}"
-
-    def must_copy(self, address: str) -> bool:
-        """Data that are not on HDFS are: many containers would fetch them from afar, with credentials that they do not have."""
-        return not address.startswith("hdfs://")
 
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""
@@ -148,6 +155,7 @@ class HadoopCluster(Cluster):
         settings = asdict(self) | {"archive": self.find_archive()}
         yarn = {name: settings[name] for name in ("archive", "python", "queue", "node_label", "start_port", "end_port", "start_within")}
         yarn["queue"] = self.queue or "default"
+        yarn["min_containers"] = self.min_containers
         yarn["packages"] = packages_of(self.dist_path, self.additional_packages)
         yarn["conf_dir"] = self.hadoop_conf_dir
         yarn["tags"] = tuple(self.tags or ())
@@ -184,6 +192,7 @@ def create(  # noqa: PLR0917  # the order is that of its model
     turi_dist_path: str | None = None,
     tags: Sequence[str] | None = None,
     start_within: float = 300.0,
+    min_containers: int | None = None,
     max_restarts: int = 3,
     hang_timeout: float = 600.0,
 ) -> HadoopCluster:
@@ -206,9 +215,12 @@ def create(  # noqa: PLR0917  # the order is that of its model
         python: An interpreter with samesum that all nodes have at this path. None: the packed environment of the installation.
         tags: Words by which YARN finds the applications of its jobs, beside ``samesum`` and the toolkit's name.
         turi_dist_path: Another name for ``dist_path``.
-        start_within: Seconds in which the application master must be there, and then all containers, or they are given back and the job
-            fails, saying what the queue has.
-        max_restarts: How often a job is started anew from its last checkpoint after a worker was lost.
+        start_within: Seconds in which the application master must be there, or the job fails and says what the queue has; and then all
+            containers, or they are given back and asked for again after a random while, three times in all before the job fails.
+        min_containers: With how many containers a job may begin, or go on after a loss, where no more have come within
+            ``start_within``; the model is the same. None: with all of them.
+        max_restarts: How often a job is started anew from its last checkpoint after a worker was lost by a failure; preempted containers
+            and lost nodes do not count.
         hang_timeout: Seconds without any progress after which a job counts as hung and is started anew; 0 for never.
 
     Raises:
@@ -257,10 +269,13 @@ def create(  # noqa: PLR0917  # the order is that of its model
         archive=archive,
         tags=None if tags is None else list(tags),
         start_within=start_within,
+        min_containers=min_containers,
         max_restarts=max_restarts,
         hang_timeout=hang_timeout,
     )
     ports.check_enough(start_port, end_port, cluster.num_workers)
+    if cluster.min_containers is not None and cluster.min_containers > cluster.num_workers:
+        raise OptionError(f"min_containers must be at most num_containers, {cluster.num_workers}, got {cluster.min_containers}")
     environments.keep(cluster)
     return cluster
 

@@ -64,9 +64,9 @@ class YarnBackend:
             raise
         if found is None or found.is_over:
             return "ended" if has_ended or wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
-        if not has_ended and self._is_overdue(wd, found):
-            return "gone"
-        return "running" if has_ended or (found.state == "RUNNING" and wd.attempts()) else "pending"
+        if has_ended or (found.state == "RUNNING" and wd.attempts()) or is_alive(wd):
+            return "running"  # a ResourceManager that was restarted calls what runs ACCEPTED for a while
+        return "gone" if self._is_overdue(wd, found) else "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
         """The supervisor sees the result and ends the ranks; one that does not is ended by YARN."""
@@ -82,7 +82,8 @@ class YarnBackend:
             return
         found = self._report(wd)
         if found is None:
-            summary = "YARN does not know its application any more, and there is no result"
+            application = self._application(wd) or "which was never submitted"
+            summary = f"the resource manager lost the application, {application}: YARN does not know it any more, and there is no result"
         elif found.state == "KILLED":
             summary = f"its application was killed: {_in_one_line(found.diagnostics) or 'nobody says by whom'}"
         elif found.is_over:
@@ -93,6 +94,8 @@ class YarnBackend:
         if checkpoint := wd.last_checkpoint():
             summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
         wd.publish("FAILURE", attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
+        if (known := self._application(wd)) is not None:
+            clear_away(known)
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs that YARN has gathered into the job's directory, unless they are there; it gathers them once a job has ended."""
@@ -123,7 +126,7 @@ class YarnBackend:
         submitted = self._submitted(wd)
         if submitted is None or found.state == "RUNNING" or time.time() - float(submitted["time"]) < yarn_of(wd.spec()).start_within:
             return False
-        return not is_alive(wd)
+        return not wd.attempts()
 
     def _why_waiting(self, wd: WorkingDir, found: Report) -> str:
         yarn = yarn_of(wd.spec())
@@ -143,6 +146,7 @@ class YarnBackend:
         if (application := self._application(wd)) is not None:
             applications.kill(conf_of(wd), application)
             self._wait_for_end(wd, GONE_WITHIN)
+            clear_away(application)
 
     def _application(self, wd: WorkingDir) -> str | None:
         about = self._submitted(wd)
@@ -167,6 +171,12 @@ class YarnBackend:
                 return True
             time.sleep(POLL)
         return False
+
+
+def clear_away(application: str) -> None:
+    """Remove what skein has uploaded for an application, which its master does not do if it is killed."""
+    with contextlib.suppress(StorageError):
+        storage.remove(f"hdfs:///user/{user_name()}/.skein/{application}")
 
 
 def is_alive(wd: WorkingDir) -> bool:
@@ -216,7 +226,8 @@ def check_room(spec: JobSpec, room: Room, share: float = 1.0) -> None:
     """See that the cluster could run the job if it were empty, in a queue that may have a ``share`` of it. Raises :class:`OptionError`."""
     resources = spec.resources
     assert resources is not None
-    size, count, vcores = resources.worker_memory or 0, resources.num_workers, resources.num_threads or 1
+    count = (resources.yarn and resources.yarn.min_containers) or resources.num_workers
+    size, vcores = resources.worker_memory or 0, resources.num_threads or 1
     if size > room.largest:
         raise OptionError(f"container_size={size} is more than any node has: the largest of {room.nodes} has {room.largest} MB")
     memory, all_vcores = room.memory * share, room.vcores * share

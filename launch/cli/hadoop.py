@@ -33,6 +33,10 @@ Tags = Annotated[
 ]
 FirstPort = Annotated[int, typer.Option(help="First port that a job listens at.", rich_help_panel=words.CLUSTER)]
 LastPort = Annotated[int, typer.Option(help="Last port that a job listens at.", rich_help_panel=words.CLUSTER)]
+Fewest = Annotated[
+    int | None,
+    typer.Option(help="With how many containers a job goes on where no more come in time. Default: all.", rich_help_panel=words.CLUSTER),
+]
 Patience = Annotated[
     float,
     typer.Option(
@@ -85,6 +89,7 @@ def describe(
     python: Interpreter = None,
     tag: Tags = None,
     start_within: Patience = 300.0,
+    min_containers: Fewest = None,
     max_restarts: words.MaxRestarts = 3,
     hang_timeout: words.HangTimeout = 600.0,
 ) -> None:
@@ -106,6 +111,7 @@ def describe(
         python,
         tags=tag,
         start_within=start_within,
+        min_containers=min_containers,
         max_restarts=max_restarts,
         hang_timeout=hang_timeout,
     )

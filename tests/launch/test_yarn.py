@@ -132,7 +132,7 @@ def test_what_is_copied_to_hdfs():
     """All that is not there; but models and checkpoints may be anywhere that containers reach."""
     cluster = object.__new__(HadoopCluster)
     addresses = ("hdfs:///a", "s3://bucket/a", "https://a/b.csv", "/a")
-    assert [cluster.must_copy(each) for each in addresses] == [False, True, True, True]
+    assert [cluster.reads_in_place(each) for each in addresses] == [True, False, False, False]
     assert [cluster.can_read(each) for each in addresses] == [True, True, True, False]
 
 
