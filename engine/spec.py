@@ -82,6 +82,7 @@ class DataSpec:
     null_values: tuple[str, ...] = ("", "NA", "null")
     column_types: dict[str, str] | None = None
     comment: str | None = None
+    skip_lines: int = 0
     columns: tuple[str, ...] | None = None
     splits: tuple[tuple[float, int, bool], ...] = ()
 
@@ -305,6 +306,7 @@ _DATA_FIELDS = {
     "null_values": STRINGS,
     "column_types": or_null(STRING_MAP),
     "comment": or_null(STRING),
+    "skip_lines": INT,
     "columns": or_null(STRINGS),
     "splits": SPLITS,
 }

@@ -126,6 +126,10 @@ class HadoopCluster(Cluster):
             return getattr(self, HadoopCluster.ALIASES[setting])
         raise AttributeError(f"a hadoop cluster has no setting {setting!r}")
 
+    def reads_in_place(self, address: str) -> bool:
+        """Data are read from HDFS alone: containers have no credentials of S3, and perhaps no way to the web."""
+        return address.startswith("hdfs://")
+
     @property
     def port_range(self) -> str:
         """The ports of MPI, as they are printed."""
