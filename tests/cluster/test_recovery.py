@@ -232,7 +232,7 @@ def test_hdfs_is_restarted(submit, hold, hdfs, expected, tmp_path, at):
 def test_fewer_containers(submit, hold, home, expected, tmp_path):
     """Two come where three are asked for, which will do: the model is the same. More than all is refused."""
     hold.unlink()
-    job = submit(num_containers=3, container_size=6144, start_within=12, min_containers=2)
+    job = submit(num_containers=3, container_size=6144, start_within=15, min_containers=2)
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
     assert "Number of workers: 2" in job.get_progress()
     with pytest.raises(OptionError, match=r"min_containers must be at most num_containers, 2, got 3"):
