@@ -209,6 +209,7 @@ def open_rows(data: DataSpec) -> Dataset:
         null_values=list(data.null_values),
         column_types=data.column_types,
         comment=data.comment,
+        skip_lines=data.skip_lines,
     )
     for fraction, seed, first in data.splits:
         dataset = dataset.random_split(fraction, seed=seed)[0 if first else 1]

@@ -87,6 +87,10 @@ class BatchBackend:
     def gather_logs(self, wd: WorkingDir) -> None:
         """They are in the shared folder."""
 
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """Batch systems have no pages."""
+        return None
+
     def _look(self, wd: WorkingDir) -> Look:
         job = self.job_of(wd)
         return Look("over", "it was never submitted") if job is None else self.scheduler.look(job)

@@ -146,6 +146,13 @@ class Hdfs:
 
         wait_until(is_ready, [self.name_node], "HDFS")
 
+    def repair(self) -> None:
+        """Start the daemons again that were ended, and wait until files can be read and written."""
+        for daemon in self.daemons:
+            if not daemon.is_running:
+                daemon.start()
+        self.wait_until_ready()
+
     def stop(self) -> None:
         """End all daemons."""
         for daemon in reversed(self.daemons):
