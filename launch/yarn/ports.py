@@ -28,6 +28,7 @@ def free_ports(first: int, last: int, wanted: int) -> int:
     found = 0
     for port in range(first, last + 1):
         with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an earlier attempt has closed is free
             try:
                 probe.bind(("", port))
             except OSError:
