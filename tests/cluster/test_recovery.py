@@ -214,18 +214,17 @@ def test_the_resource_manager_has_forgotten(submit, yarn):
     assert_nothing_runs(job)
 
 
-@pytest.mark.parametrize("at", ["training", "checkpoint"])
-def test_hdfs_is_restarted(submit, hold, hdfs, expected, tmp_path, at):
-    """All its daemons, while nothing is written, and while a checkpoint is: what is written is tried again until they are back."""
+def test_hdfs_is_restarted(submit, hold, hdfs, expected, tmp_path):
+    """All its daemons, while nothing is written, and while a checkpoint is: what is to be written is tried again until they are back."""
     job = submit()
     wait_for_checkpoint(job)
-    for daemon in hdfs.daemons:
-        daemon.stop(signal.SIGKILL)
-    if at == "checkpoint":
-        hold.unlink()
-        time.sleep(3.0)  # the next one is to be written meanwhile
-    hdfs.repair()
-    hold.unlink(missing_ok=True)
+    for is_writing in (False, True):
+        for daemon in hdfs.daemons:
+            daemon.stop(signal.SIGKILL)
+        if is_writing:
+            hold.unlink()
+            time.sleep(3.0)  # the next checkpoint is due meanwhile
+        hdfs.repair()
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
 
 
