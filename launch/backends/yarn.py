@@ -29,6 +29,7 @@ LOG_FILE = "yarn.log"
 ENDED_WITHIN = 6.0  # seconds for the supervisor to end the ranks and clear away what they left; then YARN ends them
 GONE_WITHIN = 20.0  # seconds for YARN to end an application
 LOGS_WITHIN = 20.0  # seconds for YARN to gather the logs
+LAST_WORDS_WITHIN = 60.0  # seconds for the same, where nothing else says why a job has failed
 SILENCE = 120.0  # seconds without a sign of life of a supervisor
 POLL = 0.3
 
@@ -102,13 +103,13 @@ class YarnBackend:
         address = wd.path("logs", LOG_FILE)
         if self._application(wd) is None or wd.result() is None or storage.exists(address):
             return
-        if logs := self._fetch_logs(wd):  # else the logs of the ranks are in the directory anyway
+        if logs := self._fetch_logs(wd, LOGS_WITHIN):  # else the logs of the ranks are in the directory anyway
             storage.put_bytes(address, logs)
 
-    def _fetch_logs(self, wd: WorkingDir) -> bytes:
+    def _fetch_logs(self, wd: WorkingDir, within: float) -> bytes:
         """The logs that YARN gathers once an application has ended; empty if it does not in time."""
         application = self._application(wd)
-        deadline = time.monotonic() + LOGS_WITHIN
+        deadline = time.monotonic() + within
         while application is not None and time.monotonic() < deadline:
             with contextlib.suppress(JobError):
                 return hadoop.fetch_logs(conf_of(wd), application)
@@ -116,7 +117,7 @@ class YarnBackend:
         return b""
 
     def _last_words(self, wd: WorkingDir) -> str:
-        return last_words(self._fetch_logs(wd).decode(errors="replace"))
+        return last_words(self._fetch_logs(wd, LAST_WORDS_WITHIN).decode(errors="replace"))
 
     def _is_overdue(self, wd: WorkingDir, found: Report) -> bool:
         """Whether an application has waited for the application master's container for longer than it may.

@@ -130,12 +130,13 @@ def test_containers_are_beside_the_data(home, hdfs, yarn):
         assert [socket.gethostbyname(each) for each in workers] == [host, host]
 
 
-def test_ports_that_others_have(home, tmp_path):
+def test_ports_that_others_have(home, tmp_path, monkeypatch):
     """Neither the application master nor ranks take others: the job says which ports to free, or to give."""
     first = free_ports(1)[0] // 100 * 100
     taken = [take(port) for port in range(first, first + 9)]
     left = [take(port) for port in range(first + 50, first + 56)]  # of 9: 2 for the application master, 1 for mpiexec, none for ranks
     path = program(tmp_path, SLEEP)
+    monkeypatch.setattr("launch.yarn.description.ATTEMPTS", 1)  # another node might have free ports; here there is none
     try:
         none = gl.run_script(make_cluster(home, container_size=512, start_port=first, end_port=first + 8), path)
         few = gl.run_script(make_cluster(home, container_size=512, start_port=first + 50, end_port=first + 58), path)
