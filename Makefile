@@ -42,6 +42,9 @@ endef
 
 $(VENV)/pyvenv.cfg:
 	@[[ -n "$(PYTHON3)" ]] || { echo "samesum needs Python 3.10 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v "$${CC:-cc}" > /dev/null || { echo "samesum's kernels need a C compiler (Debian: apt-get install build-essential)" >&2; exit 1; }
+	@$(PYTHON3) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		|| { echo "samesum's kernels need the headers of $(PYTHON3) (Debian: apt-get install python3-dev)" >&2; exit 1; }
 	@echo "creating $(VENV) with $(PYTHON3)"
 	@$(PYTHON3) -m venv --clear $(VENV)
 	@touch $@
