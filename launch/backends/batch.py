@@ -94,8 +94,11 @@ class BatchBackend:
         if self.status(wd) != "gone":
             return
         look, job, name = self._look(wd), self.job_of(wd), self.scheduler.name
+        has_begun = bool(wd.attempts()) or storage.exists(wd.path("logs", "supervisor.log"))
         if look.is_cancelled:
             state, summary = "KILLED", f"its job {job} of {name} was cancelled: {look.words}"
+        elif look.is_forgotten and job is not None and not has_begun:  # as Slurm does at once with jobs of an array
+            state, summary = "KILLED", f"its job {job} of {name} was cancelled before it began: {look.words}"
         else:
             state, summary = "FAILURE", f"its job {job} of {name} is over and left no result: {look.words or 'it is not known any more'}"
         if checkpoint := wd.last_checkpoint():

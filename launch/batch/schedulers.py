@@ -17,12 +17,13 @@ CALL_WITHIN = 30.0  # seconds
 class Look(NamedTuple):
     """A job as its scheduler sees it: ``state`` is 'pending', 'running', 'over', or 'unknown' where the scheduler does not answer.
 
-    ``words`` are its own; ``is_cancelled``: it was ended by a user or an administrator.
+    ``words`` are its own; ``is_cancelled``: it was ended by a user or an administrator; ``is_forgotten``: the scheduler does not know it.
     """
 
     state: str
     words: str = ""
     is_cancelled: bool = False
+    is_forgotten: bool = False
 
 
 class Scheduler(Protocol):
@@ -82,8 +83,7 @@ class Slurm:
         except JobError as error:
             return Look("unknown", str(error))
         if done.returncode:
-            is_known = "Invalid job id" not in done.stderr
-            return Look("unknown" if is_known else "over", " ".join(done.stderr.split()))
+            return _look_at_none(done, "Invalid job id|not found")
         found = dict(re.findall(r"(\w+)=(\S*)", done.stdout))
         state = found["JobState"]
         words = f"{state} (reason {found.get('Reason', 'None')}, exit code {found.get('ExitCode', '?')})"
@@ -122,8 +122,7 @@ class Pbs:
         except JobError as error:
             return Look("unknown", str(error))
         if done.returncode:
-            is_over = re.search("Unknown Job Id|has finished", done.stderr)
-            return Look("over" if is_over else "unknown", " ".join(done.stderr.split()))
+            return _look_at_none(done, "Unknown Job Id|has finished")
         about = next(iter(json.loads(done.stdout)["Jobs"].values()))
         state = about["job_state"]
         words = f"{state} (exit status {about.get('Exit_status', '?')}{', ' + about['comment'] if about.get('comment') else ''})"
@@ -146,6 +145,13 @@ class Pbs:
         """
         after = [] if "[" in job else ["-W", f"depend=afterany:{job}"]
         return submit(["qsub", *after, script]).splitlines()[-1]
+
+
+def _look_at_none(done: subprocess.CompletedProcess[str], forgotten: str) -> Look:
+    """A job of which the scheduler shows nothing: as it does not know it, which it says in the words ``forgotten``, or cannot tell now."""
+    words = " ".join((done.stderr or done.stdout).split())
+    is_forgotten = re.search(forgotten, words) is not None
+    return Look("over" if is_forgotten else "unknown", words, is_forgotten=is_forgotten)
 
 
 def own_job() -> str | None:

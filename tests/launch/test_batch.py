@@ -194,7 +194,7 @@ def sweep_on(cluster, data, depths=(2, 3, 4), **options):
 
 
 def test_a_sweep_is_an_array_whose_jobs_take_turns(cluster, data):
-    sweep = sweep_on(cluster(ranks_per_node=1), data, max_at_once=1)
+    sweep = sweep_on(cluster(ranks_per_node=1), data, max_at_once=1, max_iterations=2)
     assert [pbs.BACKEND.job_of(directory(job)) for job in sweep.jobs] == ["1[1].server", "1[2].server", "1[3].server"]
     assert sweep.wait(90) == [FinalState.SUCCESS] * 3, [job.summary() for job in sweep.jobs]
     began = [directory(job).attempt(1)["time"] for job in sweep.jobs]
@@ -218,7 +218,7 @@ def test_one_job_of_an_array_is_cancelled_and_then_all(cluster, data):
 
 
 def test_a_job_of_an_array_goes_on_as_a_job_of_its_own(cluster, data):
-    sweep = sweep_on(cluster(ranks_per_node=1, pause=0.5), data, depths=(2, 3))
+    sweep = sweep_on(cluster(ranks_per_node=1, pause=1.0), data, depths=(2, 3), max_iterations=10)
     first, second = sweep.jobs
     wait_until(lambda: directory(first).last_checkpoint())
     os.kill(directory(first).attempt(1)["pid"], signal.SIGUSR1)
