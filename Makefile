@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint test-core test-mpi test-cluster test-checked prove torture bench clean
+.PHONY: help demo setup test lint test-core test-mpi test-cluster servers test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -100,9 +100,11 @@ test-mpi: setup
 	done
 
 # make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
-test-cluster: setup
-	@bash tests/cluster/install_servers.sh
+test-cluster: servers setup
 	$(PYTHON) -m pytest -o faulthandler_timeout=900 tests/cluster
+
+servers:
+	@bash tests/cluster/install_servers.sh
 
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup

@@ -71,11 +71,22 @@ class Container:
         self.layers[0].mkdir()
         subprocess.run(["tar", "-xpf", str(archive), "-C", str(self.layers[0])], check=True)
         archive.unlink()
+        self.reach_registries()
+        self.run(f"useradd --create-home --shell /bin/bash {USER}", user="root").check_returncode()
+
+    def reach_registries(self) -> None:
+        """Let it reach what this machine reaches, also after a package has brought certificates of its own."""
         for name in filter(os.path.exists, OF_THIS_MACHINE):
-            target = self.layers[0] / name.lstrip("/")
+            target = self.layers[-1] / name.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(name, target)
-        self.run(f"useradd --create-home --shell /bin/bash {USER}", user="root").check_returncode()
+
+    def install(self, *packages: str) -> float:
+        """Install Debian's packages, as their user would; how many seconds it took."""
+        command = f"apt-get install -qy --no-install-recommends {' '.join(packages)}"
+        self.run(command, user="root").check_returncode()
+        self.reach_registries()
+        return self.seconds[command]
 
     def add_layer(self) -> None:
         """What is written from now on lies above all that is there."""
@@ -125,7 +136,7 @@ def try_it(container: Container, command: str, needed: str, *, prepare: str = "t
         "command": command,
         "exit_code": done.returncode,
         "is_right": is_right,
-        "message": shown,
+        "message": shown[:CHUNK],
         "lines": len(lines),
         "seconds": round(container.seconds.get(in_venv + command, 0.0), 1),
     }
@@ -161,15 +172,15 @@ def walk(container: Container) -> dict[str, Any]:
     result: dict[str, Any] = {"lacks": {}, "install_seconds": 0.0}
     for number, (packages, lacks) in enumerate(LAYERS):
         container.add_layer()
-        install = f"apt-get install -qy --no-install-recommends {' '.join(packages)}"
-        container.run(install, user="root").check_returncode()
-        result["install_seconds"] = round(result["install_seconds"] + container.seconds[install], 1)
+        result["install_seconds"] = round(result["install_seconds"] + container.install(*packages), 1)
         if not number:
             clone(container)
         for lack, (command, needed) in lacks.items():
             result["lacks"][lack] = show(lack, try_it(container, command, needed))
     container.add_layer()
     result["demo"] = show("make demo", demo(container))
+    if not result["demo"]["is_right"]:
+        sys.exit(result["demo"]["output"])
     for lack, (prepare, command, needed) in LATER.items():
         result["lacks"][lack] = show(lack, try_it(container, command, needed, prepare=prepare))
     return result
