@@ -1,7 +1,7 @@
-"""A newcomer's path: a bare Debian with nothing but what the README asks for, its commands as a new user, and what is said if something lacks.
+"""A newcomer's path: a bare Debian with what the README asks for, its commands as a new user, and what is said if something lacks.
 
-``python benchmarks/newcomer.py``; needs root, Debian's mmdebstrap and a registry. Packages come layer by layer, so that each lack is seen on
-the way; ``make demo`` is timed from a fresh clone to its model. Results go to ``benchmarks/results/newcomer.json``.
+``python benchmarks/newcomer.py``; needs root, Debian's mmdebstrap and a registry. Packages come layer by layer, so that each lack is
+seen on the way; ``make demo`` is timed from a fresh clone to its model. Results go to ``benchmarks/results/newcomer.json``.
 """
 
 from __future__ import annotations

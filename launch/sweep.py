@@ -7,6 +7,7 @@ import importlib
 import inspect
 import itertools
 import json
+import math
 import os
 import time
 import uuid
@@ -57,8 +58,8 @@ class Sweep:
     def table(self, by: str | None = None) -> Any:
         """An Arrow table of a row per job, the best first: ``job``, its parameters, ``state``, its metrics, ``working_dir``.
 
-        Metrics are called as the model's fields, such as ``validation_log_loss``: those of the model that was kept, or of the last iteration
-        while the job runs. ``by`` is the one to sort by; None takes the last validation metric that is tracked, else the last one of
+        Metrics are called as the model's fields, such as ``validation_log_loss``: those of the model that was kept, or of the last
+        iteration while the job runs. ``by`` is the one to sort by; None takes the last validation metric that is tracked, else the last one of
         training. Jobs without it come last, in the order of their submission. ``.to_pandas()`` makes a frame of it.
 
         Raises:
@@ -96,7 +97,7 @@ def submit_sweep(
 ) -> Sweep:
     """Submit a training for every set of parameters, and return the handle of all.
 
-    On Slurm and PBS they are one job array. Each job has a directory, restarts and turns of its own. Nothing is submitted unless all can be.
+    On Slurm and PBS they are one job array. Each job has a directory and restarts of its own. Nothing is submitted unless all can be.
 
     Args:
         env: A cluster, or the name of one that is kept.
@@ -183,7 +184,7 @@ def _default_metric(names: Sequence[str]) -> str | None:
 
 def _rank(metric: str | None, value: Any) -> tuple[bool, float]:
     """What rows are sorted by: those without a number last, the best first."""
-    if metric is None or not isinstance(value, int | float) or value != value:
+    if metric is None or not isinstance(value, int | float) or math.isnan(value):
         return True, 0.0
     return False, -value if metric.endswith(GREATER_IS_BETTER) else value
 

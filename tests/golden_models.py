@@ -1,6 +1,6 @@
-"""Saved models of releases: one of each toolkit, small, with what it predicted then. ``python -m tests.golden_models`` writes this release's.
+"""Saved models of releases: one of each toolkit, small, with what it predicted. ``python -m tests.golden_models`` writes this release's.
 
-A folder of ``tests/golden/models`` is never written again once its release is out; ``tests/models/test_golden_models.py`` loads all of them.
+A folder of ``tests/golden/models`` is never written again once its release is out; ``tests/models/test_golden_models.py`` loads all.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def predict(folder: pathlib.Path, toolkit: str) -> dict[str, list[Any]]:
         return {name: exactly(table[name]) for name in table.column_names}
     rows = json.loads((folder / ROWS).read_text())
     rows = rows if "tree" in toolkit or "forest" in toolkit else without_missing(rows)
-    return {kind or "value": exactly(model.predict(rows, **({"output_type": kind} if kind else {}))) for kind in OUTPUT_TYPES.get(toolkit, ("",))}
+    if toolkit in REGRESSIONS:
+        return {"value": exactly(model.predict(rows))}
+    return {kind: exactly(model.predict(rows, output_type=kind)) for kind in OUTPUT_TYPES[toolkit]}
 
 
 def exactly(column: pa.ChunkedArray) -> list[Any]:
@@ -99,7 +101,8 @@ def make_rows() -> dict[str, list[Any]]:
 
 def without_missing(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The same table with a value everywhere, as linear models want it."""
-    return {name: [0.5 if name == "x" and value is None else "none" if value is None else value for value in column] for name, column in rows.items()}
+    filled = {"x": 0.5, "kind": "none"}
+    return {name: [filled[name] if value is None else value for value in column] for name, column in rows.items()}
 
 
 def make_edges() -> dict[str, Any]:

@@ -36,7 +36,8 @@ class BatchBackend:
     def submit_all(self, wds: Sequence[WorkingDir], at_once: int | None) -> None:
         """Submit all as one job array. Each has a script of its own too, by which it goes on where the scheduler cannot requeue it."""
         if len(wds) == 1:
-            return self.submit(wds[0])
+            self.submit(wds[0])
+            return
         for wd in wds:
             self._write_script(wd)
         array = Array.of(wds, at_once)

@@ -203,4 +203,5 @@ def processes_of(job):
 
 
 if __name__ == "__main__":
-    {"qsub": qsub, "qstat": qstat, "qdel": qdel, "mom": lambda words: mom(words[0]), "array": lambda words: array(words[0])}[sys.argv[1]](sys.argv[2:])
+    commands = {"qsub": qsub, "qstat": qstat, "qdel": qdel, "mom": lambda words: mom(words[0]), "array": lambda words: array(words[0])}
+    commands[sys.argv[1]](sys.argv[2:])
