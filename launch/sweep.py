@@ -59,8 +59,8 @@ class Sweep:
         """An Arrow table of a row per job, the best first: ``job``, its parameters, ``state``, its metrics, ``working_dir``.
 
         Metrics are called as the model's fields, such as ``validation_log_loss``: those of the model that was kept, or of the last
-        iteration while the job runs. ``by`` is the one to sort by; None takes the last validation metric that is tracked, else the last one of
-        training. Jobs without it come last, in the order of their submission. ``.to_pandas()`` makes a frame of it.
+        iteration while the job runs. ``by`` is the one to sort by; None takes the last validation metric that is tracked, else the last one
+        of training. Jobs without it come last, in the order of their submission. ``.to_pandas()`` makes a frame of it.
 
         Raises:
             OptionError: No job has a metric ``by``.

@@ -116,6 +116,14 @@ def test_open_mpi_of_a_module_is_started_by_pmix(cluster, data, model, tmp_path,
     assert which.wait(120) == FinalState.SUCCESS, f"{which.summary()}\n{read_logs(directory(which))}"
 
 
+def test_ranks_that_do_not_find_each_other_do_not_each_do_the_whole_job(cluster, data):
+    job = train(cluster(mpi="none"), data)
+    assert job.wait(120) == FinalState.FAILURE
+    assert "SLURM_STEP_NUM_TASKS says 2 ranks, but MPICH" in job.summary(), read_logs(directory(job))
+    assert "srun --mpi=pmix or pmi2" in job.summary()
+    assert directory(job).attempts() == [1]
+
+
 def test_one_node_and_one_worker(cluster, data, model):
     check_success(train(cluster(nodes=1, mpi="mpiexec"), data), model, 1)
 

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import signal
+import sys
 import uuid
 
 import pytest
@@ -226,6 +227,20 @@ def test_a_job_of_an_array_goes_on_as_a_job_of_its_own(cluster, data):
     assert len(directory(first).attempts()) == 2
     assert "[" not in pbs.BACKEND.job_of(directory(first))
     assert pbs.BACKEND.job_of(directory(second)) == "1[2].server"
+
+
+def test_the_script_written_by_hand(pbs_machine, tmp_path, monkeypatch):
+    examples = pathlib.Path(__file__).parents[2] / "examples"
+    shutil.copytree(examples / "hpc", tmp_path / "hpc")
+    monkeypatch.chdir(tmp_path / "hpc")
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("PATH", f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+    (tmp_path / "data").symlink_to(examples / "data")
+    job = Pbs().submit("train.pbs")
+    wait_until(lambda: Pbs().look(job).state == "over")
+    log = pathlib.Path("mushroom.log").read_text()
+    assert Pbs().look(job).words == "F (exit status 0)", log
+    assert "4 ranks, 20 trees, from the beginning" in log
 
 
 def test_what_qsub_refuses_is_said_at_once(cluster, data):
