@@ -147,10 +147,10 @@ def try_it(container: Container, command: str, needed: str, *, prepare: str = "t
 
 def clone(container: Container) -> None:
     """A fresh clone of what is committed, the newcomer's own."""
-    target = container.layers[-1] / CLONE.lstrip("/")
-    container.run(f"rm -rf {CLONE}", user="root")
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(target)], check=True)
-    container.run(f"chown -R {USER}:{USER} {HOME}", user="root").check_returncode()
+    fresh = f"{CLONE}.fresh"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(container.layers[-1] / fresh.lstrip("/"))], check=True)
+    settle = f"rm -rf {CLONE} && mv {fresh} {CLONE} && chown -R {USER}:{USER} {HOME}"
+    container.run(settle, user="root").check_returncode()
 
 
 def demo(container: Container) -> dict[str, Any]:
