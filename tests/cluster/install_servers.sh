@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Java and Maven, which the tests' Hadoop is made of, Slurm and munge, an Open MPI as a module: nothing if they are there, else installed as root, else said what to do.
+# Java and Maven, which the tests' Hadoop is made of, Slurm and munge, an Open MPI as a module: nothing if they are there, else installed as
+# root, else said what to do.
 set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
