@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint docs test-core test-mpi test-cluster test-checked prove torture bench clean
+.PHONY: help demo setup test lint docs test-core test-mpi test-cluster servers test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ endef
 
 $(VENV)/pyvenv.cfg:
 	@[[ -n "$(PYTHON3)" ]] || { echo "samesum needs Python 3.10 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v "$${CC:-cc}" > /dev/null || { echo "samesum's kernels need a C compiler (Debian: apt-get install build-essential)" >&2; exit 1; }
+	@$(PYTHON3) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		|| { echo "samesum's kernels need the headers of $(PYTHON3) (Debian: apt-get install python3-dev)" >&2; exit 1; }
 	@echo "creating $(VENV) with $(PYTHON3)"
 	@$(PYTHON3) -m venv --clear $(VENV)
 	@touch $@
@@ -101,9 +104,11 @@ test-mpi: setup
 	done
 
 # make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
-test-cluster: setup
-	@bash tests/cluster/install_servers.sh
+test-cluster: servers setup
 	$(PYTHON) -m pytest -o faulthandler_timeout=900 tests/cluster
+
+servers:
+	@bash tests/cluster/install_servers.sh
 
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup

@@ -4,6 +4,7 @@ import email
 import importlib.metadata
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,8 @@ import zipfile
 
 import pytest
 from packaging.requirements import Requirement
+
+import engine
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = "from setuptools import build_meta; import sys; getattr(build_meta, sys.argv[1])(sys.argv[2])"
@@ -91,6 +94,14 @@ def test_the_wheel_holds_what_runs(wheel):
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not [line for line in needed if "mpi" in line]
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_version_is_said_once(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        metadata = email.message_from_bytes(file.read(next(name for name in file.namelist() if name.endswith("/METADATA"))))
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert metadata["Version"] == engine.__version__ == cited[1]
+    assert re.search(r"^## \[Unreleased\]$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 def test_the_wheel_works_far_from_the_sources(wheel, tmp_path):

@@ -10,6 +10,7 @@ import os
 import pathlib
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from engine import storage
@@ -54,6 +55,13 @@ class YarnBackend:
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
 
+    def submit_all(self, wds: Sequence[WorkingDir], at_once: int | None) -> None:
+        """One application after the other; YARN's queue alone says how many run at a time."""
+        if at_once is not None:
+            raise OptionError(f"max_at_once must be None on Hadoop, whose queues have limits of their own, got {at_once}")
+        for wd in wds:
+            self.submit(wd)
+
     def status(self, wd: WorkingDir) -> Status:
         """By the result and by YARN."""
         has_ended = wd.result() is not None
@@ -76,6 +84,12 @@ class YarnBackend:
         if found is not None and found.state == "RUNNING" and self._wait_for_end(wd, ENDED_WITHIN):
             return
         self._end_application(wd)
+
+    def cancel_all(self, wds: Sequence[WorkingDir]) -> None:
+        """The last ones first, which may still wait."""
+        for wd in reversed(wds):
+            if wd.result() is None:
+                self.cancel(wd)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """An application that ended without a result has failed; YARN may know why."""
