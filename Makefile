@@ -14,9 +14,9 @@ PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python
 RANKS ?= 1 2 3 4
 BENCH ?=
 BASE_EXTRAS := '.[mpich]'
-TEST_EXTRAS := '.[test,lint]'
+TEST_EXTRAS := '.[test,lint,docs]'
 BENCH_EXTRAS := '.[bench]'
-KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h)
+KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h) launch/yarn/ports.c
 # What a checked build needs: sources only, never what another build made of them.
 CHECKED := .build/checked
 CHECKED_SOURCES := engine launch samesum.py setup.py pyproject.toml README.md LICENSE tests examples benchmarks
@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint test-core test-mpi test-cluster servers test-checked prove torture bench clean
+.PHONY: help demo setup test lint docs test-core test-mpi test-cluster servers test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -77,7 +77,7 @@ demo: $(VENV)/.base $(VENV)/.kernels
 	$(BIN)/mpiexec -n 2 $(PYTHON) examples/mushroom.py
 
 test: setup
-	@$(PYTHON) tests/run_suites.py lint test-core test-mpi test-cluster test-checked
+	@$(PYTHON) tests/run_suites.py lint docs test-core test-mpi test-cluster test-checked
 
 # make lint    ruff, mypy, cython-lint and the layer rules
 lint: setup
@@ -85,6 +85,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/cython-lint engine/_kernels
 	$(BIN)/lint-imports --no-logo
+
+# make docs    the manual, in .build/site/index.html; a warning or a dead link is an error
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # make test-core     everything that runs in one process
 test-core: setup
@@ -109,7 +113,7 @@ servers:
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup
 	@mkdir -p $(CHECKED)
-	@tar --exclude='*.so' --exclude='*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
+	@tar --exclude='*.so' --exclude='_kernels/*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
 	@cd $(CHECKED) && SAMESUM_BOUNDSCHECK=1 CFLAGS=-O1 $(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
 	@grep -lq RaiseBufferIndexError $(CHECKED)/engine/_kernels/*.c
 	@cd $(CHECKED) && $(PYTHON) -c "import engine, sys; sys.exit(not engine.__file__.startswith('$(CURDIR)/$(CHECKED)'))"
@@ -119,10 +123,13 @@ test-checked: setup
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
 
-# make torture trainings killed twenty times and resumed on other numbers of ranks, processes of jobs killed a hundred times: the same bytes
-torture: $(VENV)/.base $(VENV)/.kernels
+# make torture trainings killed twenty times and resumed on other numbers of ranks, processes of jobs and of YARN killed a hundred times: the same bytes
+torture: $(VENV)/.test $(VENV)/.kernels
 	@for family in trees linear pagerank label_propagation; do $(PYTHON) benchmarks/torture.py --family $$family $(TORTURE) || exit 1; done
 	@$(PYTHON) benchmarks/torture.py --family jobs --kills 100 $(TORTURE)
+	@bash tests/cluster/install_servers.sh
+	@$(PYTHON) benchmarks/torture_yarn.py $(TORTURE)
+	@$(PYTHON) benchmarks/torture_submits.py
 
 # make bench   speed beside peers, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for some of the trees alone
 bench: setup
@@ -134,4 +141,4 @@ bench: setup
 # make clean   remove what was built, the environment too
 clean:
 	rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -f engine/_kernels/*.c engine/_kernels/*.so
+	rm -f engine/_kernels/*.c engine/_kernels/*.so launch/yarn/*.so

@@ -19,6 +19,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from launch.causes import STOPPED
 from launch.gang import Gang
 from launch.order import Order
 from launch.processes import kill_all, process_of
@@ -81,7 +82,7 @@ class Agent:
                 launcher.wait(LAST_WORDS)
         gang.read_records()
         gang.remove_segments()
-        cause = cause or {"cause": "stopped", "message": "ended by the supervisor"}
+        cause = cause or {"cause": "stopped", "message": STOPPED}
         self.report(REPORT_WITHIN, event="ended", **cause, containers=gang.containers(cause), left=[process.pid for process in left])
         return 0
 
@@ -115,7 +116,7 @@ class Agent:
                 self.wait_for_others(launcher, cause)
                 gang.read_records()
                 return gang.failed_rank() or cause
-            if time.monotonic() > self._next_sign:
+            if time.monotonic() > self._next_sign or gang.memory.has_news():
                 self._next_sign = time.monotonic() + SIGN_OF_LIFE
                 self.report(0.0, event="alive", host=socket.gethostname(), pid=os.getpid(), **gang.sign())
         return None

@@ -65,6 +65,11 @@ class Job:
         """When it was submitted, in seconds since 1970."""
         return self._spec.submitted or 0.0
 
+    @property
+    def tracking_url(self) -> str | None:
+        """The address of its page where its scheduler has pages, as YARN does; None elsewhere, and for a job that it has forgotten."""
+        return self._backend.tracking_url(self._directory)
+
     def get_state(self) -> State:
         """PENDING until its workers run, RUNNING until its result is there, then COMPLETED however it ended.
 

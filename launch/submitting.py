@@ -19,6 +19,7 @@ from engine.working_dir import WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, absolute, check_address, find_cluster
 from launch.job import Job
+from launch.leftovers import clear_staged
 from launch.staging import Staging
 
 # Arguments of a submission that are no options of `create`.
@@ -165,6 +166,8 @@ def new_job(cluster: Cluster, working_dir: str | os.PathLike[str] | None) -> Ite
     address = check_address("working_dir", given)
     if working_dir is not None and WorkingDir(address).exists():
         raise StorageError(f"a job is in {address!r} already: choose another working directory")
+    for _ in clear_staged(cluster):
+        pass
     staging = Staging(cluster, address)
     try:
         yield address, staging

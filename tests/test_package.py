@@ -78,7 +78,8 @@ def test_the_archive_holds_sources(archive):
         names = {name.partition("/")[2] for name in tar.getnames()}
     sources = {str(path.relative_to(ROOT)) for kind in ("pyx", "pxd", "h") for path in (ROOT / "engine" / "_kernels").glob(f"*.{kind}")}
     assert sources | {"setup.py", "pyproject.toml", "samesum.py", "LICENSE", "README.md", "engine/py.typed", "launch/cli/app.py"} <= names
-    assert not [name for name in names if name.endswith((".c", ".so")) or name.startswith(("tests", "benchmarks", "build"))]
+    assert [name for name in names if name.endswith((".c", ".so"))] == ["launch/yarn/ports.c"]
+    assert not [name for name in names if name.startswith(("tests", "benchmarks", "build"))]
 
 
 def test_the_wheel_holds_what_runs(wheel):
@@ -86,7 +87,7 @@ def test_the_wheel_holds_what_runs(wheel):
         names = set(file.namelist())
         metadata = file.read(next(name for name in names if name.endswith("/METADATA"))).decode()
     kernels = {path.stem for path in (ROOT / "engine" / "_kernels").glob("*.pyx")}
-    assert {name.split("/")[2].partition(".")[0] for name in names if name.endswith(".so")} == kernels
+    assert {name.split("/")[2].partition(".")[0] for name in names if name.endswith(".so")} == {*kernels, "_ports"}
     assert {"samesum.py", "engine/__init__.py", "engine/py.typed", "launch/cli/app.py", "launch/py.typed"} <= names
     assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"engine", "launch", "samesum.py"}
     assert not [name for name in names if name.endswith((".pyx", ".pxd", ".c", ".h"))]

@@ -32,7 +32,7 @@ from engine.storage.cache import file_cache, limit_file_cache
 from engine.storage.retry import limit_patience
 from engine.storage.settings import cache_dir
 from engine.storage.store import Block, Entry, Readable, Store
-from engine.storage.traffic import BytesRead, bytes_read
+from engine.storage.traffic import BytesRead, bytes_read, own_hosts
 
 __all__ = [
     "Block",
@@ -49,6 +49,7 @@ __all__ = [
     "file_cache",
     "file_size",
     "is_local",
+    "is_public",
     "join",
     "limit_file_cache",
     "limit_patience",
@@ -58,6 +59,7 @@ __all__ = [
     "make_folder",
     "move_folder",
     "name_of",
+    "own_hosts",
     "open_file",
     "parent",
     "put_bytes",
@@ -166,6 +168,12 @@ def block_hosts(address: PathLike) -> list[Block]:
     """Which hosts hold which part of a file, in order; empty where this is unknown."""
     with _opened(address) as (store, text):
         return store.block_hosts(text)
+
+
+def is_public(address: PathLike) -> bool:
+    """Whether every user may read a file, and go through the folders above it; False where this is unknown."""
+    with _opened(address) as (store, text):
+        return store.is_public(text)
 
 
 # --- writing ---

@@ -64,6 +64,9 @@ class Backend(Protocol):
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs of a job that has ended into its directory, those that are elsewhere."""
 
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """The address of the job's page, where its scheduler has pages."""
+
 
 def backend_of(spec: JobSpec) -> Backend:
     """The backend that a job names. Raises :class:`OptionError` for a job without ``resources``."""

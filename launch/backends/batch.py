@@ -109,6 +109,10 @@ class BatchBackend:
     def gather_logs(self, wd: WorkingDir) -> None:
         """They are in the shared folder."""
 
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """Batch systems have no pages."""
+        return None
+
     def _write_script(self, wd: WorkingDir) -> str:
         """The path of the script of one job."""
         if not storage.is_local(wd.address):

@@ -112,6 +112,10 @@ class LocalBackend:
     def gather_logs(self, wd: WorkingDir) -> None:
         """The supervisor has put them there."""
 
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """This machine has no pages."""
+        return None
+
     def _supervisor_is_alive(self, wd: WorkingDir) -> bool:
         for process in list(_started):
             if process.poll() is not None:
