@@ -52,13 +52,14 @@ def hold(tmp_path):
 
 
 @pytest.fixture
-def submit(home, hold, monkeypatch):
+def submit(home, hold, monkeypatch, tmp_path):
     """Submit a training with a checkpoint every other iteration."""
     plain = HadoopCluster.resources
 
     def run(**settings):
         variables = {"PYTHONPATH": str(SLOW), "TEST_HOLD": str(hold)}
-        monkeypatch.setattr(HadoopCluster, "resources", lambda self: {**plain(self), "environment": variables})
+        own = {"environment": variables, "node_tmp_dir": str(tmp_path / "node")}
+        monkeypatch.setattr(HadoopCluster, "resources", lambda self: {**plain(self), **own})
         said = {"env": make_cluster(home, **settings), "dataset": f"{home}/mushroom.csv", **OPTIONS}
         return gl.distributed.boosted_trees_classifier.submit_training_job(model_checkpoint_interval=2, **said)
 
@@ -106,12 +107,13 @@ def ends_of(job):
 
 
 def test_a_container_is_killed(submit, hold, expected, tmp_path):
-    """A failure as any other: it counts."""
+    """A failure as any other: it counts. What it left on its node goes with the next one there."""
     job = submit()
     wait_for_checkpoint(job)
     processes(job, "launch.yarn.worker")[0].kill(signal.SIGKILL)
     hold.unlink()
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    assert not list((tmp_path / "node").iterdir())
     (end,) = ends_of(job)
     assert end["cause"] == "lost"
     assert not end["is_free"]
