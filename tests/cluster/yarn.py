@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.cluster.daemons import Daemon, free_ports, wait_until
-from tests.cluster.hadoop import USER, Hdfs, _get_json, write_site
+from tests.cluster.hadoop import USER, Hdfs, write_site
 
 NODE_MB, NODE_VCORES = 10240, 16  # of two nodes: four containers of 4096 MB and 4 vcores, and the application master's
 MAIN = "yarn.server"
@@ -44,6 +44,7 @@ class Yarn:
             **hdfs.environment,
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "JAVA_HOME": str(java_home()),
+            **self.hdfs.variables,
             "SKEIN_DRIVER_JAVA_OPTIONS": "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         }
         self.resource_manager = self._daemon("resourcemanager", "resourcemanager.ResourceManager")
@@ -51,7 +52,7 @@ class Yarn:
 
     def _daemon(self, name: str, main_class: str, conf: pathlib.Path | None = None) -> Daemon:
         command = self.hadoop.java(f"{MAIN}.{main_class}", conf=conf, heap="400m")
-        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": str(self.hadoop.conf), "PYTHONPATH": ""}
+        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": str(self.hadoop.conf), "PYTHONPATH": "", **self.hdfs.variables}
         return Daemon(name, command, self.hadoop.folder / f"{name}.log", environment)
 
     def _node_manager(self, number: int, ports: list[int]) -> Daemon:
@@ -111,11 +112,11 @@ class Yarn:
 
     def metrics(self) -> dict[str, Any]:
         """What the ResourceManager says of the cluster."""
-        return dict(_get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
+        return dict(self.hdfs.get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
 
     def applications(self) -> list[dict[str, Any]]:
         """All applications, the newest first."""
-        apps = _get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
+        apps = self.hdfs.get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
         return sorted(apps["app"], key=lambda app: app["id"], reverse=True)
 
 
