@@ -124,7 +124,7 @@ class YarnResources:
     ``python`` is an interpreter that all nodes have; without one ``archive``, the address of a packed environment, is unpacked on them.
     ``packages`` are addresses of archives with packages for it. ``conf_dir`` is the folder with Hadoop's settings on the machine that
     submits. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be there ``start_within`` seconds after the
-    application's start. ``tags`` are those of the application.
+    application's start. ``tags`` are those of the application. ``view_users`` may look at it on a cluster with Kerberos, beside its owner.
     """
 
     conf_dir: str | None = None
@@ -137,6 +137,7 @@ class YarnResources:
     end_port: int = 9200
     start_within: float = 300.0
     tags: tuple[str, ...] = ()
+    view_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,6 +326,7 @@ _YARN_FIELDS = {
     "end_port": INT,
     "start_within": NUMBER,
     "tags": STRINGS,
+    "view_users": STRINGS,
 }
 _BATCH_FIELDS = {
     "nodes": INT,

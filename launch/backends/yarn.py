@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import getpass
 import json
-import os
 import pathlib
 import time
 import uuid
@@ -17,7 +15,7 @@ from engine.errors import JobError, MissingFileError, OptionError, StorageError
 from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
 from launch.backends import Status
-from launch.yarn import applications, hadoop
+from launch.yarn import applications, hadoop, security
 from launch.yarn.applications import SUBMIT_WITHIN, Report, Room
 from launch.yarn.description import MASTER_MB, describe
 
@@ -39,9 +37,11 @@ class YarnBackend:
     def submit(self, wd: WorkingDir) -> None:
         """Submit the application; what it is called goes to ``submitted.json``."""
         spec, conf = wd.spec(), conf_of(wd)
-        check_places(spec)
+        user = security.user_of(conf)
+        check_places(spec, user)
         check_room(spec, applications.room(conf))
-        application = applications.submit(conf, describe(spec, wd.address, conf=conf, user=user_name()))
+        description = describe(spec, wd.address, conf=conf, user=user)
+        application = applications.submit(conf, security.secured(description, spec, wd.address, conf))
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
 
@@ -162,7 +162,7 @@ def check_room(spec: JobSpec, room: Room) -> None:
         )
 
 
-def check_places(spec: JobSpec) -> None:
+def check_places(spec: JobSpec, user: str) -> None:
     """See that the job's folders can be written by this user, as whom its containers run. Raises :class:`StorageError` for the first."""
     assert spec.resources is not None
     folders = {"hdfs_tmp_dir": spec.resources.hdfs_tmp_dir, "model_checkpoint_path": spec.options.get("model_checkpoint_path")}
@@ -174,12 +174,7 @@ def check_places(spec: JobSpec) -> None:
             storage.put_bytes(probe, b"")
             storage.remove(probe)
         except StorageError as error:
-            raise StorageError(f"{name} must be a folder that {user_name()!r} can write, got {str(folder)!r}: {error}") from error
-
-
-def user_name() -> str:
-    """The user as whom containers read and write HDFS."""
-    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+            raise StorageError(f"{name} must be a folder that {user!r} can write, got {str(folder)!r}: {error}") from error
 
 
 def _in_one_line(text: str) -> str:
