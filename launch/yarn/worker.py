@@ -137,8 +137,9 @@ def complete(what: dict[str, Any], spec: JobSpec, attempt: int, logs: pathlib.Pa
 
 def provide_program(scratch: pathlib.Path) -> None:
     """Write the program that the rank begins with: it goes to this container's folder and puts the rank on a leash."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = scratch / "bin"
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700)
     leash = shlex.join([sys.executable, "-I", "-S", str(pathlib.Path(launch.agents.__file__).with_name("leash.py"))])
     program = folder / RANK_PROGRAM
     program.write_text(f'#!/bin/sh\ncd {shlex.quote(os.getcwd())} && exec {leash} "$@"\n')

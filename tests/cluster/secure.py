@@ -14,14 +14,15 @@ import gssapi
 import requests
 from requests_gssapi import HTTPSPNEGOAuth
 
-from tests.cluster.hadoop import QUICK_START, USER, Hadoop, Hdfs
+from tests.cluster.hadoop import QUICK_START, USER, Hadoop, Hdfs, write_site
 from tests.cluster.kdc import REALM, Kdc
 from tests.cluster.yarn import Yarn
 
 OTHER = "other"  # a user who has no business with the jobs of USER
 SUPERUSER, RESOURCES, WEB = "hdfs/localhost", "yarn/localhost", "HTTP/127.0.0.1"
 PRINCIPALS = [SUPERUSER, RESOURCES, WEB, USER, OTHER]
-RENEW_INTERVAL = 20  # seconds for which a token is good without being renewed
+NODE_MB, NODE_VCORES = 24576, 40  # of the one node: two jobs
+RENEW_INTERVAL = 90  # seconds for which a token is good without being renewed
 
 
 class SecureHdfs(Hdfs):
@@ -81,19 +82,18 @@ class _Spnego(HTTPSPNEGOAuth):  # type: ignore[misc]
 
 def _make_certificate(folder: pathlib.Path, conf: pathlib.Path) -> pathlib.Path:
     """A key that signs itself, for all daemons; the file of its certificate."""
-    password, store, certificate = secrets.token_hex(8), folder / "keystore.p12", folder / "certificate.pem"
-    common = ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", password, "-alias", "all", "-noprompt"]
-    names = ["-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1,ip:127.0.0.2,dns:localhost", "-validity", "30", "-keyalg", "EC"]
-    for command in (["-genkeypair", *common, *names], ["-exportcert", "-rfc", "-file", str(certificate), *common]):
-        subprocess.run(["keytool", *command], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
-    trust = folder / "truststore.p12"
-    words = ["-importcert", "-file", str(certificate), "-keystore", str(trust), "-storetype", "PKCS12", "-storepass", password]
-    subprocess.run(["keytool", *words, "-alias", "all", "-noprompt"], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
-    from tests.cluster.hadoop import write_site
+    password, keys, certificate, trusted = secrets.token_hex(8), folder / "keys.p12", folder / "certificate.pem", folder / "trusted.p12"
 
-    for side in ("server", "client"):
-        own = {f"ssl.{side}.keystore.{name}": value for name, value in _store(store, password).items()} if side == "server" else {}
-        write_site(conf / f"ssl-{side}.xml", own | {f"ssl.{side}.truststore.{name}": value for name, value in _store(trust, password).items()})
+    def keytool(order: str, store: pathlib.Path, *words: str) -> None:
+        common = ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", password, "-alias", "all", "-noprompt"]
+        subprocess.run(["keytool", order, *common, *words], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+
+    keytool("-genkeypair", keys, "-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1,ip:127.0.0.2", "-validity", "30", "-keyalg", "EC")
+    keytool("-exportcert", keys, "-rfc", "-file", str(certificate))
+    keytool("-importcert", trusted, "-file", str(certificate))
+    for side, stores in (("server", {"keystore": keys, "truststore": trusted}), ("client", {"truststore": trusted})):
+        settings = {f"ssl.{side}.{kind}.{name}": value for kind, path in stores.items() for name, value in _store(path, password).items()}
+        write_site(conf / f"ssl-{side}.xml", settings)
     return certificate
 
 
@@ -125,7 +125,7 @@ def _hdfs(kdc: Kdc) -> dict[str, object]:
         "dfs.data.transfer.protection": "authentication",
         "dfs.http.policy": "HTTPS_ONLY",
         "dfs.namenode.delegation.token.renew-interval": RENEW_INTERVAL * 1000,
-        "dfs.namenode.delegation.token.max-lifetime": 600_000,
+        "dfs.namenode.delegation.token.max-lifetime": 3_600_000,
     }
 
 
@@ -138,4 +138,8 @@ def _yarn(hdfs: SecureHdfs) -> dict[str, object]:
         **{f"yarn.{part}.webapp.spnego-keytab-file": kdc.keytab(WEB) for part in ("resourcemanager", "nodemanager")},
         "yarn.nodemanager.env-whitelist": "JAVA_HOME,HADOOP_CONF_DIR,PATH,LANG,TZ,JAVA_TOOL_OPTIONS",
         "yarn.admin.acl": "yarn",
+        "yarn.log-aggregation-enable": "false",  # which, secured, takes Hadoop's native code: a NodeManager without it ends
+        "yarn.nm.liveness-monitor.expiry-interval-ms": 60000,
+        "yarn.nodemanager.resource.memory-mb": NODE_MB,
+        "yarn.nodemanager.resource.cpu-vcores": NODE_VCORES,
     }
