@@ -41,7 +41,8 @@ def find_cluster(authority: str) -> Cluster:
     if known := _known_urls(conf, authority):
         return Cluster(known, kerberos, (f"ha-hdfs:{authority}", _with_port(authority)))
     if option:
-        return Cluster(tuple(url.strip().rstrip("/") for url in re.split("[;,]", option) if url.strip()), kerberos, (_with_port(authority),))
+        urls = tuple(url.strip().rstrip("/") for url in re.split("[;,]", option) if url.strip())
+        return Cluster(urls, kerberos, (_with_port(authority),))
     if not authority:
         raise StorageError(
             "could not find the name node of 'hdfs:///': name it in the address (hdfs://host/path), set HADOOP_CONF_DIR to a folder whose "

@@ -69,10 +69,10 @@ def credentials(cache: str | None = None) -> Any:
     except gssapi.exceptions.ExpiredCredentialsError:
         raise StorageError(f"your Kerberos ticket{_of_whom(found)} has expired: run kinit") from None
     except gssapi.exceptions.GSSError as error:
-        where = os.environ.get("KRB5CCNAME")
+        where = f" in {os.environ['KRB5CCNAME']!r}" if os.environ.get("KRB5CCNAME") else ""
         raise StorageError(
-            f"HDFS asks for Kerberos, and there is no ticket{f' in {where!r}' if where else ''}: run kinit, or name a keytab by {KEYTAB} and "
-            f"{PRINCIPAL} ({_reason(error)})"
+            f"HDFS asks for Kerberos, and there is no ticket{where}: run kinit, or name a keytab by {KEYTAB} and {PRINCIPAL} "
+            f"({_reason(error)})"
         ) from None
     return found
 

@@ -41,7 +41,7 @@ class YarnBackend:
         check_places(spec, user)
         check_room(spec, applications.room(conf))
         description = describe(spec, wd.address, conf=conf, user=user)
-        application = applications.submit(conf, security.secured(description, spec, wd.address, conf))
+        application = applications.submit(conf, security.secured(description, spec, wd.address, conf, user))
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
 

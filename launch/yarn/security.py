@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.errors import OptionError
 from engine.spec import JobSpec
 from engine.storage import kerberos
+from engine.storage.tokens import VARIABLE
 from engine.storage.webhdfs import certificates, user_name
 from launch.yarn import hadoop
 
@@ -52,15 +52,17 @@ def user_of(conf: pathlib.Path) -> str:
     return re.split("[/@]", kerberos.principal())[0] if is_secured(conf) else user_name()
 
 
-def secured(description: Mapping[str, Any], spec: JobSpec, address: str, conf: pathlib.Path) -> dict[str, Any]:
-    """The description of a job's application with what security asks for."""
+def secured(description: Mapping[str, Any], spec: JobSpec, address: str, conf: pathlib.Path, user: str) -> dict[str, Any]:
+    """The description of the application of a job of ``user``'s with what security asks for."""
     viewers = [] if spec.resources is None or spec.resources.yarn is None else list(spec.resources.yarn.view_users)
     found = dict(description)
     if (path := certificates()) is not None and pathlib.Path(path).is_file():
-        found = _with_certificates(found, pathlib.Path(path).absolute())
+        certificate = {CERTIFICATES: {"source": f"file://{pathlib.Path(path).absolute()}", "type": "FILE"}}
+        found = _with_lines(found, f'export REQUESTS_CA_BUNDLE="$PWD/{CERTIFICATES}"', certificate)
     if is_secured(conf):
+        found = _with_lines(found, f'chmod 600 "${VARIABLE}"')
         found["file_systems"] = file_systems([address, spec.to_json()])
-        found["acls"] = {"enable": True, "view_users": viewers, "ui_users": viewers}
+        found["acls"] = {"enable": True, "view_users": viewers, "ui_users": [user, *viewers]}
     return found
 
 
@@ -72,15 +74,11 @@ def file_systems(texts: Iterable[str]) -> list[str]:
     return [f"hdfs://{authority}" for authority in sorted(found)]
 
 
-def _with_certificates(description: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    """Containers trust the certificates that this process trusts."""
-    parts = {"master": description["master"], **description["services"]}
-    trusting = {
-        name: {
-            **part,
-            "script": f'export REQUESTS_CA_BUNDLE="$PWD/{shlex.quote(CERTIFICATES)}"\n{part["script"]}',
-            "files": {**part["files"], CERTIFICATES: {"source": f"file://{path}", "type": "FILE"}},
-        }
-        for name, part in parts.items()
-    }
-    return {**description, "master": trusting.pop("master"), "services": trusting}
+def _with_lines(description: dict[str, Any], line: str, files: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The description where every container brings more files along and begins with one more line of shell."""
+
+    def changed(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {**part, "script": f"{line}\n{part['script']}", "files": {**part["files"], **(files or {})}}
+
+    services = {name: changed(part) for name, part in description["services"].items()}
+    return {**description, "master": changed(description["master"]), "services": services}

@@ -93,7 +93,8 @@ class Hdfs:
         self.web = f"http://127.0.0.1:{web}"
         self.environment = {"HADOOP_CONF_DIR": str(hadoop.conf), "HADOOP_USER_NAME": USER}
         self.variables: dict[str, str] = {}  # that all programs of this Hadoop need
-        write_site(hadoop.conf / "core-site.xml", {"fs.defaultFS": self.url, "hadoop.tmp.dir": hadoop.folder / "tmp"} | _GROUPS | dict(core or {}))
+        common = {"fs.defaultFS": self.url, "hadoop.tmp.dir": hadoop.folder / "tmp"}
+        write_site(hadoop.conf / "core-site.xml", common | _GROUPS | dict(core or {}))
         write_site(hadoop.conf / "hdfs-site.xml", _HDFS | self._name_node_settings(rpc, web) | dict(settings or {}))
         self.name_node = hadoop.daemon("namenode", "hdfs.server.namenode.NameNode")
         self.data_nodes = [self._data_node(number, host, ports[3 * number :]) for number, host in enumerate(self.hosts)]

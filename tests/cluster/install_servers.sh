@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Java and Maven, which the tests' Hadoop is made of, Slurm and munge: nothing if they are there, else installed as root, else said what to do.
+# Java and Maven, which the tests' Hadoop is made of, Slurm and munge, Kerberos and what Python needs to speak it: nothing if they are there, else installed as root, else said what to do.
 set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -8,6 +8,10 @@ command -v java > /dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn > /dev/null || missing+=(maven)
 command -v slurmctld > /dev/null && command -v slurmd > /dev/null && command -v sbatch > /dev/null || missing+=(slurm-wlm)
 command -v munged > /dev/null || missing+=(munge)
+command -v krb5kdc > /dev/null || missing+=(krb5-kdc)
+command -v kadmin.local > /dev/null || missing+=(krb5-admin-server)
+command -v kinit > /dev/null || missing+=(krb5-user)
+command -v krb5-config > /dev/null || missing+=(libkrb5-dev)
 if [[ $(id -u) != 0 ]]; then
     echo "the tests on a real Slurm start its daemons, which takes root" >&2
     ((${#missing[@]})) && echo "and these tests need ${missing[*]}; on Debian: apt-get install ${missing[*]}" >&2

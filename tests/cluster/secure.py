@@ -63,7 +63,7 @@ class SecureYarn(Yarn):
     """A YARN that asks for Kerberos, its pages too."""
 
     def __init__(self, hdfs: SecureHdfs) -> None:
-        super().__init__(hdfs, nodes=1, settings=_yarn(hdfs))
+        super().__init__(hdfs, nodes=1, settings=_yarn(hdfs), queues=_QUEUES)
 
 
 class _Spnego(HTTPSPNEGOAuth):  # type: ignore[misc]
@@ -127,6 +127,9 @@ def _hdfs(kdc: Kdc) -> dict[str, object]:
         "dfs.namenode.delegation.token.renew-interval": RENEW_INTERVAL * 1000,
         "dfs.namenode.delegation.token.max-lifetime": 3_600_000,
     }
+
+
+_QUEUES: dict[str, object] = {"yarn.scheduler.capacity.root.acl_administer_queue": " "}  # nobody; by default everybody may look at all
 
 
 def _yarn(hdfs: SecureHdfs) -> dict[str, object]:

@@ -23,7 +23,9 @@ MAIN = "yarn.server"
 class Yarn:
     """A YARN with two nodes; ``environment`` is what a client process needs to find it, ``web`` its monitoring."""
 
-    def __init__(self, hdfs: Hdfs, *, nodes: int = 2, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, hdfs: Hdfs, *, nodes: int = 2, settings: Mapping[str, object] | None = None, queues: Mapping[str, object] | None = None
+    ) -> None:
         self.hdfs, self.hadoop = hdfs, hdfs.hadoop
         self.nodes = nodes
         scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes)
@@ -38,7 +40,7 @@ class Yarn:
             "yarn.application.classpath": "$HADOOP_CONF_DIR," + self.hadoop.class_path.partition(":")[2].replace(":", ","),
         }
         write_site(self.hadoop.conf / "yarn-site.xml", _YARN | addresses | dict(settings or {}))
-        write_site(self.hadoop.conf / "capacity-scheduler.xml", _QUEUES)
+        write_site(self.hadoop.conf / "capacity-scheduler.xml", _QUEUES | dict(queues or {}))
         self.bin = self._write_command()
         self.environment = {
             **hdfs.environment,

@@ -45,7 +45,7 @@ def make_spec(**yarn):
 
 
 def secured(conf, spec):
-    return security.secured(describe(spec, ADDRESS, conf=conf, user="me"), spec, ADDRESS, conf)
+    return security.secured(describe(spec, ADDRESS, conf=conf, user="me"), spec, ADDRESS, conf, "me")
 
 
 class TestDescription:
@@ -54,8 +54,8 @@ class TestDescription:
         assert secured(conf, make_spec())["file_systems"] == ["hdfs://other:8020", "hdfs://pair", "hdfs://third"]
 
     def test_who_may_look(self, conf):
-        assert secured(conf, make_spec())["acls"] == {"enable": True, "view_users": [], "ui_users": []}
-        assert secured(conf, make_spec(view_users=("ann",)))["acls"] == {"enable": True, "view_users": ["ann"], "ui_users": ["ann"]}
+        assert secured(conf, make_spec())["acls"] == {"enable": True, "view_users": [], "ui_users": ["me"]}
+        assert secured(conf, make_spec(view_users=("ann",)))["acls"] == {"enable": True, "view_users": ["ann"], "ui_users": ["me", "ann"]}
 
     def test_skein_takes_it(self, conf):
         skein = pytest.importorskip("skein")
@@ -74,7 +74,8 @@ class TestDescription:
         found = secured(conf, make_spec())
         for part in (found["master"], found["services"]["worker"]):
             assert part["files"]["certificates.pem"] == {"source": f"file://{conf / 'ca.pem'}", "type": "FILE"}
-            assert part["script"].startswith('export REQUESTS_CA_BUNDLE="$PWD/certificates.pem"\n')
+            assert 'export REQUESTS_CA_BUNDLE="$PWD/certificates.pem"\n' in part["script"]
+            assert 'chmod 600 "$HADOOP_TOKEN_FILE_LOCATION"\n' in part["script"]
 
     def test_no_keytab_in_it(self, conf):
         (conf / "me.keytab").write_bytes(b"keys")

@@ -88,7 +88,7 @@ class TestFiles:
     @pytest.mark.parametrize("data", [b"", b"HDTS", b"HDTS\1", b"\0\0\0\0\0"])
     def test_another_format(self, tmp_path, data):
         (tmp_path / "t").write_bytes(data)
-        with pytest.raises(StorageError, match=r"expected tokens in Hadoop's 'java' format in '.*t', which HADOOP_TOKEN_FILE_LOCATION names"):
+        with pytest.raises(StorageError, match=r"expected tokens in Hadoop's 'java' format in '.*t', which HADOOP_TOKEN_FILE_LOC"):
             tokens.read_tokens(str(tmp_path / "t"))
 
     def test_no_file(self, tmp_path):
