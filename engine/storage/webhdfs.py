@@ -6,6 +6,7 @@ Name nodes are asked through the ``hdfs`` package. Its answers are translated to
 
 from __future__ import annotations
 
+import functools
 import getpass
 import http.client
 import json
@@ -226,9 +227,14 @@ def _connect(location: str) -> tuple[http.client.HTTPConnection, str]:
     target = f"{parts.path}?{parts.query}"
     host = parts.hostname or ""
     if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=certificates())
-        return http.client.HTTPSConnection(host, parts.port, timeout=READ_TIMEOUT, context=context), target
+        return http.client.HTTPSConnection(host, parts.port, timeout=READ_TIMEOUT, context=_trust(certificates())), target
     return http.client.HTTPConnection(host, parts.port, timeout=READ_TIMEOUT), target
+
+
+@functools.cache
+def _trust(certificates: str | None) -> ssl.SSLContext:
+    """Whose certificates are good; to read them takes longer than to connect."""
+    return ssl.create_default_context(cafile=certificates)
 
 
 def raise_refusal(status: int, content: bytes) -> NoReturn:

@@ -21,6 +21,7 @@ import engine
 import samesum as gl
 from engine import storage
 from engine.errors import OptionError, StorageError
+from engine.storage import kerberos
 from engine.storage.tokens import VARIABLE, read_tokens
 from engine.working_dir import WorkingDir
 from launch.processes import Process, find_processes
@@ -182,6 +183,17 @@ class TestWhoYouAre:
         monkeypatch.setenv("SAMESUM_PRINCIPAL", wrong)
         monkeypatch.setenv("SAMESUM_KEYTAB", str(secured.hdfs.kdc.keytab(USER)))
         assert re.search(rf"the keytab '.*' has no keys of '{wrong}': `klist -k .*` shows whose it has", self.refusal(home))
+
+    def test_a_ticket_for_programs_that_know_no_keytab(self, secured, monkeypatch):
+        """What Hadoop's own commands are given; it is gone when they have ended."""
+        monkeypatch.setenv("SAMESUM_PRINCIPAL", USER)
+        monkeypatch.setenv("SAMESUM_KEYTAB", str(secured.hdfs.kdc.keytab(USER)))
+        with kerberos.ticket_for_others() as more:
+            cache = pathlib.Path(more["KRB5CCNAME"].removeprefix("FILE:"))
+            assert cache.stat().st_mode & 0o077 == cache.parent.stat().st_mode & 0o077 == 0
+            shown = subprocess.run(["klist"], env={**os.environ, **more}, capture_output=True, text=True, check=True).stdout
+            assert f"Default principal: {USER}@" in shown
+        assert not cache.parent.exists()
 
     def test_somebody_else_already(self, home, secured, monkeypatch):
         monkeypatch.setenv("SAMESUM_PRINCIPAL", OTHER)

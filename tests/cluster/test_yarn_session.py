@@ -15,7 +15,7 @@ from tests.cluster import test_seed_session as local
 from tests.cluster.conftest import enter, new_folder
 
 GOLDEN = local.GOLDEN.with_name("seed_hadoop_session.txt")
-CLUSTER = """# %% a cluster
+CLUSTER = '''# %% a cluster
 c = gl.deploy.hadoop_cluster.create('my-first-hadoop-cluster',
                                     os.environ["JOBS_HDFS"],
                                     num_containers=4,
@@ -24,7 +24,7 @@ c = gl.deploy.hadoop_cluster.create('my-first-hadoop-cluster',
 c.hdfs_tmp_dir = "hdfs:///tmp"
 print(c)
 
-"""
+'''
 TEXT = re.sub(r"# %% a cluster\n.*?(?=# %% submit)", lambda _: CLUSTER, local.SESSION.read_text(), flags=re.DOTALL)
 CELLS = {cell.partition("\n")[0]: cell for cell in local.CELL.split(TEXT)[1:]}
 
