@@ -11,13 +11,13 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from launch.causes import MPI_ERROR
 from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
-MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
@@ -133,7 +133,7 @@ class Gang:
 
     def container(self, rank: int, record: dict[str, Any], cause: dict[str, Any]) -> dict[str, Any]:
         """One rank's host, pid, end, largest memory, and a diagnosis."""
-        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal", "peak_memory")}
+        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal", "peak_memory", "ended")}
         peak = max(record.get("peak_memory") or 0, self.memory.peak.get(rank, 0)) or None
         about_it = rank in cause.get("ranks", [])
         if about_it:
