@@ -5,7 +5,6 @@ One job, submitted by a keytab, runs from the beginning to the end of these test
 
 import base64
 import contextlib
-import io
 import json
 import os
 import pathlib
@@ -25,13 +24,12 @@ from engine.storage import kerberos
 from engine.storage.tokens import VARIABLE, read_tokens
 from engine.working_dir import WorkingDir
 from launch.processes import Process, find_processes
-from tests.cluster import conftest, test_seed_session, test_yarn_session
+from tests.cluster import conftest
+from tests.cluster import session as runner
 from tests.cluster.hadoop import USER
 from tests.cluster.kdc import Kdc
 from tests.cluster.secure import OTHER, PRINCIPALS, RENEW_INTERVAL, SecureHdfs, SecureYarn
 
-CELLS = list(test_yarn_session.CELLS)
-CELLS = CELLS[: CELLS.index("# %% change the default checkpoint frequency and location")]
 LASTING = """
 import sys, time
 from engine import storage
@@ -62,7 +60,6 @@ def secured(tmp_path_factory):
             patch.delenv(name, raising=False)
         patch.setenv("KRB5CCNAME", f"FILE:{kdc.kinit(USER, folder / 'ticket')}")
         patch.setenv("SAMESUM_CONFIG_DIR", str(folder / "config"))
-        (folder / "examples").symlink_to(test_seed_session.ROOT / "examples")
         patch.chdir(folder)
         yield yarn
 
@@ -71,7 +68,7 @@ def secured(tmp_path_factory):
 def home(secured):
     """The address of a folder with an installation and the data."""
     home = conftest.new_folder(secured.hdfs)
-    storage.put_file(f"{home}/mushroom.csv", test_seed_session.ROOT / "examples" / "data" / "mushroom.csv")
+    storage.put_file(f"{home}/mushroom.csv", runner.MUSHROOM)
     said = {"num_containers": 1, "container_size": 512, "num_vcores": 1, "hdfs_tmp_dir": f"{home}/tmp", "python": sys.executable}
     storage.put_bytes(f"{home}/samesum/samesum.json", json.dumps({"version": engine.__version__, **said}).encode())
     return home
@@ -133,20 +130,14 @@ def container_of(job) -> tuple[dict[str, str], pathlib.Path]:
 
 def test_the_session(secured, home, lasting, monkeypatch):
     """What the guide shows, with the user's ticket, data and models on HDFS; the bytes are those of a laptop."""
-    monkeypatch.setenv("MUSHROOM_HDFS", f"{home}/mushroom.csv")
-    monkeypatch.setenv("JOBS_HDFS", f"{home}/samesum")
-    masks, expected = test_seed_session.read_golden(test_yarn_session.GOLDEN)
-    names = {"__name__": "session"}
-    for title in CELLS:
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            exec(compile(test_yarn_session.CELLS[title], title, "exec"), names)
-        if title in expected:
-            printed = output.getvalue().strip("\n")
-            assert test_seed_session.masked(printed, masks) == test_seed_session.masked(expected[title], masks), title
-    for name in ("model", "resumed"):
-        names[name].save(name)
+    monkeypatch.setattr("sys.argv", ["session", str(runner.MUSHROOM), f"{home}/samesum", f"{home}/mushroom.csv"])
+    session = runner.run_session({}, until="resume")
+    runner.check_printed(session, "seed_hadoop_session.txt")
+    here = engine.boosted_trees_classifier.create(str(runner.MUSHROOM), target="label", max_iterations=12, verbose=False)
+    for model, name in ((here, "here"), (session.names["job2"].get_results(), "resumed")):
+        model.save(name)
     for file in ("model.json", "arrays.safetensors"):
-        assert pathlib.Path("model", file).read_bytes() == pathlib.Path("resumed", file).read_bytes()
+        assert pathlib.Path("here", file).read_bytes() == pathlib.Path("resumed", file).read_bytes()
 
 
 class TestWhoYouAre:
