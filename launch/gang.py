@@ -16,6 +16,7 @@ from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
+from launch.scratch import note_segments
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
@@ -44,13 +45,15 @@ class Gang:
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
     def sign(self) -> dict[str, Any]:
-        """How long no rank here has moved, in seconds, what those do that others wait for, and the most memory of any."""
-        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": max(self.memory.peak.values(), default=None)}
+        """How long no rank here has moved, in seconds, what those do that others wait for, and the most memory used and wanted."""
+        peak, wanted = (max(each.values(), default=None) for each in (self.memory.peak, self.memory.wanted))
+        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": peak, "wanted_memory": wanted}
 
     def note_segments(self) -> None:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
         for process in find_processes("SAMESUM_GANG", self.order.gang):
             self.segments |= shared_segments(process.pid)
+        note_segments(self.scratch, self.segments)
 
     def read_records(self) -> None:
         """Read what leashes and failing ranks wrote."""
