@@ -252,4 +252,3 @@ def read_installation(address: str) -> dict[str, Any]:
     except ValueError as error:
         raise OptionError(f"{storage.join(address, SETTINGS_FILE)!r} is damaged: {error}; install anew") from None
     return dict(settings)
-

@@ -27,10 +27,11 @@ def kernel_kills() -> int:
 
 
 class MemoryWatch:
-    """Watches each rank's memory against ``limit`` bytes, None for no limit. ``peak``: the most seen of each rank."""
+    """Watches each rank's memory against ``limit`` bytes, None for no limit. ``used``: what each rank had last, ``peak``: the most."""
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
+        self.used: dict[int, int] = {}
         self.peak: dict[int, int] = {}
         self._kernel_kills = kernel_kills()
         self._next = 0.0
@@ -45,6 +46,7 @@ class MemoryWatch:
             used = resident_bytes(process.pid)
             if self.limit is not None and used > self.limit:
                 used = proportional_bytes(process.pid)  # never more than the resident, and slow to count
+            self.used[rank] = used
             self.peak[rank] = max(self.peak.get(rank, 0), used)
             if self.limit is not None and used > self.limit:
                 return {"cause": "memory", "ranks": [rank], "used": used, "limit": self.limit, "message": describe(rank, used, self.limit)}

@@ -23,6 +23,10 @@ class StartedGang(Protocol):
     def containers(self) -> list[dict[str, Any]]:
         """Every rank: its number, host, process and end."""
 
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What each rank has used so far, as :func:`launch.usage.usage_of` says it."""
+
     def wait(self, within: float) -> dict[str, Any] | None:
         """Why the gang has ended, an object with ``cause`` and ``message``; None if it has not ``within`` these seconds."""
 
