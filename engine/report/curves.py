@@ -16,7 +16,7 @@ from engine.report.html import Html, escape, say_number, tag
 BESIDE = ("Iteration", "Passes", "Step size", "Elapsed Time")  # columns of progress that are no metrics
 SIDES = ("Training", "Validation")
 WIDTH, HEIGHT = 380, 230
-LEFT, RIGHT, TOP, BOTTOM = 62, 10, 10, 34  # margins around the field of a drawing
+LEFT, RIGHT, TOP, BOTTOM = 58, 18, 10, 34  # margins around the field of a drawing
 STRETCHES = 90  # of a curve, each of which keeps four points at most
 LOG_FACTOR = 1e3  # by which values must differ for a logarithmic axis
 TICKS = 5

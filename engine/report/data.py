@@ -29,10 +29,11 @@ class Report:
     """A training, or another job, at the moment ``taken`` (seconds since 1970).
 
     ``state`` is PENDING, RUNNING, SUCCESS, FAILURE, KILLED or UNKNOWN; ``note`` what there is to say of it, such as why it failed.
-    ``facts``, ``data``, ``options`` and ``versions`` are names with values. ``rows`` are those of all iterations; ``total`` is how many there may be.
+    ``facts``, ``data``, ``options`` and ``versions`` are names with values. ``rows`` are those of all iterations, of which there may be
+    ``total``.
     ``ranks`` are objects as :func:`launch.usage.usage_of` makes them, ``attempts`` have ``attempt``, ``host``, ``began``, ``ended`` and
     ``message``, ``containers`` are those of a working directory. ``restarts`` and ``checkpoints`` have ``iteration`` and ``time``, and
-    checkpoints ``path`` and whether they are ``kept``. ``memory_limit`` is that of each rank, in bytes.
+    checkpoints ``name`` and whether they are ``kept``. ``memory_limit`` is that of each rank, in bytes.
     """
 
     name: str

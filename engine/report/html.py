@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.sizes import format_size
-
 NOTHING = "-"
 LONGEST = 300  # characters of a value in a table
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -105,8 +103,13 @@ def say_seconds(seconds: float | None) -> str | None:
 
 
 def say_bytes(size: float | None) -> str | None:
-    """How large something is."""
-    return None if size is None else format_size(int(size))
+    """How large something is, in units of 1024 as memory is counted."""
+    if size is None:
+        return None
+    for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):
+        if size >= (10 if unit == "GB" else 1) * 2**power:
+            return f"{size / 2**power:.4g} {unit}"
+    return f"{int(size)} B"
 
 
 def say_time(seconds: float | None) -> Html | None:

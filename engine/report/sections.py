@@ -31,7 +31,7 @@ def header(report: Report) -> Html:
     parts = [tag("h1", report.name), tag("p", badge, " ", " · ".join(words))]
     if report.total and report.rows and report.state == "RUNNING":
         parts.append(tag("progress", value=str(min(report.rows[-1].number, report.total)), max=str(report.total), aria_label="iterations"))
-    if report.note:
+    if report.note and report.state != "SUCCESS":
         parts.append(tag("p", report.note, class_=f"note {report.state.lower()}"))
     return tag("div", *parts)
 
@@ -76,13 +76,13 @@ def ranks(report: Report) -> Html:
         return Html()
     knows_waiting = all(each.get("wait_seconds") is not None for each in report.ranks)
     talk = ("communicating", "waiting") if knows_waiting else ("communicating and waiting",)
-    names = ["rank", "host", "does", "time", "computing", *talk, "processor", "memory", "at most", "given to others", "collectives"]
-    if report.memory_limit:
-        names.insert(names.index("at most") + 1, "limit")
+    names = ["rank", "host", "does", "its time", "computing", *talk, "processor", "memory", "at most", "given to others", "collectives"]
     longest = max((each.get("seconds") or 0.0 for each in report.ranks), default=0.0)
     rows = [_rank_cells(each, report.memory_limit, longest, knows_waiting=knows_waiting) for each in report.ranks[:MOST_RANKS]]
     body = table("Ranks", names, rows, name="ranks", numbers=range(4, len(names)))
-    parts = [body, tag("p", _explain_ranks(report.ranks, knows_waiting=knows_waiting), class_="small")]
+    keys = zip(("computing", "talking", "waiting"), ("computing", *talk), strict=False)
+    legend = tag("p", *(tag("span", _key(kind), " ", word) for kind, word in keys), class_="legend")
+    parts = [legend, body, tag("p", _explain_ranks(report.ranks, knows_waiting=knows_waiting), class_="small")]
     return section("Ranks", *parts, _left_out(len(report.ranks)))
 
 
@@ -90,7 +90,8 @@ def _rank_cells(rank: Mapping[str, Any], limit: int | None, longest: float, *, k
     total, talking, waiting = rank.get("seconds"), rank.get("collective_seconds"), rank.get("wait_seconds")
     computing = None if total is None else max(0.0, total - (talking or 0.0))
     talk = [None if talking is None else talking - waiting, waiting] if knows_waiting and waiting is not None else [talking]
-    memory = [say_bytes(rank.get("memory")), say_bytes(rank.get("peak_memory"))]
+    peak = say_bytes(rank.get("peak_memory"))
+    at_most = f"{peak} of {say_bytes(limit)}" if peak and limit else peak
     return [
         rank["rank"],
         rank.get("host"),
@@ -99,11 +100,15 @@ def _rank_cells(rank: Mapping[str, Any], limit: int | None, longest: float, *, k
         say_seconds(computing),
         *map(say_seconds, talk),
         say_seconds(rank.get("cpu_seconds")),
-        *memory,
-        *([say_bytes(limit)] if limit else []),
+        say_bytes(rank.get("memory")),
+        at_most,
         say_bytes(rank.get("bytes")),
         rank.get("collectives"),
     ]
+
+
+def _key(kind: str) -> Html:
+    return Html(f'<svg width="11" height="11" aria-hidden="true"><rect class="{kind}" width="11" height="11"/></svg>')
 
 
 def _bar(computing: float | None, talk: Sequence[float], longest: float) -> Html:
@@ -155,7 +160,7 @@ def attempts(report: Report) -> Html:
             (each["iteration"], say_time(each.get("time")), "yes" if each.get("kept") else "no", each["path"])
             for each in report.checkpoints[-LAST_ROWS:]
         ]
-        names = ("iteration", "written", "kept", "path")
+        names = ("iteration", "written", "kept", "name")
         parts.append(table("The last checkpoints", names, cells, name="checkpoints"))
     words = "Attempts and checkpoints" if report.checkpoints else "Attempts"
     return section(words, *parts) if parts else Html()

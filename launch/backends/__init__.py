@@ -58,6 +58,9 @@ class Backend(Protocol):
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """Publish FAILURE, saying why and naming the last checkpoint, for a job that is gone; clear what it left."""
 
+    def page_url(self, wd: WorkingDir) -> str | None:
+        """Where the page of a job that runs is served; None where it is a file of the job's directory."""
+
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs of a job that has ended into its directory, those that are elsewhere."""
 

@@ -19,7 +19,7 @@ from engine.working_dir import WorkingDir
 from launch.backends import Status
 from launch.yarn import applications, hadoop
 from launch.yarn.applications import SUBMIT_WITHIN, Report, Room
-from launch.yarn.description import MASTER_MB, describe
+from launch.yarn.description import MASTER_MB, PAGE_PATH, describe
 
 SUBMITTED_FILE = "submitted.json"
 LOG_FILE = "yarn.log"
@@ -98,10 +98,12 @@ class YarnBackend:
                     return  # the logs of the ranks are in the directory anyway
             time.sleep(1.0)
 
-    def tracking_url(self, wd: WorkingDir) -> str | None:
-        """The address of the application's page."""
+    def page_url(self, wd: WorkingDir) -> str | None:
+        """The address of the job's page behind YARN's proxy, while the application runs."""
         found = self._report(wd)
-        return None if found is None else found.tracking_url
+        if found is None or found.state != "RUNNING" or not found.tracking_url:
+            return None
+        return f"{found.tracking_url.rstrip('/')}{PAGE_PATH}"
 
     def _application(self, wd: WorkingDir) -> str | None:
         if wd.address not in self._applications:

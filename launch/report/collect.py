@@ -116,7 +116,8 @@ class Collector:
             rows += [row for row in found.rows if row.number > last]
             restarts += [{"iteration": event["iteration"], "time": event["time"], "attempt": number} for event in found.of("restart")]
             for event in found.of("checkpoint"):
-                checkpoints[event["path"]] = {"iteration": _iteration_of(event["path"]), "path": event["path"], "time": event["time"]}
+                name = storage.name_of(event["path"])
+                checkpoints[name] = {"iteration": _iteration_of(name), "name": name, "time": event["time"]}
         return rows, restarts, list(checkpoints.values())
 
     def _checkpoints(self, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,7 +127,7 @@ class Collector:
         if folder is not None and found:
             with contextlib.suppress(StorageError):
                 names = {entry.name for entry in storage.list_folder(folder)}
-        return [{**each, "path": mask_text(each["path"]), "kept": storage.name_of(each["path"]) in names} for each in found]
+        return [{**each, "kept": each["name"] in names} for each in found]
 
     def _attempt(self, number: int) -> dict[str, Any]:
         about = self.wd.attempt(number)
@@ -257,8 +258,8 @@ def _note(result: Mapping[str, Any] | None) -> str | None:
     return mask_text(str(result.get("summary") or "")) or None if result else None
 
 
-def _iteration_of(path: str) -> int | None:
-    found = _CHECKPOINT.search(storage.name_of(path))
+def _iteration_of(name: str) -> int | None:
+    found = _CHECKPOINT.search(name)
     return int(found[1]) if found else None
 
 

@@ -17,43 +17,48 @@ from engine.spec import JobSpec
 from engine.working_dir import REPORT_FILE, WorkingDir
 from launch.report.collect import USAGE_FILE, Collector
 
-LOCAL_EVERY, REMOTE_EVERY = 3.0, 15.0  # seconds from one look at the ranks to the next, at least
+EVERY, REMOTE_EVERY = 2.0, 15.0  # seconds from one look at the ranks to the next, and between writes to a server, at least
 SHARE = 1e-3  # of the time that may go to this
 
 
 class Upkeep:
-    """One supervisor's. ``usage`` is what the ranks have used, as it was given last."""
+    """One supervisor's. ``usage`` is what the ranks have used, as it was seen last."""
 
     def __init__(self, wd: WorkingDir, spec: JobSpec) -> None:
-        self.collector = Collector(wd, spec)
         self.usage: list[dict[str, Any]] = []
-        self._wd = wd
+        self._wd, self._spec = wd, spec
+        self._collector = Collector(wd, spec)
         self._is_local = storage.is_local(wd.address)
-        self._next = 0.0
+        self._next_look = self._next_write = 0.0
 
     def look(self, attempt: int, usage: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        """Write down what the ranks have used, and how the job is going, if that is due; what cannot be written is left."""
-        began = time.monotonic()
-        if began < self._next:
+        """See what the ranks have used, and write it and the page down, if that is due; what cannot be written is left."""
+        now, worked = time.monotonic(), time.thread_time()
+        if now < self._next_look:
             return
-        worked = time.thread_time()
+        self._next_look = now + EVERY
         self.usage = [dict(each) for each in usage()]
+        if now < self._next_write:
+            return
         try:
             storage.put_bytes(self._wd.attempt_path(attempt, USAGE_FILE), json.dumps(self.usage).encode())
             if self._is_local:
-                self._put()
+                self._put(self.usage)
         except EngineError:
             pass  # a page is not worth a job
-        every = LOCAL_EVERY if self._is_local else REMOTE_EVERY
-        self._next = time.monotonic() + max(every, (time.thread_time() - worked) / SHARE)
+        least = EVERY if self._is_local else REMOTE_EVERY
+        self._next_write = time.monotonic() + max(least, (time.thread_time() - worked) / SHARE)
+
+    def make_collector(self) -> Collector:
+        """One for another thread."""
+        return Collector(self._wd, self._spec)
 
     def finish(self) -> None:
         """Write the page of a job that has ended. Raises :class:`StorageError`."""
-        self.usage = []
-        self._put()
+        self._put(None)
 
-    def _put(self) -> None:
-        storage.put_bytes(self._wd.path(REPORT_FILE), encode(render(self.collector.collect(usage=self.usage))))
+    def _put(self, usage: Sequence[Mapping[str, Any]] | None) -> None:
+        storage.put_bytes(self._wd.path(REPORT_FILE), encode(render(self._collector.collect(usage=usage))))
 
 
 def write_report(wd: WorkingDir) -> None:

@@ -111,6 +111,13 @@ class Wire:
         except (OSError, skein.SkeinError) as error:
             raise LostWireError(f"the application master could not ask for containers: {error}") from error
 
+    def add_page(self, name: str, address: str, title: str) -> None:
+        """Have the application's own pages, and so YARN's proxy, lead to a page that this process serves."""
+        try:
+            self._application.ui.add_page(name, address, title)
+        except (OSError, skein.SkeinError) as error:
+            raise LostWireError(f"the application master does not show a page: {error}") from error
+
     def finish(self, state: str, text: str) -> None:
         """End the application: all its containers are given back."""
         try:
