@@ -20,7 +20,7 @@ from launch.backends import backend_of
 from launch.clusters import Cluster, check_address, find_cluster
 from launch.report.bundle import write_bundle
 from launch.report.collect import collect
-from launch.report.upkeep import write_report
+from launch.report.upkeep import put_page
 from launch.states import FinalState, State
 from launch.summary import describe_containers, what_happened
 
@@ -221,7 +221,7 @@ class Job:
     def _finish_page(self) -> None:
         """Write the page of a job whose supervisor may not have come to it; one that cannot be written is left."""
         with contextlib.suppress(EngineError):
-            write_report(self._directory)
+            put_page(self._directory, collect(self.working_dir))
 
     def _find_end(self) -> dict[str, Any] | None:
         """What ``result.json`` says, once it is there; what was staged for the job goes then."""

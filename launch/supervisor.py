@@ -62,7 +62,7 @@ def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor])
             number = 0 if supervisor is None else supervisor.number
             wd.publish("FAILURE", attempt=number, summary=message, time=time.time(), cause="supervisor")
             if supervisor is not None:
-                supervisor.finish_page()
+                supervisor.page.finish()
         raise
 
 
@@ -80,7 +80,7 @@ class Supervisor:
         self.must_end = False
         self.failures = max(self.wd.attempts(), default=0)  # losses so far, but for those that are nobody's fault
         self.records = Records(wd)
-        self.page = Upkeep(wd, spec)
+        self.page = Upkeep(wd, spec, self.records.say)
 
     def told_to_end(self, number: int, frame: FrameType | None) -> None:
         """The machine, or a scheduler, says to end."""
@@ -105,16 +105,9 @@ class Supervisor:
             if text := self.wd.progress():
                 storage.put_bytes(self.wd.path(PROGRESS_FILE), text.encode())
             self.records.finish()
-            self.finish_page()
+            self.page.finish()
             if self.spec.staged is not None:
                 storage.remove(self.spec.staged)
-
-    def finish_page(self) -> None:
-        """Write the page as it stays; one that cannot be written changes nothing of the job."""
-        try:
-            self.page.finish()
-        except EngineError as error:
-            self.records.say(f"could not write the page: {error}")
 
     def is_current(self) -> bool:
         """Whether nobody has taken an attempt after this supervisor's last."""

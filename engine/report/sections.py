@@ -157,7 +157,7 @@ def attempts(report: Report) -> Html:
         parts.append(table("Attempts", ("attempt", "supervisor", "began", "ended", "what ended it"), rows, name="attempts"))
     if report.checkpoints:
         cells = [
-            (each["iteration"], say_time(each.get("time")), "yes" if each.get("kept") else "no", each["path"])
+            (each["iteration"], say_time(each.get("time")), "yes" if each.get("kept") else "no", each["name"])
             for each in report.checkpoints[-LAST_ROWS:]
         ]
         names = ("iteration", "written", "kept", "name")

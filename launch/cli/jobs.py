@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from launch.job import Job
 
 
+LAST_EVENTS = 20  # that `samesum jobs show` prints; `samesum events` has all
+
 app = typer.Typer(help="List jobs, show one, or bundle what a bug report needs.")
 
 
@@ -60,11 +62,12 @@ def show(job: words.Job, *, answer: Answer) -> None:
         answer.json({**facts, "scheduler": note})
         return
     head = {"job_id": found.job_id, "state": facts["state"], "reason": facts["note"], "scheduler": note, "page": page_of(found)}
-    events = {f"{say_time(event.get('time'))}  {number}": _event_in_words(event) for number, event in enumerate(facts["events"], start=1)}
+    last = list(enumerate(facts["events"], start=1))[-LAST_EVENTS:]
+    events = {f"{number}, {say_time(event.get('time'))}": _event_in_words(event) for number, event in last}
     containers = {f"{each.get('attempt')}, {each['name']}": _container_in_words(each) for each in facts["containers"]}
     attempts = {str(each["attempt"]): _attempt_in_words(each) for each in facts["attempts"]}
     sections = {"": head, "Job": facts["facts"], "Data": facts["data"], "Options": facts["options"], "Attempts": attempts}
-    sections |= {"Containers": containers, "Events": events, "Last row": facts["last_row"] or {}, "Versions": facts["versions"]}
+    sections |= {"Containers": containers, "Last events": events, "Last row": facts["last_row"] or {}, "Versions": facts["versions"]}
     answer.facts({**sections, "Files": facts["files"]})
 
 

@@ -5,13 +5,14 @@ It takes a thousandth of one core's time at most: the longer a page takes to mak
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine import storage
-from engine.errors import EngineError
+from engine.report.data import Report
 from engine.report.page import encode, render
 from engine.spec import JobSpec
 from engine.working_dir import REPORT_FILE, WorkingDir
@@ -22,9 +23,14 @@ SHARE = 1e-3  # of the time that may go to this
 
 
 class Upkeep:
-    """One supervisor's. ``usage`` is what the ranks have used, as it was seen last."""
+    """One supervisor's. ``usage`` is what the ranks have used, as it was seen last; ``say`` takes a line about what went wrong.
 
-    def __init__(self, wd: WorkingDir, spec: JobSpec) -> None:
+    Whatever it is, it is not worth a job: nothing that goes wrong here is raised.
+    """
+
+    def __init__(self, wd: WorkingDir, spec: JobSpec, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._has_complained = False
         self.usage: list[dict[str, Any]] = []
         self._wd, self._spec = wd, spec
         self._collector = Collector(wd, spec)
@@ -32,20 +38,21 @@ class Upkeep:
         self._next_look = self._next_write = 0.0
 
     def look(self, attempt: int, usage: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        """See what the ranks have used, and write it and the page down, if that is due; what cannot be written is left."""
+        """See what the ranks have used, and write it and the page down, if that is due."""
         now, worked = time.monotonic(), time.thread_time()
         if now < self._next_look:
             return
         self._next_look = now + EVERY
-        self.usage = [dict(each) for each in usage()]
-        if now < self._next_write:
-            return
-        try:
-            storage.put_bytes(self._wd.attempt_path(attempt, USAGE_FILE), json.dumps(self.usage).encode())
-            if self._is_local:
-                self._put(self.usage)
-        except EngineError:
-            pass  # a page is not worth a job
+        with self._excused():
+            self.usage = [dict(each) for each in usage()]
+            if now >= self._next_write:
+                self._write(attempt, worked)
+
+    def _write(self, attempt: int, worked: float) -> None:
+        self._next_write = time.monotonic() + REMOTE_EVERY
+        storage.put_bytes(self._wd.attempt_path(attempt, USAGE_FILE), json.dumps(self.usage).encode())
+        if self._is_local:
+            put_page(self._wd, self._collector.collect(usage=self.usage))
         least = EVERY if self._is_local else REMOTE_EVERY
         self._next_write = time.monotonic() + max(least, (time.thread_time() - worked) / SHARE)
 
@@ -54,13 +61,21 @@ class Upkeep:
         return Collector(self._wd, self._spec)
 
     def finish(self) -> None:
-        """Write the page of a job that has ended. Raises :class:`StorageError`."""
-        self._put(None)
+        """Write the page of a job that has ended."""
+        with self._excused():
+            put_page(self._wd, self._collector.collect())
 
-    def _put(self, usage: Sequence[Mapping[str, Any]] | None) -> None:
-        storage.put_bytes(self._wd.path(REPORT_FILE), encode(render(self._collector.collect(usage=usage))))
+    @contextlib.contextmanager
+    def _excused(self) -> Iterator[None]:
+        """Say what goes wrong, once."""
+        try:
+            yield
+        except Exception as error:
+            if not self._has_complained:
+                self._has_complained = True
+                self._say(f"the page of the job could not be written: {type(error).__name__}: {error}")
 
 
-def write_report(wd: WorkingDir) -> None:
-    """Write the page of a job whose supervisor cannot."""
-    Upkeep(wd, wd.spec()).finish()
+def put_page(wd: WorkingDir, report: Report) -> None:
+    """Write a job's page into its directory. Raises :class:`StorageError`."""
+    storage.put_bytes(wd.path(REPORT_FILE), encode(render(report)))
