@@ -12,7 +12,7 @@ from engine.report.html import NOTHING, Html, details, facts, say_bytes, say_num
 
 LAST_ROWS = 5  # of the table of progress that are always there
 MOST_RANKS = 256  # and containers: more would be no page for people
-BAR = 120  # units of a drawing of time
+BAR = 100  # units of a drawing of time
 LATE = 0.05  # of its time by which a rank must talk less than the next for it to be said that others wait for it
 
 
@@ -198,10 +198,15 @@ def settings(report: Report) -> Html:
 def logs(report: Report) -> Html:
     """The ends of logs."""
     found = []
+    empty = [log.name for log in report.logs if not log.size]
     for number, log in enumerate(report.logs):
+        if not log.size:
+            continue
         cut = f", the last {say_bytes(len(log.text.encode(errors='replace')))}" if log.size > len(log.text.encode(errors="replace")) else ""
         title = f"{log.name} ({say_bytes(log.size)}{cut})"
-        found.append(details(title, tag("pre", log.text or "(empty)", tabindex="0"), name=f"log-{number}"))
+        found.append(details(title, tag("pre", log.text, tabindex="0"), name=f"log-{number}"))
+    if empty:
+        found.append(tag("p", f"Empty: {', '.join(empty)}", class_="small"))
     return section("Logs", *found) if found else Html()
 
 
