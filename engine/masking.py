@@ -15,15 +15,16 @@ HIDDEN = "***"
 _NAMES = r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|ACCESS_?KEY|CREDENTIAL|PRIVATE_?KEY|API_?KEY|SIGNATURE"
 SECRET_NAMES = re.compile(_NAMES, re.IGNORECASE)
 SHORTEST = 6  # characters of a variable's value that is looked for in text
-_NAME = rf"(?<![\w.-])[\w.-]*(?:{_NAMES})[\w.-]*"  # from its beginning on, so that a long word is looked at once
+# Lengths are bounded, and words are looked at from their beginning on, so that a long word is no long work.
+_NAME = rf"(?<![\w.-])[\w.-]{{0,64}}(?:{_NAMES})[\w.-]{{0,64}}"
 _VALUE = r"\"[^\"]*\"|'[^']*'|[^\s,;&\"'<>)\]}]+"
 _RULES = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
     for pattern, replacement in (
         (r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", HIDDEN),
-        (r"\b([a-z][a-z0-9+.-]*://)[^\s\"'<>/@]*@", rf"\1{HIDDEN}@"),
-        (r"\b([a-z][a-z0-9+.-]*://)[^\s\"'<>/:@]*:[^\s\"'<>@]*@", rf"\1{HIDDEN}@"),  # a password with a slash in it
-        (r"\b(https?://[^\s\"'<>?]*\?)[^\s\"'<>]+", rf"\1{HIDDEN}"),
+        (r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s\"'<>/@]{0,256}@", rf"\1{HIDDEN}@"),
+        (r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s\"'<>/:@]{0,64}:[^\s\"'<>@]{0,256}@", rf"\1{HIDDEN}@"),  # a password with a slash in it
+        (r"\b(https?://[^\s\"'<>?]{0,2000}\?)[^\s\"'<>]+", rf"\1{HIDDEN}"),
         (r"([?&](?:delegation|sig|auth|key)=)[^&\s\"'<>]+", rf"\1{HIDDEN}"),
         (r"\b(authorization[\"']?\s*[=:]\s*[\"']?)(?:\w+\s+)?[^\s\"',;]+", rf"\1{HIDDEN}"),
         (r"\b((?:bearer|negotiate)\s+)[\w.~+/=-]{8,}", rf"\1{HIDDEN}"),
