@@ -35,7 +35,7 @@ class Upkeep:
         self._wd, self._spec = wd, spec
         self._collector = Collector(wd, spec)
         self._is_local = storage.is_local(wd.address)
-        self._next_look = self._next_write = 0.0
+        self._next_look, self._next_write = time.monotonic() + EVERY, 0.0
 
     def look(self, attempt: int, usage: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """See what the ranks have used, and write it and the page down, if that is due."""
