@@ -57,7 +57,7 @@ class YarnSupervisor(Supervisor):
         try:
             collector = self.page.make_collector()
             server = PageServer(lambda: collector.collect(usage=self.page.usage))
-            self.wire.add_page(PAGE, server.address, "The job")
+            self.wire.add_page(PAGE, server.address.rstrip("/"), "The job")
         except (OSError, LostWireError) as error:
             self.records.say(f"there is no page while the job runs: {error}")
 
