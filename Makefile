@@ -14,7 +14,7 @@ PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python
 RANKS ?= 1 2 3 4
 BENCH ?=
 BASE_EXTRAS := '.[mpich]'
-TEST_EXTRAS := '.[test,lint]'
+TEST_EXTRAS := '.[test,lint,docs]'
 BENCH_EXTRAS := '.[bench]'
 KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h)
 # What a checked build needs: sources only, never what another build made of them.
@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint test-core test-mpi test-cluster test-checked prove torture bench clean
+.PHONY: help demo setup test lint docs test-core test-mpi test-cluster test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -74,7 +74,7 @@ demo: $(VENV)/.base $(VENV)/.kernels
 	$(BIN)/mpiexec -n 2 $(PYTHON) examples/mushroom.py
 
 test: setup
-	@$(PYTHON) tests/run_suites.py lint test-core test-mpi test-cluster test-checked
+	@$(PYTHON) tests/run_suites.py lint docs test-core test-mpi test-cluster test-checked
 
 # make lint    ruff, mypy, cython-lint and the layer rules
 lint: setup
@@ -82,6 +82,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/cython-lint engine/_kernels
 	$(BIN)/lint-imports --no-logo
+
+# make docs    the manual, in .build/site/index.html; a warning or a dead link is an error
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # make test-core     everything that runs in one process
 test-core: setup
@@ -114,10 +118,13 @@ test-checked: setup
 prove: $(VENV)/.base $(VENV)/.kernels
 	$(PYTHON) benchmarks/same_bytes.py
 
-# make torture trainings killed twenty times and resumed on other numbers of ranks, processes of jobs killed a hundred times: the same bytes
-torture: $(VENV)/.base $(VENV)/.kernels
+# make torture trainings killed twenty times and resumed on other numbers of ranks, processes of jobs and of YARN killed a hundred times: the same bytes
+torture: $(VENV)/.test $(VENV)/.kernels
 	@for family in trees linear pagerank label_propagation; do $(PYTHON) benchmarks/torture.py --family $$family $(TORTURE) || exit 1; done
 	@$(PYTHON) benchmarks/torture.py --family jobs --kills 100 $(TORTURE)
+	@bash tests/cluster/install_servers.sh
+	@$(PYTHON) benchmarks/torture_yarn.py $(TORTURE)
+	@$(PYTHON) benchmarks/torture_submits.py
 
 # make bench   speed beside peers, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for some of the trees alone
 bench: setup

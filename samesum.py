@@ -1,6 +1,6 @@
 """samesum: the names of ``engine`` and ``launch`` in one place, lazy; no logic lives here.
 
-Under the old names too: ``SFrame`` is a dataset, ``deploy`` has the clusters and ``distributed`` the toolkits that submit jobs.
+Under the old names too: ``SFrame`` and ``SGraph``, ``deploy`` with the clusters and ``distributed`` with the toolkits that submit jobs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _OF_LAUNCH = (
     "submit_prediction_job",
     "submit_sweep",
 )
-_OTHERWISE = {"SFrame": ("engine", "Dataset"), "deploy": ("launch", ""), "distributed": ("launch.toolkits", "")}
+_OF_TURI = ("Edge", "SArray", "SFrame", "SGraph", "Vertex", "load_sframe", "load_sgraph")
+_OTHERWISE = {**{name: ("engine.turi", name) for name in _OF_TURI}, "deploy": ("launch", ""), "distributed": ("launch.toolkits", "")}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,12 +9,12 @@ each job no process of it may be left, each checkpoint must be whole, and its sc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
 import random
 import signal
-import tempfile
 import time
 import uuid
 from collections import Counter
@@ -35,34 +35,76 @@ RANKS = (1, 2, 3, 4)
 HANG_TIMEOUT = 3.0
 
 
-def torture_jobs(kills: int, *, seed: int, options: dict[str, Any], write: Any, n_rows: int) -> dict[str, Any]:
-    """Run jobs until so many kills were done, the last one to its end; what happened. ``write`` makes the data."""
-    chance = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="samesum-") as name:
-        folder = pathlib.Path(name)
-        write(folder / "data.parquet", n_rows)
-        began = time.monotonic()
-        undisturbed = submit(folder, options, ranks=1, resume=None)
-        assert finish(undisturbed)["state"] == "SUCCESS"
-        longest = time.monotonic() - began
-        expected = hash_model(pathlib.Path(undisturbed.path(undisturbed.result()["model"])))
-        jobs: list[dict[str, Any]] = []
-        resume: str | None = None
-        while sum(len(job["kills"]) for job in jobs) < kills or resume is not None:
-            ranks = chance.choice(RANKS)
-            wd = submit(folder, options, ranks=ranks, resume=resume)
-            left = kills - sum(len(job["kills"]) for job in jobs)
-            done = disturb(wd, chance, longest, most=left)
-            result = finish(wd)
-            job = {"ranks": ranks, "resumed": resume is not None, "kills": done, "state": result["state"], "attempts": len(wd.attempts())}
-            job |= {"summary": result["summary"].partition("; resume")[0], "checked": check(wd)}
-            if result["state"] == "SUCCESS":
-                job["same"] = hash_model(pathlib.Path(wd.path(result["model"]))) == expected
-            resume = wd.last_checkpoint() if result["state"] == "FAILURE" else None
-            jobs.append(job)
-            print(json.dumps(job), flush=True)
-    counts = Counter(kill["victim"] for job in jobs for kill in job["kills"])
-    return {"sha256": expected, "kills": sum(counts.values()), "victims": dict(counts), "ended": len(jobs), "jobs": jobs}
+@dataclasses.dataclass
+class Course:
+    """How far a run has come: kept in its folder after each job, so that a later call goes on where this one ended."""
+
+    expected: str  # the hash of the model of a job that nobody disturbed
+    longest: float  # seconds that job took
+    jobs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    resume: str | None = None  # the checkpoint that the next job goes on from
+    pieces: int = 0
+
+    @property
+    def kills(self) -> int:
+        """How many were done."""
+        return sum(len(job["kills"]) for job in self.jobs)
+
+
+def torture_jobs(
+    folder: pathlib.Path, kills: int, *, seed: int, options: dict[str, Any], write: Any, n_rows: int, seconds: float
+) -> dict[str, Any]:
+    """Run jobs until so many kills were done, the last one to its end, or until a job ends after so many seconds; what happened so far.
+
+    ``write`` makes the data. What an earlier call left in ``folder`` is gone on with; ``SystemExit`` where it had other options.
+    """
+    began = time.monotonic()
+    course = begin(folder, {"seed": seed, "options": options, "rows": n_rows}, lambda path: write(path, n_rows))
+    course.pieces += 1
+    while (course.kills < kills or course.resume is not None) and time.monotonic() < began + seconds:
+        course.jobs.append(run_job(folder, course, random.Random(f"{seed} {len(course.jobs)}"), options, most=kills - course.kills))
+        keep(folder, course)
+        print(json.dumps(course.jobs[-1]), flush=True)
+    counts = Counter(kill["victim"] for job in course.jobs for kill in job["kills"])
+    done = {"sha256": course.expected, "kills": course.kills, "victims": dict(counts), "ended": len(course.jobs)}
+    return {**done, "pieces": course.pieces, "complete": course.kills >= kills and course.resume is None, "jobs": course.jobs}
+
+
+def begin(folder: pathlib.Path, task: dict[str, Any], write: Any) -> Course:
+    """What was kept in ``folder``, or, where nothing was, a job that nobody disturbs."""
+    if (folder / "course.json").exists():
+        if json.loads((folder / "task.json").read_text()) != task:
+            raise SystemExit(f"{folder} has a run of other options: remove it, or name another folder")
+        return Course(**json.loads((folder / "course.json").read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "task.json").write_text(json.dumps(task))
+    write(folder / "data.parquet")
+    began = time.monotonic()
+    undisturbed = submit(folder, task["options"], ranks=1, resume=None)
+    assert finish(undisturbed)["state"] == "SUCCESS"
+    longest = time.monotonic() - began
+    return Course(hash_model(pathlib.Path(undisturbed.path(undisturbed.result()["model"]))), longest)
+
+
+def keep(folder: pathlib.Path, course: Course) -> None:
+    """Write down how far the run has come, whole or not at all."""
+    partial = folder / ".course.json"
+    partial.write_text(json.dumps(dataclasses.asdict(course)))
+    partial.replace(folder / "course.json")
+
+
+def run_job(folder: pathlib.Path, course: Course, chance: random.Random, options: dict[str, Any], *, most: int) -> dict[str, Any]:
+    """One job, from its beginning or from where the last one failed, disturbed at most so often; what came of it."""
+    ranks, resume = chance.choice(RANKS), course.resume
+    wd = submit(folder, options, ranks=ranks, resume=resume)
+    done = disturb(wd, chance, course.longest, most=most)
+    result = finish(wd)
+    job = {"ranks": ranks, "resumed": resume is not None, "kills": done, "state": result["state"], "attempts": len(wd.attempts())}
+    job |= {"summary": result["summary"].partition("; resume")[0], "checked": check(wd)}
+    if result["state"] == "SUCCESS":
+        job["same"] = hash_model(pathlib.Path(wd.path(result["model"]))) == course.expected
+    course.resume = wd.last_checkpoint() if result["state"] == "FAILURE" else None
+    return job
 
 
 def is_good(result: dict[str, Any]) -> bool:

@@ -4,11 +4,16 @@ Starts a real HDFS and a real S3 server here, so the servers work on the same co
 a process of its own: the engine's ranges, the same bytes by plain ``hdfs`` or ``pyarrow.fs``, the engine on two ranks, two plain readers
 of a half each that never talk (what the machine leaves of a second rank), and a CSV file to a table by both. Clocks run from when all
 have imported and found their server to the last one's end. Writes every run to ``benchmarks/results/storage.json``.
+
+On one machine two readers and their servers share the cores that one reader and its server had, so a second rank shows little. With
+``--links 100 20`` each connection has so many MB/s, as a network or a disk gives it, and ``storage_links.json`` is written: there ranks
+wait for links, not for cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -18,9 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from _links import links
 from _result import ROOT, write_result
 
 sys.path.insert(0, str(ROOT))
@@ -31,31 +38,75 @@ WAYS = ("engine", "plain", "engine on 2 ranks", "plain on 2 halves", "csv by eng
 
 def main() -> None:
     """Start the servers, measure in turn, print medians and ratios."""
-    from tests.cluster.hadoop import USER, Hadoop, Hdfs
-    from tests.cluster.s3_server import S3Server
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--links", type=float, nargs=2, metavar=("HDFS", "S3"), help="MB/s of each connection to data nodes and to S3")
+    parser.add_argument("--storage", choices=STORAGES, help="one of the two alone")
     arguments = parser.parse_args()
+    result = {}
     with tempfile.TemporaryDirectory() as folder:
         file = write_csv(pathlib.Path(folder, "data.csv"), arguments.megabytes << 20)
-        blocks = {"dfs.blocksize": 128 << 20}  # the default of HDFS
-        hdfs = Hdfs(Hadoop(pathlib.Path(folder, "hadoop"), java_options=("-XX:+UseSerialGC",)), settings=blocks)
-        s3 = S3Server(pathlib.Path(folder, "s3"))
-        try:
-            hdfs.start()
-            s3.start()
-            os.environ.update({**hdfs.environment, **s3.environment})
-            addresses = {"hdfs": f"{hdfs.url}/user/{USER}/data.csv", "s3": f"{s3.url}/data.csv"}
-            result = {name: measure_all(name, address, file, hdfs.web, arguments.repeats) for name, address in addresses.items()}
-        finally:
-            hdfs.stop()
-            s3.stop()
+        for name, rate in zip(STORAGES, arguments.links or (None, None), strict=True):
+            if arguments.storage in (None, name):
+                with STARTERS[name](pathlib.Path(folder, name), rate) as (address, web):
+                    result[name] = measure_all(name, address, file, web, arguments.repeats)
+    linked = {"links": dict(zip(STORAGES, arguments.links, strict=True))} if arguments.links else {}
     note = "servers and readers share the cores of one machine"
+    if linked:
+        note += ", but each connection is a link of so many MB/s, which leaves cores idle: what is waited for is the link"
+    name = "storage_links" if linked else "storage"
     write_result(
-        "storage", {"bytes": arguments.megabytes << 20, "note": note, **result}, seed=SEED, packages=("samesum", "hdfs", "pyarrow", "moto")
+        name,
+        {"bytes": arguments.megabytes << 20, "note": note, **linked, **result},
+        seed=SEED,
+        packages=("samesum", "hdfs", "pyarrow", "moto"),
     )
+
+
+@contextlib.contextmanager
+def start_hdfs(folder: pathlib.Path, rate: float | None) -> Iterator[tuple[str, str]]:
+    """An HDFS, its data nodes behind links of this many MB/s, if any: the address of the file to be, and of the name node."""
+    from tests.cluster.hadoop import USER, Hadoop, Hdfs
+
+    blocks = {"dfs.blocksize": 128 << 20}  # the default of HDFS
+    names = None if rate is None else ["127.0.0.3", "127.0.0.4"]
+    hdfs = Hdfs(Hadoop(folder, java_options=("-XX:+UseSerialGC",)), settings=blocks, names=names)
+    try:
+        with contextlib.ExitStack() as stack:
+            if names is not None and rate is not None:
+                ends = [(each.partition(":")[2], each) for each in hdfs.data_addresses]
+                pairs = [(f"{name}:{port}", address) for name, (port, address) in zip(names, ends, strict=True)]
+                stack.enter_context(links(rate * 1e6, pairs))
+            hdfs.start()
+            os.environ.update(hdfs.environment)
+            yield f"{hdfs.url}/user/{USER}/data.csv", hdfs.web
+    finally:
+        hdfs.stop()
+
+
+@contextlib.contextmanager
+def start_s3(folder: pathlib.Path, rate: float | None) -> Iterator[tuple[str, str]]:
+    """An S3 server, behind a link of this many MB/s, if any: the address of the object to be."""
+    from tests.cluster.daemons import free_ports
+    from tests.cluster.s3_server import S3Server
+
+    s3 = S3Server(folder)
+    try:
+        with contextlib.ExitStack() as stack:
+            s3.start()
+            os.environ.update(s3.environment)
+            if rate is not None:
+                (port,) = free_ports(1)
+                stack.enter_context(links(rate * 1e6, [(f"127.0.0.1:{port}", s3.endpoint.partition("://")[2])]))
+                os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+            yield f"{s3.url}/data.csv", ""
+    finally:
+        s3.stop()
+
+
+STARTERS = {"hdfs": start_hdfs, "s3": start_s3}
+STORAGES = tuple(STARTERS)
 
 
 def write_csv(path: pathlib.Path, size: int) -> pathlib.Path:
@@ -86,6 +137,7 @@ def measure_all(name: str, address: str, file: pathlib.Path, web: str, repeats: 
     ratios = {
         "engine / plain": ratio(runs, "engine", "plain"),
         "2 ranks / 1 rank": ratio(runs, "engine on 2 ranks", "engine"),
+        "2 ranks / plain": ratio(runs, "engine on 2 ranks", "plain"),
         "2 plain halves / 1 plain": ratio(runs, "plain on 2 halves", "plain"),
         "csv: engine / plain": ratio(runs, "csv by engine", "csv by plain"),
         "csv: 2 ranks / 1 rank": ratio(runs, "csv by engine on 2 ranks", "csv by engine"),

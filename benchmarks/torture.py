@@ -4,12 +4,14 @@ A training writes a checkpoint every other iteration: of trees with samples of r
 stopping, or, with ``--family``, of logistic regression by L-BFGS with weights and validation rows, or of a graph. It is ended by SIGKILL,
 one rank or all of them, until that has happened ``--kills`` times; after each, ``resume_from_checkpoint='auto'`` goes on with another
 number of ranks. Every model that comes to its end must have the bytes of the one that was never killed. ``--family jobs`` kills ranks,
-agents, launchers and supervisors of jobs. What happened goes to ``benchmarks/results/torture_<family>.json``.
+agents, launchers and supervisors of jobs; with ``--folder`` and ``--seconds`` in pieces, each call going on with what
+is kept there. What happened goes to ``benchmarks/results/torture_<family>.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -87,6 +89,8 @@ def main() -> int:
     parser.add_argument("--family", choices=[*FAMILIES, "jobs"], default="trees")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--output")
+    parser.add_argument("--folder", type=pathlib.Path, help="jobs: where the run is kept, so that the same call goes on with it")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="jobs: begin no further job after so many")
     arguments = parser.parse_args()
     if arguments.family == "jobs":
         return main_of_jobs(arguments)
@@ -133,12 +137,18 @@ def main_of_jobs(arguments: argparse.Namespace) -> int:
     n_rows = arguments.rows or JOB_ROWS
     options = {**FAMILIES["trees"]["options"], "max_iterations": JOB_ITERATIONS}
     del options["target"]
-    result = torture_jobs(arguments.kills, seed=SEED, options=options, write=write_table, n_rows=n_rows)
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="samesum-")))
+        result = torture_jobs(
+            folder.resolve(), arguments.kills, seed=SEED, options=options, write=write_table, n_rows=n_rows, seconds=arguments.seconds
+        )
     result = {"toolkit": FAMILIES["trees"]["toolkit"], "options": options, "rows": n_rows, **result, "good": is_good(result)}
     write_result(arguments.output or "torture_jobs", result, seed=SEED, packages=("pyarrow", "mpi4py", "mpich"))
     same = sum(job.get("same", False) for job in result["jobs"])
     failed = sum(job["state"] == "FAILURE" for job in result["jobs"])
     print(f"{result['kills']} kills; {same} models with the same bytes, {failed} jobs failed; all as they must: {result['good']}")
+    if not result["complete"]:
+        print(f"to be continued by the same call, to {arguments.kills} kills")
     return 0 if result["good"] else 1
 
 

@@ -14,7 +14,7 @@ from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.threads import resolve_threads
-from engine.data.dataset import Dataset
+from engine.data.dataset import Dataset, as_dataset, holds_dataset
 from engine.data.memory import is_tabular
 from engine.encode.graph_partition import GraphPartition
 from engine.encode.graph_reading import Column, TableSpec, read_graph
@@ -76,15 +76,12 @@ class Graph:
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "num_threads", "comm")}
         group = resolve(comm)
+        source: GraphSource | None = None
         with agree(group, "checking options"):
             _check_threads(num_threads)
             source = Graph.source(**arguments)
-            edge_table = TableSpec(source.edges, (src, dst), source.edge_fields)
-            vertex_table = None if source.vertices is None else TableSpec(source.vertices, (vid,), source.vertex_fields)
-        said = {"src": src, "dst": dst, "vid": vid, "edge_fields": source.edge_fields, "vertex_fields": source.vertex_fields}
-        agree_on_value(group, {**said, "has": vertices is not None}, "options")
-        threads = resolve_threads(num_threads, group)
-        self._hold(read_graph(group, edge_table, vertex_table, num_threads=threads), group, threads)
+        assert source is not None
+        self._read(source, group, resolve_threads(num_threads, group))
 
     @staticmethod
     def source(
@@ -131,6 +128,23 @@ class Graph:
         graph = object.__new__(cls)
         graph._hold(partition, comm, num_threads)
         return graph
+
+    @classmethod
+    def from_source(cls, source: GraphSource, *, num_threads: int | None = None, comm: Communicator | Any | None = None) -> Graph:
+        """The graph that :meth:`source` describes, loaded. Collective, and raises, as making a graph does."""
+        group = resolve(comm)
+        with agree(group, "checking options"):
+            _check_threads(num_threads)
+        graph = object.__new__(cls)
+        graph._read(source, group, resolve_threads(num_threads, group))
+        return graph
+
+    def _read(self, source: GraphSource, group: Communicator, threads: int) -> None:
+        edges = TableSpec(source.edges, (source.src, source.dst), source.edge_fields)
+        vertices = None if source.vertices is None else TableSpec(source.vertices, (source.vid,), source.vertex_fields)
+        said = {name: getattr(source, name) for name in ("src", "dst", "vid", "edge_fields", "vertex_fields")}
+        agree_on_value(group, {**said, "has": vertices is not None}, "options")
+        self._hold(read_graph(group, edges, vertices, num_threads=threads), group, threads)
 
     def _hold(self, partition: GraphPartition, comm: Communicator, num_threads: int) -> None:
         self.partition = partition
@@ -213,7 +227,8 @@ class Graph:
 
 def _dataset_of(data: Any, files: Mapping[str, Any]) -> Dataset:
     """As a dataset; how files are written is said to files only."""
-    return data if isinstance(data, Dataset) else Dataset(data) if is_tabular(data) else Dataset(data, **files)
+    is_made = isinstance(data, Dataset) or holds_dataset(data) or is_tabular(data)
+    return as_dataset(data) if is_made else Dataset(data, **files)
 
 
 def _check_threads(value: Any) -> None:

@@ -22,12 +22,13 @@ from engine.checkpoint import check_may_publish, list_checkpoints, publishing_wh
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.data.bytes_read import sum_bytes_read
+from engine.data.placement import near_blocks
 from engine.data.shard_plan import share_from_root
 from engine.errors import EngineError, SupersededError
 from engine.job_log import JobLog
 from engine.job_settings import first_lines
 from engine.progress import recorded_by
-from engine.run import run_job
+from engine.run import open_dataset, run_job
 from engine.sizes import format_size
 from engine.spec import JobSpec
 from engine.working_dir import ERROR_FILE, RUN_FILE, WorkingDir
@@ -45,6 +46,7 @@ def run_attempt(address: str, comm: Communicator) -> None:
             return
         spec = JobSpec.from_json(text)
         try:
+            comm = near_data(spec, comm)
             with recorded(wd, spec, number, comm) as log:
                 model = run_job(inner_job(wd, spec, number, comm), comm)
                 if spec.task == "train" and spec.output is not None:
@@ -69,6 +71,14 @@ def begin(wd: WorkingDir) -> tuple[str, int]:
     spec = wd.spec()
     number = int(os.environ.get(ATTEMPT_VARIABLE, "0")) or wd.take_attempt({"pid": os.getpid(), "time": time.time()})
     return spec.to_json(), number if wd.may_publish(number) else 0
+
+
+def near_data(spec: JobSpec, comm: Communicator) -> Communicator:
+    """The ranks, numbered by where the job's data lies; rank 0 may be another: what it writes goes to where all can read. Collective."""
+    data = None
+    with contextlib.suppress(EngineError):  # the same on all ranks, and said when the job's task is done
+        data = None if spec.data is None else open_dataset(spec)
+    return comm if data is None else near_blocks(comm, data, root_stays=False)
 
 
 @contextlib.contextmanager

@@ -135,6 +135,7 @@ def train(spec: JobSpec, comm: Communicator) -> Any:
 
 def train_on_graph(spec: JobSpec, comm: Communicator) -> Any:
     """Load the graph, train and return the toolkit's model, save it as ``output``, and write its table if one is wanted. Collective."""
+    from engine.data.placement import near_blocks
     from engine.graph import Graph
 
     assert spec.graph is not None
@@ -148,6 +149,7 @@ def train_on_graph(spec: JobSpec, comm: Communicator) -> Any:
         vertices = None if spec.graph.vertices is None else open_dataset(spec, spec.graph.vertices)
         if spec.graph.vertex_data is not None:
             vertices = open_rows(spec.graph.vertex_data)
+    comm = near_blocks(comm, edges)
     names = ("src", "dst", "vid", "edge_fields", "vertex_fields")
     columns: dict[str, Any] = {name: getattr(spec.graph, name) for name in names}
     graph = Graph(edges, vertices, **columns, num_threads=spec.num_threads, comm=comm)
@@ -221,6 +223,7 @@ def open_rows(data: DataSpec) -> Dataset:
         null_values=list(data.null_values),
         column_types=data.column_types,
         comment=data.comment,
+        skip_lines=data.skip_lines,
     )
     for fraction, seed, first in data.splits:
         dataset = dataset.random_split(fraction, seed=seed)[0 if first else 1]

@@ -82,6 +82,7 @@ class DataSpec:
     null_values: tuple[str, ...] = ("", "NA", "null")
     column_types: dict[str, str] | None = None
     comment: str | None = None
+    skip_lines: int = 0
     columns: tuple[str, ...] | None = None
     splits: tuple[tuple[float, int, bool], ...] = ()
 
@@ -124,7 +125,8 @@ class YarnResources:
     ``python`` is an interpreter that all nodes have; without one ``archive``, the address of a packed environment, is unpacked on them.
     ``packages`` are addresses of archives with packages for it. ``conf_dir`` is the folder with Hadoop's settings on the machine that
     submits. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be there ``start_within`` seconds after the
-    application's start. ``tags`` are those of the application.
+    application's start, or are given back and asked for again; with ``min_containers`` the job goes on with that many, or more, if not
+    all have come. ``tags`` are those of the application.
     """
 
     conf_dir: str | None = None
@@ -136,6 +138,7 @@ class YarnResources:
     start_port: int = 9100
     end_port: int = 9200
     start_within: float = 300.0
+    min_containers: int | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -209,6 +212,9 @@ class Resources:
                 )
             if _OWN_VARIABLES.match(name):
                 raise OptionError(f"'resources.environment.{name}' is for the supervisor to say: leave it out")
+        fewest = None if self.yarn is None else self.yarn.min_containers
+        if fewest is not None and not 1 <= fewest <= self.num_workers:
+            raise OptionError(f"expected 'resources.yarn.min_containers' from 1 to the {self.num_workers} workers, got {fewest!r}")
         if self.batch is not None and self.num_workers % self.batch.nodes:
             raise OptionError(
                 f"expected as many workers on each node, got {self.num_workers} workers on {self.batch.nodes} nodes: give a multiple"
@@ -303,6 +309,7 @@ _DATA_FIELDS = {
     "null_values": STRINGS,
     "column_types": or_null(STRING_MAP),
     "comment": or_null(STRING),
+    "skip_lines": INT,
     "columns": or_null(STRINGS),
     "splits": SPLITS,
 }
@@ -327,6 +334,7 @@ _YARN_FIELDS = {
     "start_port": INT,
     "end_port": INT,
     "start_within": NUMBER,
+    "min_containers": or_null(INT),
     "tags": STRINGS,
 }
 _BATCH_FIELDS = {

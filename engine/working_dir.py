@@ -17,7 +17,7 @@ from engine.spec import JobSpec
 
 JOB_FILE, RESULT_FILE, ATTEMPT_FILE, ALIVE_FILE = "job.json", "result.json", "attempt.json", "alive.json"
 PROGRESS_FILE, EVENTS_FILE, ERROR_FILE = "progress.log", "events.jsonl", "error.json"
-CONTAINERS_FILE, RUN_FILE, REPORT_FILE = "containers.json", "run.json", "report.html"
+CONTAINERS_FILE, RUN_FILE, END_FILE, REPORT_FILE = "containers.json", "run.json", "end.json", "report.html"
 STATES = ("SUCCESS", "FAILURE", "KILLED")
 _CHECKPOINT = re.compile(r"model_checkpoint_(\d+)")
 
@@ -98,6 +98,14 @@ class WorkingDir:
         """When the supervisor of an attempt last said that it is alive; when it took the attempt, if it never did."""
         said = self._json(self.attempt_path(number, ALIVE_FILE)) or self.attempt(number)
         return float(said.get("time", 0.0))
+
+    def end_attempt(self, number: int, cause: dict[str, Any]) -> None:
+        """Write down why an attempt has ended: ``cause``, ``message``, and ``is_free`` if it does not count as a restart."""
+        storage.put_bytes(self.attempt_path(number, END_FILE), _encode({"cause": cause["cause"], **cause}))
+
+    def attempt_end(self, number: int) -> dict[str, Any]:
+        """What :meth:`end_attempt` wrote; ``cause`` is unknown for an attempt that is under way, or whose supervisor was lost."""
+        return self._json(self.attempt_path(number, END_FILE)) or {"cause": "unknown"}
 
     def error(self, number: int) -> dict[str, Any] | None:
         """The error that all ranks of an attempt found: ``class`` and ``message``."""

@@ -19,6 +19,7 @@ import sys
 import time
 from typing import Any, Protocol
 
+from launch.causes import STOPPED
 from launch.gang import Gang
 from launch.order import Order
 from launch.processes import kill_all, process_of
@@ -81,7 +82,7 @@ class Agent:
                 launcher.wait(LAST_WORDS)
         gang.read_records()
         gang.remove_segments()
-        cause = cause or {"cause": "stopped", "message": "ended by the supervisor"}
+        cause = cause or {"cause": "stopped", "message": STOPPED}
         self.report(REPORT_WITHIN, event="ended", **cause, containers=gang.containers(cause), left=[process.pid for process in left])
         return 0
 

@@ -116,6 +116,10 @@ class Cluster:
         """Whether workers can read what this machine finds at ``address``."""
         return not storage.is_local(address)
 
+    def reads_in_place(self, address: str) -> bool:
+        """Whether workers read data at ``address`` from there; else jobs get a copy."""
+        return self.can_read(address)
+
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""
         return {"backend": self.kind, **{name: value for name, value in asdict(self).items() if name not in ("name", "working_dir")}}

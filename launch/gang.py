@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from launch.causes import MPI_ERROR
 from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
@@ -18,7 +19,6 @@ from launch.processes import Process, find_processes, shared_segments
 from launch.usage import usage_of
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
-MPI_ERROR = re.compile(r"\bMPI_ERR_|\bMPI error\b|\bMPI_[A-Z][a-z]+: ")
 # What of a rank's use is said of its end too.
 USED = ("seconds", "cpu_seconds", "collective_seconds", "wait_seconds", "collectives", "bytes")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
@@ -142,7 +142,7 @@ class Gang:
 
     def container(self, rank: int, record: dict[str, Any], cause: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:
         """One rank's host, pid, end, what it has used, and a diagnosis."""
-        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal")}
+        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal", "ended")}
         found |= {name: used[name] for name in USED}
         about_it = rank in cause.get("ranks", [])
         if about_it:

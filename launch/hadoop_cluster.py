@@ -36,6 +36,11 @@ def check_optional_name(name: str, value: Any) -> str | None:
     return None if value is None else clusters.check_name(name, value)
 
 
+def check_optional_count(name: str, value: Any) -> int | None:
+    """An integer from 1, or None."""
+    return None if value is None else clusters.check_integer(1)(name, value)
+
+
 def check_conf_dir(name: str, value: Any) -> str | None:
     """A folder with the settings of Hadoop, or None."""
     return None if value is None else clusters.check_address(name, value)
@@ -88,6 +93,7 @@ class HadoopCluster(Cluster):
         "python": check_optional_name,
         "archive": check_optional_name,
         "start_within": clusters.check_seconds,
+        "min_containers": check_optional_count,
         "max_restarts": clusters.check_integer(0),
         "hang_timeout": clusters.check_seconds,
     }
@@ -109,6 +115,7 @@ class HadoopCluster(Cluster):
     python: str | None = None
     archive: str | None = None
     start_within: float = 300.0
+    min_containers: int | None = None
     hang_timeout: float = 600.0
 
     def __setattr__(self, setting: str, value: Any) -> None:
@@ -118,6 +125,10 @@ class HadoopCluster(Cluster):
         if setting in HadoopCluster.ALIASES:
             return getattr(self, HadoopCluster.ALIASES[setting])
         raise AttributeError(f"a hadoop cluster has no setting {setting!r}")
+
+    def reads_in_place(self, address: str) -> bool:
+        """Data are read from HDFS alone: containers have no credentials of S3, and perhaps no way to the web."""
+        return address.startswith("hdfs://")
 
     @property
     def port_range(self) -> str:
@@ -131,6 +142,7 @@ class HadoopCluster(Cluster):
         settings = asdict(self)
         yarn = {name: settings[name] for name in ("archive", "python", "queue", "node_label", "start_port", "end_port", "start_within")}
         yarn["queue"] = self.queue or "default"
+        yarn["min_containers"] = self.min_containers
         yarn["packages"] = packages_of(self.dist_path, self.additional_packages)
         yarn["conf_dir"] = self.hadoop_conf_dir
         common = ("num_workers", "num_threads", "worker_memory", "max_restarts", "hang_timeout", "node_tmp_dir", "hdfs_tmp_dir")
@@ -156,6 +168,7 @@ def create(  # noqa: PLR0917  # the order is that of its model
     *,
     turi_dist_path: str | None = None,
     start_within: float = 300.0,
+    min_containers: int | None = None,
     max_restarts: int = 3,
     hang_timeout: float = 600.0,
 ) -> HadoopCluster:
@@ -177,8 +190,12 @@ def create(  # noqa: PLR0917  # the order is that of its model
         node_label: The label of the nodes on which workers are to run.
         python: An interpreter with samesum that all nodes have at this path. None: the packed environment of the installation.
         turi_dist_path: Another name for ``dist_path``.
-        start_within: Seconds in which all containers must be there, or they are given back and the job fails.
-        max_restarts: How often a job is started anew from its last checkpoint after a worker was lost.
+        start_within: Seconds in which all containers must be there, or they are given back and asked for again after a random while,
+            three times in all before the job fails.
+        min_containers: With how many containers a job may begin, or go on after a loss, where no more have come within
+            ``start_within``; the model is the same. None: with all of them.
+        max_restarts: How often a job is started anew from its last checkpoint after a worker was lost by a failure; preempted containers
+            and lost nodes do not count.
         hang_timeout: Seconds without any progress after which a job counts as hung and is started anew; 0 for never.
 
     Raises:
@@ -229,6 +246,7 @@ def create(  # noqa: PLR0917  # the order is that of its model
         python=python,
         archive=archive,
         start_within=start_within,
+        min_containers=min_containers,
         max_restarts=max_restarts,
         hang_timeout=hang_timeout,
     )
@@ -237,6 +255,8 @@ def create(  # noqa: PLR0917  # the order is that of its model
             f"ports {cluster.port_range} are too few for {cluster.num_workers} containers, which may share a node: give at least "
             f"{2 * (cluster.num_workers + 1)}"
         )
+    if cluster.min_containers is not None and cluster.min_containers > cluster.num_workers:
+        raise OptionError(f"min_containers must be at most num_containers, {cluster.num_workers}, got {cluster.min_containers}")
     environments.keep(cluster)
     return cluster
 

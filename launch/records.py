@@ -30,7 +30,8 @@ class Records:
         self.say(f"attempt {number}")
 
     def end(self, number: int, cause: dict[str, Any], containers: list[dict[str, Any]]) -> None:
-        """An attempt is over: add its ranks to ``containers.json``."""
+        """An attempt is over: say why, and add its ranks to ``containers.json``."""
+        self.wd.end_attempt(number, cause)
         self.attempts[-1] |= {"ended": time.time(), "cause": cause["cause"], "message": cause.get("message")}
         found = [{"attempt": number, **container} for container in containers]
         self.wd.put_containers(self.wd.containers() + found)

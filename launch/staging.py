@@ -40,19 +40,19 @@ class Staging:
 
         Raises ``DataError`` for what is no data, ``MissingFileError`` for files of this machine that are not there.
         """
-        dataset = data if isinstance(data, engine.Dataset) else engine.Dataset(data)
+        dataset = engine.as_dataset(data)
         spec = dataset.as_spec()
         if spec is not None:
             paths = tuple(absolute(path) for path in spec.paths)
             if local := [path for path in paths if storage.is_local(path)]:
                 storage.list_files(local)
-            if all(map(self.cluster.can_read, paths)):
+            if all(map(self.cluster.reads_in_place, paths)):
                 return DataSpec(**{**vars(spec), "paths": paths})
         return DataSpec(paths=(self._write_rows(name, dataset),), format="parquet")
 
     def graph(self, graph: Any) -> tuple[DataSpec, GraphSpec]:
         """How the job loads a graph, from its description or from one that is loaded here."""
-        if isinstance(graph, engine.Graph):
+        if hasattr(graph, "as_source"):
             graph = graph.as_source()
         if not hasattr(graph, "edge_fields"):
             raise OptionError(f"graph must be engine.Graph.source(edges, vertices, src=..., dst=..., vid=...) or a Graph, got {graph!r}")

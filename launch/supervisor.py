@@ -24,6 +24,7 @@ from engine.errors import EngineError, StorageError
 from engine.spec import JobSpec, Resources
 from engine.working_dir import PROGRESS_FILE, WorkingDir
 from launch.backends import StartedGang, backend_of
+from launch.causes import RETRIED, counts, is_retried
 from launch.commands import rank_command
 from launch.environment import rank_environment
 from launch.order import Order
@@ -39,7 +40,6 @@ SIGN_OF_LIFE = 15.0  # seconds from one to the next, for those who watch the job
 AGENT_WITHIN = 1.0  # seconds for an agent to say how its ranks ended that have
 STOP_WITHIN = 30.0  # seconds for agents to end their ranks
 FAREWELL = 10.0  # seconds for a storage that does not answer, once the supervisor has to end
-RETRIED = ("lost", "hang")
 
 
 def main() -> int:
@@ -48,8 +48,8 @@ def main() -> int:
     return 0
 
 
-def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor]) -> None:
-    """Supervise a job until it has a result, also where the supervisor itself fails."""
+def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor], leave_on: tuple[type[Exception], ...] = ()) -> None:
+    """Supervise a job until it has a result, also where the supervisor itself fails; but for ``leave_on``, after which another comes."""
     supervisor: Supervisor | None = None
     try:
         if wd.result() is None:
@@ -57,7 +57,7 @@ def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor])
             signal.signal(signal.SIGTERM, supervisor.told_to_end)
             supervisor.run()
     except Exception as error:
-        if supervisor is None or supervisor.is_current():
+        if not isinstance(error, leave_on) and (supervisor is None or supervisor.is_current()):
             message = str(error) if isinstance(error, EngineError) else f"the supervisor failed: {type(error).__name__}: {error}"
             number = 0 if supervisor is None else supervisor.number
             wd.publish("FAILURE", attempt=number, summary=message, time=time.time(), cause="supervisor")
@@ -78,7 +78,7 @@ class Supervisor:
         self.is_local = storage.is_local(wd.address)
         self.poll = LOCAL_POLL if self.is_local else REMOTE_POLL
         self.must_end = False
-        self.failures = max(self.wd.attempts(), default=0)  # losses so far, but for those that are nobody's fault
+        self.failures = sum(counts(wd.attempt_end(number)) for number in wd.attempts())  # an attempt without an end lost its supervisor
         self.records = Records(wd)
         self.page = Upkeep(wd, spec, self.records.say)
 
@@ -96,8 +96,8 @@ class Supervisor:
             if cause["cause"] == "done" and self.spec.script is not None:
                 self.wd.publish("SUCCESS", attempt=self.number, summary="ended well", time=time.time(), exit_code=0)
                 break
-            self.failures += not cause.get("is_free", False)
-            if self.must_end or cause["cause"] not in RETRIED or self.failures > self.resources.max_restarts:
+            self.failures += counts(cause)
+            if self.must_end or not is_retried(cause) or self.failures > self.resources.max_restarts:
                 self.fail(cause)
                 break
             self.records.say(f"attempt {self.number} is over: {cause['message']}; starting anew")

@@ -29,6 +29,7 @@ data_specs = st.builds(
     null_values=st.lists(words, max_size=3).map(tuple),
     column_types=st.none() | st.dictionaries(words, words, max_size=3),
     comment=st.none() | words,
+    skip_lines=st.integers(0, 9),
     columns=st.none() | st.lists(words, max_size=3).map(tuple),
     splits=st.lists(st.tuples(st.floats(0, 1), st.integers(), st.booleans()), max_size=2).map(tuple),
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.collectives.communicator import Array, CommonArray, PrivateArray, check_common
+from engine.collectives.communicator import Array, CommonArray, PrivateArray, check_common, check_order
 from engine.collectives.serial import check_summable
 
 Result = TypeVar("Result")
@@ -23,6 +23,13 @@ class Meeting:
         self.size = size
         self.slots: list[Any] = [None] * size
         self.barrier = threading.Barrier(size, timeout=PATIENCE)
+        self.others: list[Meeting] = []  # of the same ranks under other numbers
+
+    def abort(self) -> None:
+        """Break the barriers of all ranks that wait."""
+        self.barrier.abort()
+        for other in self.others:
+            other.abort()
 
 
 class ThreadComm:
@@ -109,6 +116,14 @@ class ThreadComm:
         """Wait for every rank."""
         self._exchange(None, f"barrier {name}")
 
+    def renumbered(self, order: Sequence[int]) -> ThreadComm:
+        """Another meeting of the same threads."""
+        check_order(order, self.size)
+        meeting = self._exchange(Meeting(self.size), f"renumbered {list(order)}")[0]
+        if self.rank == 0:
+            self.meeting.others.append(meeting)
+        return ThreadComm(meeting, list(order).index(self.rank))
+
 
 def run_ranks(size: int, function: Callable[[ThreadComm], Result]) -> list[Result]:
     """Call ``function(comm)`` on ``size`` ranks at once; return their results in rank order.
@@ -134,7 +149,7 @@ def collect_ranks(size: int, function: Callable[[ThreadComm], Result]) -> tuple[
         except BaseException as error:  # handed to the caller, whatever it is
             errors[rank] = error
             if not getattr(error, "found_by_all", False):  # the others raise it too, and may still be leaving the barrier
-                meeting.barrier.abort()
+                meeting.abort()
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""What the engine asks of a group of ranks: twelve operations on arrays, in place where that can be.
+"""What the engine asks of a group of ranks: thirteen operations on arrays, in place where that can be.
 
 ``name`` says what is being exchanged; the watchdog shows it when a rank does not arrive. Sums are over integers only: they commute,
 so the result cannot depend on the number of ranks or on who adds first.
@@ -6,7 +6,7 @@ so the result cannot depend on the number of ranks or on who adds first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -93,6 +93,9 @@ class Communicator(Protocol):
     def barrier(self, *, name: str) -> None:
         """Wait for every rank."""
 
+    def renumbered(self, order: Sequence[int]) -> Communicator:
+        """The same ranks under other numbers: rank ``order[r]`` of this group is rank r of that; collective, one ``order`` on all."""
+
 
 def check_summable(array: Array) -> None:
     """Refuse sums that would depend on their order, or that could not be done in place."""
@@ -168,6 +171,12 @@ class PrivateArray:
 
     def close(self) -> None:
         """Nothing but this object holds the memory."""
+
+
+def check_order(order: Sequence[int], size: int) -> None:
+    """Refuse what does not name every rank once."""
+    if sorted(order) != list(range(size)):
+        raise ValueError(f"expected every rank from 0 to {size - 1} once, got {list(order)!r}")
 
 
 def check_root(root: int, size: int) -> None:

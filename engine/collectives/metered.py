@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -68,6 +68,12 @@ class MeteredComm:
         """As of the communicator."""
         with self._metered(name, 0):
             self._comm.barrier(name=name)
+
+    def renumbered(self, order: Sequence[int]) -> MeteredComm:
+        """As of the communicator; on the same account."""
+        other = MeteredComm(self._comm.renumbered(order))
+        other.account = self.account
+        return other
 
     @contextmanager
     def _metered(self, name: str, n_bytes: int) -> Iterator[None]:

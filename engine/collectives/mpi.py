@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 from mpi4py import MPI
@@ -21,6 +22,7 @@ from engine.collectives.communicator import (
     check_comparable,
     check_counts,
     check_in_place,
+    check_order,
     check_parts,
     check_root,
     check_summable,
@@ -65,6 +67,7 @@ class MpiComm:
         node.Free()
         self._shared: SharedArray | None = None
         self._work: Array = np.empty(0, dtype=np.int64)
+        self._renumbered: dict[tuple[int, ...], MpiComm] = {}
 
     @property
     def talk(self) -> Talk:
@@ -196,6 +199,18 @@ class MpiComm:
         """Wait for every rank."""
         with self._entered(name):
             self._comm.Barrier()
+
+    def renumbered(self, order: Sequence[int]) -> MpiComm:
+        """On a communicator of its own, kept for the next call; watched as this one is, under the ranks' numbers here."""
+        check_order(order, self.size)
+        if tuple(order) not in self._renumbered:
+            other = copy.copy(self)
+            other.rank = list(order).index(self.rank)
+            with self._entered("numbering ranks"):
+                other._comm = cast("MPI.Intracomm", self._comm.Split(0, other.rank))
+            other._shared, other._work, other._renumbered = None, np.empty(0, dtype=np.int64), {}
+            self._renumbered[tuple(order)] = other
+        return self._renumbered[tuple(order)]
 
     def _entered(self, name: str, n_bytes: int = 0) -> Heartbeat:
         """Say that this rank enters ``name`` with so many bytes, and on a crowded node wait for the others without taking a core from them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from engine.collectives.communicator import (
     check_comparable,
     check_counts,
     check_in_place,
+    check_order,
     check_parts,
     check_root,
     check_summable,
@@ -78,3 +80,8 @@ class SerialComm:
 
     def barrier(self, *, name: str) -> None:
         """Return at once."""
+
+    def renumbered(self, order: Sequence[int]) -> SerialComm:
+        """Return itself."""
+        check_order(order, self.size)
+        return self

@@ -38,8 +38,11 @@ class CsvFormat:
     header: bool = True
     null_values: tuple[str, ...] = ("", "NA", "null")
     comment: str | None = None
+    skip_lines: int = 0  # at the beginning of each file
 
     def __post_init__(self) -> None:
+        if isinstance(self.skip_lines, bool) or not isinstance(self.skip_lines, int) or self.skip_lines < 0:
+            raise OptionError(f"skip_lines: expected an integer, 0 or more, got {self.skip_lines!r}")
         taken = '"\r\n' + self.delimiter
         if self.comment is not None and (len(self.comment) != 1 or not self.comment.isascii() or self.comment in taken):
             raise OptionError(f"comment: expected one ASCII character, no delimiter, quote or line end, got {self.comment!r}")
@@ -57,6 +60,16 @@ class CsvFormat:
     def quote(self) -> int:
         """The quote's byte, or ``NO_QUOTE``."""
         return QUOTE if self.comment is None else NO_QUOTE
+
+    def first_byte(self, data: bytes) -> int:
+        """Where a file's own lines begin, after a byte order mark and the lines to skip: at the end of ``data`` if they are longer."""
+        at = len(BOM) if data.startswith(BOM) else 0
+        for _ in range(self.skip_lines):
+            ends = [end for end in (data.find(b"\n", at), data.find(b"\r", at)) if end >= 0]
+            if not ends:
+                return len(data)
+            at = min(ends) + (2 if data[min(ends) : min(ends) + 2] == b"\r\n" else 1)
+        return at
 
     def blank_comments(self, text: bytes) -> bytes:
         """``text``, which begins at a line start, with line ends in place of every byte of a comment: what follows keeps its place."""
@@ -134,7 +147,7 @@ def read_header(path: str, size: int, form: CsvFormat) -> CsvFile:
     with contextlib.closing(TextReader(path, 0)) as reader:
         data, more = reader.read(HEADER_BYTES), True
         while True:
-            skip = len(BOM) if data.startswith(BOM) else 0
+            skip = form.first_byte(data)
             text = memoryview(form.blank_comments(data[skip:]))
             _, start, stop, n_fields = find_record(text, ord(form.delimiter), form.quote, index=0)
             if (0 <= stop < len(text)) or not more:

@@ -41,8 +41,9 @@ class Dataset:
     PyCapsule interface, or a dict of arrays, which is the whole table on every rank unless ``sharded``. For CSV are ``delimiter`` (a tab
     for ``.tsv``), ``header`` (without: X1, X2, ...), ``null_values``, ``column_types`` (name to int, float, str, bool or an Arrow type; by
     default the values decide) and ``comment``: where it is given, such as ``'#'``, lines that begin with it are skipped and quotes are
-    ordinary characters. ``'snap'`` is the edge lists of graph archives: no header, ``#`` before comments, tabs or single spaces or commas
-    between values. Raises ``OptionError`` for options that do not fit.
+    ordinary characters; ``skip_lines`` is how many lines at the beginning of each file are none of its. ``'snap'`` is the edge lists of
+    graph archives: no header, ``#`` before comments, tabs or single spaces or commas between values. Raises ``OptionError`` for options
+    that do not fit.
 
     Under MPI the accessors below are local: they look at all rows on each rank that calls them. ``create`` and the like read in parallel.
     """
@@ -57,6 +58,7 @@ class Dataset:
         null_values: Sequence[str] = ("", "NA", "null"),
         column_types: Mapping[str, Any] | None = None,
         comment: str | None = None,
+        skip_lines: int = 0,
         sharded: bool = False,
     ) -> None:
         self._columns: tuple[str, ...] | None = None
@@ -77,6 +79,7 @@ class Dataset:
             null_values=null_values,
             column_types=column_types or {},
             comment=comment,
+            skip_lines=skip_lines,
         )
 
     def __repr__(self) -> str:
@@ -115,6 +118,11 @@ class Dataset:
         for split in self._splits:
             n_rows = sum(int(split.keeps(at, min(_SLICE, n_rows - at)).sum()) for at in range(0, n_rows, _SLICE))
         return n_rows
+
+    @property
+    def known_num_rows(self) -> int | None:
+        """As :attr:`num_rows` where that is known without reading any; else None."""
+        return self.num_rows if self._origin.knows_n_rows() else None
 
     @property
     def input_bytes(self) -> int:
@@ -202,17 +210,17 @@ class Dataset:
         stream = open_stream(self, group, keep_bytes=_KEPT, allow_empty=True)
         save_rows(stream.schema, lambda: _settled(stream), address, group, format=format)
 
-    def to_table(self) -> pa.Table:
-        """All rows (this rank's, for a table that is ``sharded``), in memory."""
+    def to_table(self, *, allow_empty: bool = False) -> pa.Table:
+        """All rows (this rank's, for a table that is ``sharded``), in memory. Files without rows are errors unless ``allow_empty``."""
         from engine.data.shard import read_shard
 
-        return read_shard(self, SerialComm()).table
+        return read_shard(self, SerialComm(), allow_empty=allow_empty).table
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows (this rank's, for a table that is ``sharded``), a part at a time, their types joined over all of them."""
+    def batches(self, *, allow_empty: bool = False) -> Iterator[pa.RecordBatch]:
+        """All rows, as :meth:`to_table` gives them, a part at a time, their types joined over all of them."""
         from engine.data.stream import open_stream
 
-        return _settled(open_stream(self, SerialComm(), keep_bytes=_KEPT))
+        return _settled(open_stream(self, SerialComm(), keep_bytes=_KEPT, allow_empty=allow_empty))
 
     def as_spec(self) -> DataSpec | None:
         """What a job says to read the same rows; None for a table in memory, which is nowhere else. Opens nothing.
@@ -262,8 +270,15 @@ def _settled(stream: Stream) -> Iterator[pa.RecordBatch]:
 
 
 def as_dataset(data: Any) -> Dataset:
-    """``data`` as a :class:`Dataset`: itself, or one of a path, a list of paths, a table or a dict of arrays."""
-    return data if isinstance(data, Dataset) else Dataset(data)
+    """``data`` as a :class:`Dataset`: itself, the one that a frame holds, or one of a path, a list of paths, a table, a dict of arrays."""
+    if isinstance(data, Dataset):
+        return data
+    return data.as_dataset() if holds_dataset(data) else Dataset(data)
+
+
+def holds_dataset(data: Any) -> bool:
+    """Whether ``data`` is something of other methods with a dataset in it, as frames are."""
+    return hasattr(type(data), "as_dataset")
 
 
 def _paths_of(data: Any) -> list[str]:

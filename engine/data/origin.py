@@ -139,6 +139,10 @@ class Origin:
         assert self._n_rows_local is not None
         return self._n_rows_local
 
+    def knows_n_rows(self) -> bool:
+        """Whether :meth:`n_rows_local` is known without reading."""
+        return self._n_rows_local is not None
+
     def _remember(self, schema: pa.Schema, n_rows: int | None) -> None:
         self._types.update({field.name: field.type for field in schema})
         if n_rows is not None:
@@ -155,6 +159,7 @@ class MemoryOrigin(Origin):
     def __init__(self, table: pa.Table, *, sharded: bool) -> None:
         super().__init__()
         self._source = MemorySource(table, sharded=sharded)
+        self._n_rows_local = table.num_rows
 
     def describe(self) -> str:
         """Rows and columns."""
@@ -179,6 +184,7 @@ class FileOrigin(Origin):
         null_values: Sequence[str],
         column_types: Mapping[str, Any],
         comment: str | None = None,
+        skip_lines: int = 0,
     ) -> None:
         super().__init__()
         if format is not None and format not in FORMATS:
@@ -187,7 +193,7 @@ class FileOrigin(Origin):
             raise OptionError(f"null_values: expected a list of strings, got {null_values!r}")
         self._paths = paths
         self._format = format
-        self._csv = CsvFormat(delimiter, header, tuple(null_values), comment)
+        self._csv = CsvFormat(delimiter, header, tuple(null_values), comment, skip_lines)
         self._column_types = {name: named_type(name, given) for name, given in column_types.items()}
         self._default_types: dict[str, pa.DataType] = {}
         self._files: list[str] | None = None
@@ -300,7 +306,8 @@ def _snap_format(form: CsvFormat) -> CsvFormat:
 def _snap_delimiter(file: str, form: CsvFormat) -> str:
     """What the first line has between values."""
     with contextlib.closing(TextReader(file, 0)) as reader:
-        lines = form.blank_comments(reader.read(HEADER_BYTES)).split(b"\n")
+        text = reader.read(HEADER_BYTES)
+    lines = form.blank_comments(text[form.first_byte(text) :]).split(b"\n")
     line = next((line for line in lines if line.strip()), b"")
     found = [each for text in (line.strip(), line) for each in SNAP_DELIMITERS if each.encode() in text]  # the last field may be empty
     return found[0] if found else form.delimiter

@@ -56,6 +56,12 @@ class Model(ABC):
         """The names of all fields."""
         return list(self._fields)
 
+    def get_current_options(self) -> dict[str, Any]:
+        """The options that it was trained with, by name."""
+        document, _, run = self._content()
+        names = [*document["options"], *(run.get("options") or {}), *(["class_weights"] if "class_weights" in self._fields else [])]
+        return {name: self.get(name) for name in names}
+
     def summary(self, output: str | None = None) -> Any:
         """Print a description (``output`` None or 'stdout'), or return it: 'str' as text, 'dict' as titles and lists of (label, value)."""
         if output is None or output == "stdout":

@@ -32,7 +32,7 @@ from engine.storage.cache import file_cache, limit_file_cache
 from engine.storage.retry import limit_patience
 from engine.storage.settings import cache_dir
 from engine.storage.store import Block, Entry, Readable, Store
-from engine.storage.traffic import BytesRead, bytes_read
+from engine.storage.traffic import BytesRead, bytes_read, own_hosts
 
 __all__ = [
     "Block",
@@ -58,6 +58,7 @@ __all__ = [
     "make_folder",
     "move_folder",
     "name_of",
+    "own_hosts",
     "open_file",
     "parent",
     "put_bytes",

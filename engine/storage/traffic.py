@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import threading
 from typing import NamedTuple
@@ -39,7 +40,9 @@ def bytes_read() -> BytesRead:
 
 @functools.cache
 def own_hosts() -> frozenset[str]:
-    """The names and addresses of this machine."""
+    """The names and addresses of this machine, in lower case: those of ``SAMESUM_HOST_NAMES``, else what the system says."""
+    if given := os.environ.get("SAMESUM_HOST_NAMES", "").replace(",", " ").split():
+        return frozenset(name.lower() for name in given)
     names = {socket.gethostname(), socket.getfqdn(), "localhost", "127.0.0.1"}
     try:
         found, aliases, addresses = socket.gethostbyname_ex(socket.gethostname())

@@ -56,7 +56,9 @@ class YarnBackend:
             raise
         if found is None or found.is_over:
             return "ended" if has_ended or wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
-        return "running" if has_ended or (found.state == "RUNNING" and wd.attempts()) else "pending"
+        if has_ended or (found.state == "RUNNING" and wd.attempts()) or is_alive(wd):
+            return "running"  # a ResourceManager that was restarted calls what runs ACCEPTED for a while
+        return "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
         """The supervisor sees the result and ends the ranks; one that does not is ended by YARN."""
@@ -67,6 +69,7 @@ class YarnBackend:
         if (application := self._application(wd)) is not None:
             applications.kill(conf_of(wd), application)
             self._wait_for_end(wd, GONE_WITHIN)
+            clear_away(application)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """An application that ended without a result has failed; YARN may know why."""
@@ -74,7 +77,8 @@ class YarnBackend:
             return
         found = self._report(wd)
         if found is None:
-            summary = "YARN does not know its application any more, and there is no result"
+            application = self._application(wd) or "which was never submitted"
+            summary = f"the resource manager lost the application, {application}: YARN does not know it any more, and there is no result"
         elif found.state == "KILLED":
             summary = f"its application was killed: {_in_one_line(found.diagnostics) or 'nobody says by whom'}"
         else:
@@ -82,6 +86,8 @@ class YarnBackend:
         if checkpoint := wd.last_checkpoint():
             summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
         wd.publish("FAILURE", attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
+        if (known := self._application(wd)) is not None:
+            clear_away(known)
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs that YARN has gathered into the job's directory, unless they are there; it gathers them once a job has ended."""
@@ -126,6 +132,12 @@ class YarnBackend:
         return False
 
 
+def clear_away(application: str) -> None:
+    """Remove what skein has uploaded for an application, which its master does not do if it is killed."""
+    with contextlib.suppress(StorageError):
+        storage.remove(f"hdfs:///user/{user_name()}/.skein/{application}")
+
+
 def is_alive(wd: WorkingDir) -> bool:
     """Whether the job's supervisor has given a sign of life lately."""
     attempts = wd.attempts()
@@ -154,7 +166,8 @@ def check_room(spec: JobSpec, room: Room) -> None:
     """See that the cluster could run the job if it were empty. Raises :class:`OptionError`."""
     resources = spec.resources
     assert resources is not None
-    size, count, vcores = resources.worker_memory or 0, resources.num_workers, resources.num_threads or 1
+    count = (resources.yarn and resources.yarn.min_containers) or resources.num_workers
+    size, vcores = resources.worker_memory or 0, resources.num_threads or 1
     if size > room.largest:
         raise OptionError(f"container_size={size} is more than any node has: the largest of {room.nodes} has {room.largest} MB")
     if size * count + MASTER_MB > room.memory or vcores * count + 1 > room.vcores:

@@ -19,8 +19,9 @@ from engine.spec import Resources
 from engine.working_dir import WorkingDir
 from launch.batch import rank
 from launch.batch.node_agent import LEASE, report_path, usage_path
+from launch.causes import choose_cause
 from launch.commands import module_command
-from launch.gang import MPI_ERROR, tail
+from launch.gang import tail
 
 HERE_WITHIN = 90.0  # seconds for the agents to be on all nodes
 SILENCE = 60.0  # seconds without a sign of life after which a node counts as lost
@@ -56,6 +57,7 @@ class SpreadGang:
         self.reports: dict[int, dict[str, Any]] = {}
         self.signs: dict[int, dict[str, Any]] = {}
         self.lost: dict[int, str] = {}
+        self.hang: dict[str, Any] | None = None
         self._trouble: float | None = None
         self._stop_by: float | None = None
         self._unread = b""
@@ -113,7 +115,8 @@ class SpreadGang:
             if now > self._stop_by - STOP_WITHIN + WORD_WITHIN:
                 self._agents.terminate()
             return self._cause() if now > self._stop_by else None
-        has_failed = self.lost or any(report["cause"] != "done" for report in self.reports.values()) or self._find_hang()
+        self.hang = self.hang or self._find_hang()
+        has_failed = self.lost or any(report["cause"] != "done" for report in self.reports.values()) or self.hang
         if self._trouble is None and (has_failed or (self._ranks is not None and self._ranks.poll() is not None)):
             self._trouble = now
         if self._trouble is not None and now - self._trouble > FAREWELL:
@@ -195,25 +198,15 @@ class SpreadGang:
     # --- the end ---
 
     def _cause(self) -> dict[str, Any]:
-        """Why the gang has ended: of several reasons the one that explains the others."""
-        said = ("event", "containers", "left")
-        reports = [{name: report[name] for name in report if name not in said} for report in self.reports.values()]
-        found = [report for report in reports if report["cause"] in ("memory", "hang")]
-        own = [report for report in reports if report["cause"] == "error"]
-        found += [report for report in own if not MPI_ERROR.search(report["message"])]
-        found += [{"cause": "lost", "ranks": self._ranks_of(node), "message": message} for node, message in self.lost.items()]
-        found += [report for report in reports if report["cause"] == "lost"]
-        if hang := self._find_hang():
-            found.append(hang)
-        found += own
-        if found:
-            return found[0]
-        if all(report["cause"] == "done" for report in reports):
-            return {"cause": "done"}
-        if self._ranks is not None and self._ranks.poll() is not None and self._trouble is not None:
-            message = f"the launcher ended with exit code {self._ranks.poll()}: {tail(self.logs / 'launcher.log')}"
-            return {"cause": "error", "ranks": [], "message": message}
-        return {"cause": "stopped", "message": "ended by the supervisor"}
+        """Why the gang has ended."""
+        losses = [{"cause": "lost", "ranks": self._ranks_of(node), "message": message} for node, message in self.lost.items()]
+        return choose_cause(self.reports.values(), losses, self.hang, launcher=self._end_of_launcher)
+
+    def _end_of_launcher(self) -> dict[str, Any] | None:
+        if self._ranks is None or self._ranks.poll() is None or self._trouble is None:
+            return None
+        message = f"the launcher ended with exit code {self._ranks.poll()}: {tail(self.logs / 'launcher.log')}"
+        return {"cause": "error", "ranks": [], "message": message}
 
     def _ranks_of(self, node: int) -> list[int]:
         return list(range(node * self.per_node, (node + 1) * self.per_node))

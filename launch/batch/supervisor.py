@@ -24,8 +24,9 @@ from launch.backends import StartedGang
 from launch.backends.batch import BatchBackend
 from launch.batch.gang import Launcher, SpreadGang
 from launch.batch.launchers import Mpiexec, Srun, hosts_of_pbs
+from launch.causes import RETRIED
 from launch.commands import gang_command, rank_command
-from launch.supervisor import RETRIED, Supervisor, supervise
+from launch.supervisor import Supervisor, supervise
 
 PROBE_WITHIN, PROBE_PAUSE = 20.0, 5.0  # seconds for all nodes to answer, and until they are asked again
 NODES_WITHIN = 600.0  # seconds for a scheduler to notice that a node is gone, and to act

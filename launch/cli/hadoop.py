@@ -29,6 +29,10 @@ Packages = Annotated[
 ]
 FirstPort = Annotated[int, typer.Option(help="First port for MPI.", rich_help_panel=words.CLUSTER)]
 LastPort = Annotated[int, typer.Option(help="Last port for MPI.", rich_help_panel=words.CLUSTER)]
+Fewest = Annotated[
+    int | None,
+    typer.Option(help="With how many containers a job goes on where no more come in time. Default: all.", rich_help_panel=words.CLUSTER),
+]
 Patience = Annotated[float, typer.Option(help="Seconds in which all containers must be there.", rich_help_panel=words.CLUSTER)]
 
 
@@ -75,6 +79,7 @@ def describe(
     node_label: NodeLabel = None,
     python: Interpreter = None,
     start_within: Patience = 300.0,
+    min_containers: Fewest = None,
     max_restarts: words.MaxRestarts = 3,
     hang_timeout: words.HangTimeout = 600.0,
 ) -> None:
@@ -95,6 +100,7 @@ def describe(
         node_label,
         python,
         start_within=start_within,
+        min_containers=min_containers,
         max_restarts=max_restarts,
         hang_timeout=hang_timeout,
     )

@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from launch.yarn.diagnoses import Diagnosis, diagnose
-from launch.yarn.wire import Wire, YarnContainer
+from launch.causes import choose_cause
+from launch.gang import signal_name, tail
+from launch.yarn.diagnoses import SILENT, Diagnosis, diagnose
+from launch.yarn.wire import LostWireError, Wire, YarnContainer
 
 POLL = 0.5  # seconds between looks at reports
 FAREWELL = 6.0  # seconds for the others to report once one has failed or is gone; YARN notices a loss within 5
@@ -120,7 +122,10 @@ class Gang:
         if len(accounted) == len(self.members):
             return self._cause()
         if self._stopped is not None:
-            return self._cause() if now > self._stopped else None
+            if now <= self._stopped:
+                return None
+            self.lost |= dict.fromkeys(self._ordered - accounted, SILENT)
+            return self._cause()
         self.hang = self.hang or self._find_hang()
         if self._trouble is None and (self.lost or self._bad_report() or self.hang or self._launcher_has_ended()):
             self._trouble = now
@@ -141,7 +146,8 @@ class Gang:
 
     def end(self) -> None:
         """See the gang to its end."""
-        self.stop()
+        with contextlib.suppress(LostWireError):  # whoever is to be told is gone, and the workers' leases with it
+            self.stop()
         codes = {rank: 0 if report.get("cause") == "done" else 1 for rank, report in self.reports.items()}
         for rank in self._ordered:
             with contextlib.suppress(OSError):
@@ -192,7 +198,7 @@ class Gang:
             elif member.key not in there and now - self._heard[rank][0] > SILENCE / 4:
                 self.lost[rank] = diagnose("")
             elif now - self._heard[rank][0] > SILENCE and rank in self._ordered:
-                self.lost[rank] = diagnose("", "its worker does not answer")
+                self.lost[rank] = SILENT
 
     def _has_ended(self, rank: int) -> bool:
         return self.reports.get(rank, {}).get("event") == "ended"
@@ -216,21 +222,17 @@ class Gang:
     # --- the end ---
 
     def _cause(self) -> dict[str, Any]:
-        """Why the gang has ended: of several reasons the first that explains the others."""
-        ended = {rank: report for rank, report in sorted(self.reports.items()) if report["event"] == "ended"}
-        found = [self._loss(rank) for rank, diagnosis in sorted(self.lost.items()) if diagnosis.cause == "memory"]
-        found += [report for report in ended.values() if report.get("error")]
-        found += [self._loss(rank) for rank in sorted(self.lost)]
-        found += [self.hang] if self.hang else []
-        order = ("memory", "hang", "error", "lost")
-        found += sorted((r for r in ended.values() if r["cause"] in order), key=lambda report: order.index(report["cause"]))
-        if found:
-            return {name: value for name, value in found[0].items() if name not in ("event", "containers")}
-        if len(ended) == len(self.members) and all(report["cause"] == "done" for report in ended.values()):
-            return {"cause": "done"}
-        if self._launcher is not None and self._trouble is not None and not ended:
-            return {"cause": "error", "ranks": [], "message": f"mpiexec ended with exit code {self._launcher.poll()}: {self._words()}"}
-        return {"cause": "stopped", "message": "ended by the supervisor"}
+        """Why the gang has ended."""
+        ended = [report for _, report in sorted(self.reports.items()) if report["event"] == "ended"]
+        return choose_cause(ended, map(self._loss, sorted(self.lost)), self.hang, launcher=self._end_of_launcher)
+
+    def _end_of_launcher(self) -> dict[str, Any] | None:
+        code = None if self._launcher is None else self._launcher.poll()
+        if code is None or self._trouble is None:
+            return None
+        if code < 0:
+            return {"cause": "lost", "ranks": [], "message": f"mpiexec ended by {signal_name(-code)}"}
+        return {"cause": "error", "ranks": [], "message": f"mpiexec ended with exit code {code}: {self._words()}"}
 
     def _loss(self, rank: int) -> dict[str, Any]:
         diagnosis, member = self.lost[rank], self.members[rank]
@@ -247,6 +249,7 @@ class Gang:
         if rank in self.lost:
             about["diagnosis"] = self.lost[rank].text
             about["cause"] = self.lost[rank].cause
+            about["said"] = self.lost[rank].said or None
             about["peak_memory"] = self.lost[rank].used or report.get("peak_memory")
         elif about.get("diagnosis") == "ended with the others":
             about["diagnosis"] = None  # there is nothing to say of it
@@ -254,6 +257,4 @@ class Gang:
 
     def _words(self) -> str:
         """The end of what ``mpiexec`` said, in one line."""
-        with contextlib.suppress(OSError):
-            return " ".join((self._folder.parent / "logs" / "launcher.log").read_text(errors="replace")[-400:].split())
-        return ""
+        return tail(self._folder.parent / "logs" / "launcher.log")

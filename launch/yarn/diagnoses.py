@@ -40,13 +40,21 @@ _WORDS = {
 
 
 class Diagnosis(NamedTuple):
-    """Why a container ended: ``text`` is shown, ``cause`` as jobs know it, ``remedy`` where there is one, ``used`` bytes at its end."""
+    """Why a container ended: ``text`` is shown, ``cause`` as jobs know it, ``remedy`` where there is one, ``used`` bytes at its end.
+
+    ``is_free``: it does not count as a restart. ``said`` is what YARN said of it, in one line.
+    """
 
     text: str
     cause: str = "lost"
     remedy: str = ""
     is_free: bool = False
     used: int | None = None
+    said: str = ""
+
+
+# A worker that says nothing, of which YARN says nothing either: it takes ten minutes to notice that a node is gone.
+SILENT = Diagnosis("Container does not answer: its node may be lost.", is_free=True)
 
 
 def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int | None = None) -> Diagnosis:
@@ -54,19 +62,27 @@ def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int
 
     ``used`` bytes is the most that its rank was seen to use, ``share`` that of its memory: control groups end a container without a word.
     """
+    return _diagnose(message, otherwise, share, used)._replace(said=_in_one_line(message))
+
+
+def _diagnose(message: str, otherwise: str, share: float, used: int | None) -> Diagnosis:
     lower = message.lower()
     code = next((code for words, code in _WORDS.items() if words in lower), None)
     code = code if code is not None else next((code for code in CODES if re.search(rf"exit ?(code|status):? *{code}\b", lower)), None)
     if code is None and share > NEARLY_ALL:
         return Diagnosis("Container was ended by SIGKILL when its memory was nearly full. (137)", "memory", remedy_of(used), used=used)
     if code is None:
-        return Diagnosis(" ".join(message.split())[:400] or otherwise or "Report not found in log.")
+        return Diagnosis(_in_one_line(message) or otherwise or "Report not found in log.")
     text, is_free = CODES[code]
     text = f"{text} ({code})"
     if code in (-103, -104):
         used = used_bytes(message)
         return Diagnosis(text, "memory", remedy_of(used), used=used)
     return Diagnosis(text, is_free=is_free)
+
+
+def _in_one_line(message: str) -> str:
+    return " ".join(message.split())[:400]
 
 
 def used_bytes(message: str) -> int | None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-import time
 from dataclasses import replace
 from typing import Any
 
-from engine.errors import JobError
 from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.backends import StartedGang
@@ -22,23 +20,23 @@ from launch.report.serve import PageServer
 from launch.supervisor import Supervisor, supervise
 from launch.yarn.agents import Gang, Member
 from launch.yarn.description import PAGE, PROGRAM
+from launch.yarn.gathering import Gathering
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
-POLL = 0.3  # seconds between looks for workers
-LOOK_AT_RESULT = 3.0  # seconds between looks whether the job was cancelled, while it waits for containers
 NEVER = 1e9  # seconds: agents count, the supervisor alone sees all ranks and says what is a hang
 
 
 def main() -> int:
-    """Supervise the job of the one argument, then end the application."""
+    """Supervise the job of the one argument, then end the application, if the job has ended; else YARN starts another master for it."""
     wd, wire = WorkingDir(sys.argv[1]), Wire()
     try:
-        supervise(wd, lambda wd, spec: YarnSupervisor(wd, spec, wire))
+        supervise(wd, lambda wd, spec: YarnSupervisor(wd, spec, wire), leave_on=(LostWireError,))
     finally:
-        result = wd.result() or {"state": "FAILURE", "summary": "the supervisor ended without a result"}
-        # An application that ends as FAILED would be started anew: it did what it was to do, its job may have failed.
-        wire.finish("SUCCEEDED", f"{result['state']}: {result['summary']}")
-    return 0
+        result = wd.result()
+        if result is not None:
+            # An application that ends as FAILED would be started anew: it did what it was to do, its job may have failed.
+            wire.finish("SUCCEEDED", f"{result['state']}: {result['summary']}")
+    return int(result is None)
 
 
 class YarnSupervisor(Supervisor):
@@ -48,8 +46,11 @@ class YarnSupervisor(Supervisor):
         super().__init__(wd, spec)
         assert spec.resources is not None
         self.yarn = spec.resources.yarn or YarnResources()
+        self.asked = self.resources
         self.wire = wire
         self.members: list[Member] = []
+        self.silent: list[str] = []  # workers of the last attempt that were lost
+        self.gang: Gang | None = None
         self.serve_page()
 
     def serve_page(self) -> None:
@@ -63,32 +64,33 @@ class YarnSupervisor(Supervisor):
 
     def prepare(self) -> bool:
         """Wait until there is a worker for every rank, asking for more where some were lost."""
-        wanted = self.resources.num_workers
-        live = [each for each in self.wire.containers() if not each.is_over]
-        self.wire.ask_for(max(0, wanted - len(live)))
-        until, next_look = time.monotonic() + self.yarn.start_within, 0.0
-        while len(workers := self.wire.workers()) < wanted:
-            now = time.monotonic()
-            if now > next_look:
-                next_look = now + LOOK_AT_RESULT
-                if self.must_end or self.wd.result() is not None:
-                    return False
-            if now > until:
-                raise JobError(self.too_few(len(workers)))
-            time.sleep(POLL)
-        self.members = sorted(
-            (Member(key, about["name"], about["host"]) for key, about in workers.items()), key=lambda member: int(member.key.split("_")[-1])
-        )[:wanted]
+        self.wire.give_back(self.silent)  # YARN may take long to see that they are gone
+        gathering = Gathering(self.wire, self.asked, must_leave=self.must_leave, say=self.records.say)
+        members = gathering.members()
+        if members is None:
+            return False
+        self.members = members
+        self.resources = replace(self.asked, num_workers=len(members), yarn=replace(self.yarn, min_containers=None))
+        self.spec = replace(self.spec, resources=self.resources)
         return True
 
-    def too_few(self, there: int) -> str:
-        """What to say where containers do not come."""
-        resources = self.resources
-        return (
-            f"only {there} of {resources.num_workers} containers of {resources.worker_memory} MB and {resources.num_threads} vcores came "
-            f"within {self.yarn.start_within:.0f} s in queue {self.yarn.queue!r}: it is full or too small; they were given back. Ask for "
-            "fewer or smaller containers, use another queue, or wait"
-        )
+    def must_leave(self) -> bool:
+        """Whether nobody needs containers any more."""
+        return self.must_end or self.wd.result() is not None
+
+    def run_gang(self, gang: str, scratch: pathlib.Path) -> dict[str, Any]:
+        """As every supervisor; whoever is lost and may still hold a container is noted."""
+        try:
+            return super().run_gang(gang, scratch)
+        finally:
+            self.silent = [] if self.gang is None else [self.members[rank].key for rank in self.gang.lost]
+
+    def fail(self, cause: dict[str, Any]) -> None:
+        """Publish FAILURE, unless YARN says to end: it starts another application master, or says itself what happened."""
+        if self.must_end:
+            self.records.say("told to end by YARN")
+        else:
+            super().fail(cause)
 
     def start_gang(self, gang: str, scratch: pathlib.Path) -> StartedGang:
         """Have each worker start its rank."""
@@ -108,7 +110,7 @@ class YarnSupervisor(Supervisor):
                 "environment": ports,
             }
 
-        return Gang(
+        self.gang = Gang(
             self.wire,
             self.number,
             self.members,
@@ -119,6 +121,7 @@ class YarnSupervisor(Supervisor):
             hang_timeout=self.resources.hang_timeout,
             memory=(self.resources.worker_memory or 1) << 20,
         )
+        return self.gang
 
     def command(self) -> list[str]:
         """What starts all ranks; each begins with a program that its worker provides."""

@@ -6,9 +6,11 @@ its ranks. Keys of orders and reports carry the attempt, so that what is late is
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import skein
 from skein import kv
@@ -16,6 +18,8 @@ from skein import kv
 from engine.errors import JobError
 
 DEADLINE = 10.0  # seconds for each call
+TRIES = 3  # of a call that is not answered in time: an application master that is busy is none that is gone
+_Answer = TypeVar("_Answer")
 _WORKER, _ORDER, _REPORT = "worker/", "order/", "report/"
 _STATES = ("WAITING", "REQUESTED", "RUNNING", "SUCCEEDED", "FAILED", "KILLED")
 SERVICE = "worker"
@@ -52,10 +56,7 @@ class Wire:
         self.name: str = os.environ.get("CONTAINER_ID", "")
 
     def _do(self, operation: Any) -> Any:
-        try:
-            return self._application.kv._apply_op(operation, timeout=DEADLINE)
-        except (OSError, skein.SkeinError) as error:
-            raise LostWireError(f"the application master does not answer: {error}") from error
+        return _asked(lambda: self._application.kv._apply_op(operation, timeout=DEADLINE))
 
     # --- workers ---
 
@@ -71,6 +72,10 @@ class Wire:
     def has_order(self, attempt: int) -> bool:
         """Whether the order still stands."""
         return bool(self._do(kv.exists(f"{_ORDER}{self.key}/{attempt}")))
+
+    def is_known(self) -> bool:
+        """Whether the application still counts on this worker: YARN may have given its container up, and nobody may have ended it."""
+        return bool(self._do(kv.exists(_WORKER + self.key)))
 
     def report(self, attempt: int, what: dict[str, Any]) -> None:
         """Say how an attempt's rank is doing, or how it ended, in place of what was said before."""
@@ -97,10 +102,7 @@ class Wire:
 
     def containers(self) -> list[YarnContainer]:
         """All containers of workers that the application has or had, in the order in which they were asked for."""
-        try:
-            found = self._application.get_containers(services=(SERVICE,), states=_STATES)
-        except (OSError, skein.SkeinError) as error:
-            raise LostWireError(f"the application master does not answer: {error}") from error
+        found = _asked(lambda: self._application.get_containers(services=(SERVICE,), states=_STATES))
         return [YarnContainer(each.id, each.yarn_container_id, str(each.state), each.exit_message or "") for each in found]
 
     def ask_for(self, count: int) -> None:
@@ -113,17 +115,29 @@ class Wire:
 
     def add_page(self, name: str, address: str, title: str) -> None:
         """Have the application's own pages, and so YARN's proxy, lead to a page that this process serves."""
-        try:
-            self._application.ui.add_page(name, address, title)
-        except (OSError, skein.SkeinError) as error:
-            raise LostWireError(f"the application master does not show a page: {error}") from error
+        _asked(lambda: self._application.ui.add_page(name, address, title))
+
+    def give_back(self, workers: Iterable[str]) -> None:
+        """Give containers back to YARN, or take back that they were asked for."""
+        for worker in workers:
+            _asked(functools.partial(self._application.kill_container, worker))
 
     def finish(self, state: str, text: str) -> None:
         """End the application: all its containers are given back."""
+        _asked(lambda: self._application.shutdown(state, diagnostics=text))
+
+
+def _asked(call: Callable[[], _Answer]) -> _Answer:
+    """The answer of the application master, which may be busy for a while."""
+    for left in reversed(range(TRIES)):
         try:
-            self._application.shutdown(state, diagnostics=text)
+            return call()
+        except TimeoutError as error:
+            if not left:
+                raise LostWireError(f"the application master has not answered for {TRIES * DEADLINE:.0f} s: {error}") from error
         except (OSError, skein.SkeinError) as error:
             raise LostWireError(f"the application master does not answer: {error}") from error
+    raise AssertionError
 
 
 class LostWireError(JobError):

@@ -55,8 +55,13 @@ class Worker:
         return {"name": self.wire.name, "host": host, "pid": os.getpid(), "cores": count_cores(), "time": time.time()}
 
     def serve(self) -> None:
-        """Order after order."""
+        """Order after order, while the application knows of this worker."""
+        next_look = 0.0
         while True:
+            if time.monotonic() > next_look:
+                next_look = time.monotonic() + SAY
+                if not self.wire.is_known():
+                    return  # given up by YARN, and not ended: its node has lost its manager
             orders = self.wire.orders()
             attempt = max(orders, default=0)
             if attempt > self.done:

@@ -100,6 +100,11 @@ def enter(server: Hdfs | S3Server | Slurm | Yarn, monkeypatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Tests that take servers away from jobs come last."""
+    items.sort(key=lambda item: "test_recovery" in item.nodeid)
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """After a failure, what the servers said."""
     if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):

@@ -59,6 +59,11 @@ class Daemon:
         self._process.send_signal(how)
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def has_ended(self) -> bool:
         """Whether it ended by itself."""
         return self._process is not None and self._process.poll() is not None

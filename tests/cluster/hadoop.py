@@ -10,7 +10,7 @@ import json
 import pathlib
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -76,9 +76,14 @@ def write_site(path: pathlib.Path, settings: Mapping[str, object]) -> None:
 
 
 class Hdfs:
-    """An HDFS with permissions on: ``url`` is its address, ``environment`` what a client process needs to find it."""
+    """An HDFS with permissions on: ``url`` is its address, ``environment`` what a client process needs to find it.
 
-    def __init__(self, hadoop: Hadoop, *, data_nodes: int = 2, settings: Mapping[str, object] | None = None) -> None:
+    ``names``: hosts under which clients are sent to the data nodes, whose files are at ``data_addresses``; None: where these are.
+    """
+
+    def __init__(
+        self, hadoop: Hadoop, *, data_nodes: int = 2, settings: Mapping[str, object] | None = None, names: Sequence[str] | None = None
+    ) -> None:
         self.hadoop = hadoop
         self.hosts = [f"127.0.0.{number + 1}" for number in range(data_nodes)]
         rpc, web, *ports = free_ports(2 + 3 * data_nodes, self.hosts)
@@ -88,7 +93,8 @@ class Hdfs:
         write_site(hadoop.conf / "core-site.xml", {"fs.defaultFS": self.url, "hadoop.tmp.dir": hadoop.folder / "tmp"} | _GROUPS)
         write_site(hadoop.conf / "hdfs-site.xml", _HDFS | self._name_node_settings(rpc, web) | dict(settings or {}))
         self.name_node = hadoop.daemon("namenode", "hdfs.server.namenode.NameNode")
-        self.data_nodes = [self._data_node(number, host, ports[3 * number :]) for number, host in enumerate(self.hosts)]
+        self.data_addresses = [f"{host}:{ports[3 * number + 1]}" for number, host in enumerate(self.hosts)]
+        self.data_nodes = [self._data_node(number, name, ports[3 * number :]) for number, name in enumerate(names or self.hosts)]
 
     def _name_node_settings(self, rpc: int, web: int) -> dict[str, object]:
         return {
@@ -97,14 +103,14 @@ class Hdfs:
             "dfs.namenode.name.dir": f"file://{self.hadoop.folder}/name",
         }
 
-    def _data_node(self, number: int, host: str, ports: list[int]) -> Daemon:
+    def _data_node(self, number: int, name: str, ports: list[int]) -> Daemon:
         conf = self.hadoop.folder / f"datanode{number}-conf"
         common = (self.hadoop.conf / "hdfs-site.xml").read_text()
         own = {
             "dfs.datanode.data.dir": f"file://{self.hadoop.folder}/data{number}",
-            "dfs.datanode.hostname": host,
+            "dfs.datanode.hostname": name,
             "dfs.datanode.address": f"127.0.0.1:{ports[0]}",  # where the name node sees it come from
-            "dfs.datanode.http.address": f"{host}:{ports[1]}",
+            "dfs.datanode.http.address": self.data_addresses[number],
             "dfs.datanode.ipc.address": f"127.0.0.1:{ports[2]}",
         }
         write_site(conf / "hdfs-site.xml", own)
@@ -139,6 +145,13 @@ class Hdfs:
             return state["NumLiveDataNodes"] >= wanted and not info["Safemode"]
 
         wait_until(is_ready, [self.name_node], "HDFS")
+
+    def repair(self) -> None:
+        """Start the daemons again that were ended, and wait until files can be read and written."""
+        for daemon in self.daemons:
+            if not daemon.is_running:
+                daemon.start()
+        self.wait_until_ready()
 
     def stop(self) -> None:
         """End all daemons."""

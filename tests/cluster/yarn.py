@@ -5,6 +5,7 @@ A NodeManager that is killed leaves its containers running; :meth:`Yarn.lose_nod
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shlex
@@ -13,6 +14,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from launch.processes import Process, process_of
 from tests.cluster.daemons import Daemon, free_ports, wait_until
 from tests.cluster.hadoop import USER, Hdfs, _get_json, write_site
 
@@ -23,11 +25,14 @@ MAIN = "yarn.server"
 class Yarn:
     """A YARN with two nodes; ``environment`` is what a client process needs to find it, ``web`` its monitoring."""
 
-    def __init__(self, hdfs: Hdfs, *, nodes: int = 2, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, hdfs: Hdfs, *, nodes: int = 2, settings: Mapping[str, object] | None = None, queues: Mapping[str, object] | None = None
+    ) -> None:
         self.hdfs, self.hadoop = hdfs, hdfs.hadoop
         self.nodes = nodes
         scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes)
         self.web = f"http://127.0.0.1:{web}"
+        self._state_store = self.hadoop.folder / "resourcemanager-state"
         self.rpc = f"127.0.0.1:{rpc}"
         addresses = {
             "yarn.resourcemanager.scheduler.address": f"127.0.0.1:{scheduler}",
@@ -37,8 +42,9 @@ class Yarn:
             "yarn.resourcemanager.webapp.address": f"127.0.0.1:{web}",
             "yarn.application.classpath": "$HADOOP_CONF_DIR," + self.hadoop.class_path.partition(":")[2].replace(":", ","),
         }
-        write_site(self.hadoop.conf / "yarn-site.xml", _YARN | addresses | dict(settings or {}))
-        write_site(self.hadoop.conf / "capacity-scheduler.xml", _QUEUES)
+        store = {"yarn.resourcemanager.fs.state-store.uri": f"file://{self._state_store}"}
+        write_site(self.hadoop.conf / "yarn-site.xml", _YARN | addresses | store | dict(settings or {}))
+        write_site(self.hadoop.conf / "capacity-scheduler.xml", _QUEUES | dict(queues or {}))
         self.bin = self._write_command()
         self.environment = {
             **hdfs.environment,
@@ -102,12 +108,41 @@ class Yarn:
         self.hdfs.as_superuser("SETPERMISSION", "/tmp/logs", permission="1777")
         for daemon in self.daemons:
             daemon.start()
-        wait_until(lambda: self.metrics()["activeNodes"] == self.nodes, self.daemons, "YARN")
+        self.wait_until_ready()
 
     def stop(self) -> None:
         """End all daemons."""
         for daemon in reversed(self.daemons):
             daemon.stop(signal.SIGKILL)
+
+    def wait_until_ready(self) -> None:
+        """Wait until all nodes are there."""
+        wait_until(lambda: self.metrics()["activeNodes"] == self.nodes, self.daemons, "YARN")
+
+    # --- losses ---
+
+    def node_of(self, process: Process) -> int:
+        """The node in whose folder a container's process was started."""
+        words = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        folder = next(word.decode().partition("=")[2] for word in words if word.startswith(b"LOG_DIRS="))
+        return next(number for number in range(self.nodes) if folder.startswith(f"{self.node_folder(number)}/"))
+
+    def lose_node(self, number: int) -> None:
+        """End a NodeManager and every process of its containers, as a machine that fails does; :meth:`repair` brings it back, empty."""
+        self.node_managers[number].stop(signal.SIGKILL)
+        for process in _processes_with("LOG_DIRS", f"{self.node_folder(number)}/"):
+            process.kill(signal.SIGKILL)
+
+    def forget_applications(self) -> None:
+        """Have the ResourceManager, which must not run, know nothing of its applications when it is started again."""
+        shutil.rmtree(self._state_store)
+
+    def repair(self) -> None:
+        """Start the daemons again that were ended, and wait until all nodes are there."""
+        for daemon in self.daemons:
+            if not daemon.is_running:
+                daemon.start()
+        self.wait_until_ready()
 
     def metrics(self) -> dict[str, Any]:
         """What the ResourceManager says of the cluster."""
@@ -117,6 +152,17 @@ class Yarn:
         """All applications, the newest first."""
         apps = _get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
         return sorted(apps["app"], key=lambda app: app["id"], reverse=True)
+
+
+def _processes_with(variable: str, beginning: str) -> list[Process]:
+    """The processes in whose environment a variable begins with something."""
+    wanted = f"\0{variable}={beginning}".encode()
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if wanted in b"\0" + (entry / "environ").read_bytes() and (process := process_of(int(entry.name))) is not None:
+                found.append(process)
+    return found
 
 
 def java_home() -> pathlib.Path:
@@ -132,6 +178,7 @@ def _glob(part: str) -> list[str]:
     return sorted(str(path) for path in pathlib.Path(part).parent.glob("*.jar"))
 
 
+_CAPACITY = "org.apache.hadoop.yarn.server.resourcemanager.monitor.capacity"
 _YARN: dict[str, object] = {
     "yarn.acl.enable": "true",
     "yarn.admin.acl": "*",
@@ -139,6 +186,17 @@ _YARN: dict[str, object] = {
     "yarn.resourcemanager.bind-host": "127.0.0.1",
     "yarn.resourcemanager.am.max-attempts": 5,
     "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": 200,
+    "yarn.resourcemanager.recovery.enabled": "true",
+    "yarn.resourcemanager.store.class": "org.apache.hadoop.yarn.server.resourcemanager.recovery.FileSystemRMStateStore",
+    "yarn.resourcemanager.work-preserving-recovery.scheduling-wait-ms": 1000,
+    "yarn.resourcemanager.connect.retry-interval.ms": 1000,
+    "yarn.resourcemanager.scheduler.monitor.enable": "true",
+    "yarn.resourcemanager.scheduler.monitor.policies": f"{_CAPACITY}.ProportionalCapacityPreemptionPolicy",
+    "yarn.resourcemanager.monitor.capacity.preemption.monitoring_interval": 500,
+    "yarn.resourcemanager.monitor.capacity.preemption.max_wait_before_kill": 1000,
+    "yarn.resourcemanager.monitor.capacity.preemption.total_preemption_per_round": 1.0,
+    "yarn.resourcemanager.monitor.capacity.preemption.natural_termination_factor": 1.0,
+    "yarn.resourcemanager.monitor.capacity.preemption.max_ignored_over_capacity": 0.0,
     "yarn.nm.liveness-monitor.expiry-interval-ms": 8000,
     "yarn.am.liveness-monitor.expiry-interval-ms": 120000,
     "yarn.scheduler.minimum-allocation-mb": 128,
@@ -162,11 +220,15 @@ _QUEUES: dict[str, object] = {
     "yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
     "yarn.scheduler.capacity.maximum-am-resource-percent": 0.5,
     "yarn.scheduler.capacity.node-locality-delay": 0,
-    "yarn.scheduler.capacity.root.queues": "default",
-    "yarn.scheduler.capacity.root.default.capacity": 100,
-    "yarn.scheduler.capacity.root.default.user-limit-factor": 1,
+    "yarn.scheduler.capacity.root.queues": "default,urgent",
+    "yarn.scheduler.capacity.root.default.capacity": 50,
+    "yarn.scheduler.capacity.root.default.user-limit-factor": 2,
     "yarn.scheduler.capacity.root.default.maximum-capacity": 100,
     "yarn.scheduler.capacity.root.default.state": "RUNNING",
     "yarn.scheduler.capacity.root.default.acl_submit_applications": "*",
     "yarn.scheduler.capacity.root.default.acl_administer_queue": USER,
+    # Takes its half back where the other queue has borrowed it.
+    "yarn.scheduler.capacity.root.urgent.capacity": 50,
+    "yarn.scheduler.capacity.root.urgent.state": "RUNNING",
+    "yarn.scheduler.capacity.root.urgent.acl_submit_applications": "*",
 }

@@ -22,7 +22,7 @@ def triangle(size: int) -> int:
 
 
 class CommunicatorContract:
-    """Assertions on the twelve operations; ``comm`` is a fixture."""
+    """Assertions on the thirteen operations; ``comm`` is a fixture."""
 
     def test_ranks_are_numbered_and_share_a_node(self, comm):
         assert 0 <= comm.rank < comm.size
@@ -209,6 +209,31 @@ class CommunicatorContract:
 
     def test_barrier(self, comm):
         assert comm.barrier(name="barrier") is None
+
+    def test_ranks_under_other_numbers(self, comm):
+        for order in (list(range(comm.size))[::-1], [(rank + 1) % comm.size for rank in range(comm.size)]):
+            other = comm.renumbered(order)
+            assert (other.size, other.ranks_on_node) == (comm.size, comm.ranks_on_node)
+            assert order[other.rank] == comm.rank
+            assert other.gather_objects(comm.rank, name="numbers") == order
+            sent = other.alltoall([np.array([10 * other.rank + to]) for to in range(comm.size)], name="pairs")
+            assert [int(part[0]) for part in sent] == [10 * source + other.rank for source in range(comm.size)]
+            first = np.array([comm.rank])
+            other.broadcast(first, name="first")
+            assert first[0] == order[0]
+            part = other.reduce_scatter_sum(other.work_array(comm.size), [1] * comm.size, name="parts")
+            common = other.common_array([1] * comm.size, np.int64)
+            common.mine[:] = comm.rank
+            common.publish(name="common")
+            assert len(part) == 1
+            assert common.whole.tolist() == order
+            common.close()
+            assert comm.gather_objects(comm.rank, name="as before") == list(range(comm.size))
+
+    def test_numbers_that_are_no_order_are_refused(self, comm):
+        for order in ([], [0] * (comm.size + 1), [comm.size, *range(1, comm.size)]):
+            with pytest.raises(ValueError, match="every rank"):
+                comm.renumbered(order)
 
 
 def bytes_as(dtype, length: int, *, seed: int) -> np.ndarray:

@@ -276,3 +276,47 @@ def test_formats_must_be_known(tmp_path):
     assert read_everywhere(lambda: Dataset(write(tmp_path, "a\n1\n", "data"), format="csv")).to_pydict() == {"a": [1]}
     with pytest.raises(OptionError, match="format: expected one of 'csv', 'parquet', 'arrow', 'snap', got 'xls'"):
         Dataset("x", format="xls")
+
+
+SKIPPED = {
+    "nothing of them is looked at": (3, b'made by "hand\na,a,a,a\n\xff\xfe\n'),
+    "CRLF": (2, b"one\r\ntwo\r\n"),
+    "lone CR": (2, b"one\rtwo\r"),
+    "blank lines count": (3, b"\n\nx\n"),
+    "after a byte order mark": (1, b"\xef\xbb\xbfone\n"),
+    "longer than the file": (2, b"x" * 700 + b"\n" + b'"' * 301 + b"\n"),
+    "none": (0, b""),
+}
+
+
+@pytest.mark.parametrize("case", SKIPPED)
+def test_lines_that_are_skipped(tmp_path, case):
+    """Of every file, packed or not, with and without a header; errors still name the line of the file."""
+    skip_lines, before = SKIPPED[case]
+    end = "\r" if case == "lone CR" else "\n"
+    text = f'größe,b{end}1,"x{end}y"{end}2,z{end}'.encode()
+    write(tmp_path, before + text, "0.csv")
+    write(tmp_path, gzip.compress(before + text), "1.csv.gz")
+    expected = Dataset(write(tmp_path, text + text.partition(end.encode())[2], "plain.csv")).to_table()
+    files = [str(tmp_path / name) for name in ("0.csv", "1.csv.gz")]
+    assert read_everywhere(lambda: Dataset(files, skip_lines=skip_lines)) == expected
+    assert Dataset(files, skip_lines=skip_lines).head(1).column_names == ["größe", "b"]
+    without = Dataset(files, header=False, skip_lines=skip_lines + 1)
+    assert read_everywhere(lambda: without).rename_columns(["größe", "b"]) == expected
+    ragged = write(tmp_path, before + text + b"3\n", "ragged.csv")
+    line = skip_lines + text.count(end.encode()) + 1
+    raised_everywhere(lambda: Dataset(ragged, skip_lines=skip_lines), DataError, f"line {line}")
+
+
+def test_files_of_fewer_lines_than_are_skipped(tmp_path):
+    path = write(tmp_path, "a,b\n1,2\n")
+    for skip_lines in (2, 3, 1000):
+        raised_everywhere(lambda skip=skip_lines: Dataset(path, skip_lines=skip), DataError, "expected a CSV file with a header")
+    for wrong in (-1, 1.0, True, "1"):
+        with pytest.raises(OptionError, match="skip_lines: expected an integer, 0 or more"):
+            Dataset(path, skip_lines=wrong)
+
+
+def test_skipped_lines_of_an_edge_list(tmp_path):
+    path = write(tmp_path, "graph, of 2\n# a\n1\t2\n2\t1\n", "edges.txt")
+    assert read_everywhere(lambda: Dataset(path, format="snap", skip_lines=1)).to_pydict() == {"X1": [1, 2], "X2": [2, 1]}

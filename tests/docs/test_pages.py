@@ -1,52 +1,46 @@
-"""The examples of the pages run and print what is shown, and links lead somewhere."""
+"""The code of the pages runs and prints what is shown, links lead somewhere, and tables are as the results are."""
 
-import contextlib
-import io
-import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
-from matplotlib import pyplot as plt
 
 from engine.spec import TOOLKITS
+from tests.docs.pages import DOCS, PAGES, ROOT, blocks_of, run_page
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-# What differs from run to run: times of iterations, where jobs are and what they are called.
-MASKS = ((r"(\| \d+ +\| )\d+\.\d{6} +\|", r"\1time |"), (r"\S*/jobs(/dml_job_[0-9a-f-]{36})?", "jobs"))
-WITH_EXAMPLES = [page for page in PAGES if "```python" in page.read_text()]
+WITH_EXAMPLES = [page for page in PAGES if any(block.language == "python" for block in blocks_of(page))]
+name_of = {page: page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES}.get
 
 
 def test_the_pages_have_examples():
-    assert {page.stem for page in WITH_EXAMPLES} >= set(TOOLKITS)
+    assert {page.stem for page in WITH_EXAMPLES} >= {*TOOLKITS, "quickstart"}
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
-def test_examples_print_what_is_shown(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
+def test_examples_print_what_is_shown(page):
     """All Python blocks of a page, one after the other; what one prints is in the text block right after it."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
-    names = {}
-    for code, shown in re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", page.read_text(), re.MULTILINE | re.DOTALL):
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(code, names)
-        assert masked(printed.getvalue()) == masked(shown)
+    outputs, _ = run_page(page)
+    for printed, shown in outputs:
+        assert printed == shown
 
 
-def masked(text):
-    for pattern, instead in MASKS:
-        text = re.sub(pattern, instead, text)
-    return text
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_code_that_is_not_run_says_why(page):
+    """``python`` runs; ``py`` does not, and the comment before it says why."""
+    blocks = blocks_of(page)
+    assert {block.language for block in blocks} <= {"python", "py", "sh", "text", ""}
+    assert [block.code for block in blocks if (block.language == "py") != bool(block.is_python and block.reason)] == []
+    assert re.findall(r"^[ \t]+```py.*", page.read_text(), re.MULTILINE) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_exist(page):
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_tables_are_as_the_results_are():
+    command = [sys.executable, ROOT / "docs" / "tables.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

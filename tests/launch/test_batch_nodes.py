@@ -1,15 +1,11 @@
-"""How processes are started on the nodes of an allocation, and why a gang has ended that is on several of them."""
+"""How processes are started on the nodes of an allocation."""
 
 import pytest
 
 from launch import leash
 from launch.batch import launchers, rank
-from launch.batch.gang import SpreadGang
 from launch.batch.launchers import Mpiexec, Srun, hosts_of_pbs
 from launch.batch.schedulers import Slurm
-
-DONE = {"event": "ended", "cause": "done", "containers": []}
-STOPPED = {"event": "ended", "cause": "stopped", "message": "ended by the supervisor", "containers": []}
 
 
 def test_ranks_are_found_as_leashes_find_them():
@@ -46,30 +42,6 @@ def test_hosts_of_pbs_are_named_once_and_in_order(tmp_path, monkeypatch):
     assert hosts_of_pbs() == ("b", "a")
     monkeypatch.delenv("PBS_NODEFILE")
     assert hosts_of_pbs() == ()
-
-
-def error(message, cause="error"):
-    return {"event": "ended", "cause": cause, "ranks": [0], "message": message, "containers": []}
-
-
-@pytest.mark.parametrize(
-    ("reports", "lost", "cause", "message"),
-    [
-        ([DONE, DONE], {}, "done", None),
-        ([error("rank 0: MPI_ERR_OTHER"), error("rank 1: ValueError: no")], {}, "error", "rank 1: ValueError: no"),
-        ([error("rank 0: MPI_ERR_OTHER"), error("rank 1 ended by SIGKILL", "lost")], {}, "lost", "rank 1 ended by SIGKILL"),
-        ([error("rank 0: MPI_ERR_OTHER")], {1: "the agent of node 1 is gone"}, "lost", "the agent of node 1 is gone"),
-        ([error("rank 0 ended by SIGKILL", "lost"), error("rank 1: too much (-104)", "memory")], {}, "memory", "rank 1: too much (-104)"),
-        ([error("rank 0: MPI_ERR_OTHER"), STOPPED], {}, "error", "rank 0: MPI_ERR_OTHER"),
-        ([STOPPED, STOPPED], {}, "stopped", "ended by the supervisor"),
-    ],
-)
-def test_of_several_reasons_the_one_that_explains_the_others(reports, lost, cause, message):
-    gang = SpreadGang.__new__(SpreadGang)
-    gang.reports, gang.lost, gang.per_node, gang.hang_timeout = dict(enumerate(reports)), lost, 1, 0.0
-    gang._ranks = gang._trouble = None
-    found = gang._cause()
-    assert (found["cause"], found.get("message")) == (cause, message)
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,25 @@ def test_a_hang(gang, wire):
     assert "rank 1 is stopped" in cause["message"]
 
 
+
+
+def test_a_worker_that_says_nothing_any_more(gang, wire):
+    """As on a node that YARN does not miss yet: it is lost, does not count, and explains what its peers have to say."""
+    wait_for_orders(gang, wire)
+    wire.withdraw = lambda worker, attempt: None
+    wire.say(0, "error", message="rank 0 ended with exit code 15", exit_code=15)
+    wire.say(2, "lost", message="rank 2 ended by SIGKILL")
+    gang.stop(0.5)
+    cause = wait(gang)
+    assert (cause["cause"], cause["is_free"], cause["ranks"]) == ("lost", True, [1])
+    assert "Container does not answer" in cause["message"]
+
+
+def test_what_others_make_of_a_loss(gang, wire):
+    """An error of MPI, which a rank has noted, is none where another rank was killed."""
+    wait_for_orders(gang, wire)
+    message = "Exception: MPI_ERR_PROC_FAILED: process failed"
+    wire.say(0, "error", ranks=[0], message=message, error={"class": "Exception", "message": message})
+    wire.say(1, "lost", ranks=[1], message="rank 1 ended by SIGKILL")
+    wire.say(2, "stopped", message="ended by the supervisor")
+    assert wait(gang) == {"cause": "lost", "ranks": [1], "message": "rank 1 ended by SIGKILL"}

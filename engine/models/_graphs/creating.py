@@ -11,8 +11,8 @@ from engine.collectives.default import resolve
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
 from engine.data.bytes_read import describe_bytes_read
-from engine.encode.graph_partition import GraphPartition
 from engine.errors import OptionError
+from engine.graph import Graph, GraphSource
 from engine.models._graphs.checkpoints import TIME_COLUMN, Course
 from engine.models._options import check_column_name, check_flag, check_option, check_run_options, refuse_unknown
 from engine.progress import ProgressTable
@@ -27,9 +27,7 @@ class Call:
 
     def __init__(self, toolkit: str, arguments: Mapping[str, Any], *, checks: Mapping[str, Check], columns: list[str]) -> None:
         """``arguments``: all those of ``create`` by name, ``kwargs`` being any it did not know; ``columns`` of the table. Collective."""
-        graph, given_comm = arguments["graph"], arguments["comm"]
-        if not isinstance(getattr(graph, "partition", None), GraphPartition):
-            raise TypeError(f"expected an engine.Graph as graph, got {graph!r}: make one of its edges by Graph(edges, src=..., dst=...)")
+        graph, given_comm = loaded(arguments["graph"], arguments["comm"]), arguments["comm"]
         group: Communicator = graph.comm if given_comm is None else resolve(given_comm)
         with agree(group, "checking options"):
             if (group.rank, group.size) != (graph.partition.rank, len(graph.partition.bounds) - 1):
@@ -73,6 +71,16 @@ class Call:
             "communication": self.comm.gather_objects(self.comm.account, name="account of communication"),
             "bytes_read": describe_bytes_read(self.comm),
         }
+
+
+def loaded(graph: Any, comm: Any) -> Graph:
+    """A graph that is loaded: itself, or of its description. Collective for a description. Raises TypeError for what is neither."""
+    if isinstance(graph, Graph):
+        return graph
+    source = graph if isinstance(graph, GraphSource) else graph.as_source() if hasattr(type(graph), "as_source") else None
+    if source is None:
+        raise TypeError(f"expected an engine.Graph as graph, got {graph!r}: make one of its edges by Graph(edges, src=..., dst=...)")
+    return Graph.from_source(source, comm=comm)
 
 
 def check_call(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> tuple[bool, int | None, dict[str, Any], dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
+from engine.data.placement import near_blocks
 from engine.errors import OptionError
 from engine.memory import Memory
 from engine.models._linear.model import LinearModel
@@ -63,7 +64,8 @@ def create_linear(model: type[Linear], arguments: Mapping[str, Any], *, loss: Lo
         checkpoint_interval=run_options["model_checkpoint_interval"],
         resume=run_options["resume_from_checkpoint"],
     )
-    table = ProgressTable([], verbose=call.verbose, comm_rank=group.rank, total=options["max_iterations"])
+    comm = near_blocks(group, arguments["dataset"])
+    table = ProgressTable([], verbose=call.verbose, comm_rank=comm.rank, total=options["max_iterations"])
     try:
         trained = train_linear(
             arguments["dataset"],
@@ -74,7 +76,7 @@ def create_linear(model: type[Linear], arguments: Mapping[str, Any], *, loss: Lo
             options=options,
             setting=setting,
             num_threads=call.num_threads,
-            comm=group,
+            comm=comm,
             table=table,
             memory=memory,
         )

@@ -15,6 +15,7 @@ from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.collectives.threads import resolve_threads
+from engine.data.placement import near_blocks
 from engine.errors import OptionError
 from engine.memory import Memory
 from engine.models._linear.creating import LIMITS, build, check_columns, check_options
@@ -80,7 +81,7 @@ def check_path_arguments(arguments: Mapping[str, Any], *, loss: Loss) -> Asked:
     """Check the arguments and agree on them; collective. Raises :class:`OptionError`."""
     given = dict(arguments)
     comm = resolve(given.pop("comm"))
-    given.pop("dataset")
+    dataset = given.pop("dataset")
     threads = 1
     with agree(comm, "checking options"):
         target = check_column_name("target", given.pop("target"))
@@ -95,7 +96,7 @@ def check_path_arguments(arguments: Mapping[str, Any], *, loss: Loss) -> Asked:
     threads = resolve_threads(num_threads, comm)
     said = {"target": target, "features": features, **options, "penalties": pairs, "validation_set": kind_of(validation_set)}
     agree_on_value(comm, said, "options")
-    return Asked(target, features, options, pairs, validation_set, verbose, threads, comm, memory)
+    return Asked(target, features, options, pairs, validation_set, verbose, threads, near_blocks(comm, dataset), memory)
 
 
 def check_pairs(l1: Any, l2: Any) -> list[Pair]:

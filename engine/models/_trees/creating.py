@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from engine.collectives.agree import agree, agree_on_value
 from engine.collectives.default import resolve
+from engine.data.placement import near_blocks
 from engine.errors import OptionError, warn
 from engine.memory import Memory
 from engine.models._metrics.tracked import check_metrics
@@ -61,7 +62,8 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
         checkpoint_interval=run_options["model_checkpoint_interval"],
         resume=run_options["resume_from_checkpoint"],
     )
-    table = ProgressTable([], verbose=call.verbose, comm_rank=group.rank, total=options["max_iterations"])
+    comm = near_blocks(group, arguments["dataset"])
+    table = ProgressTable([], verbose=call.verbose, comm_rank=comm.rank, total=options["max_iterations"])
     try:
         trained = train_trees(
             arguments["dataset"],
@@ -71,7 +73,7 @@ def create_trees(model: type[Trees], arguments: Mapping[str, Any], *, task: Task
             options=options,
             setting=setting,
             num_threads=call.num_threads,
-            comm=group,
+            comm=comm,
             table=table,
             memory=memory,
         )

@@ -1,0 +1,250 @@
+"""What a job on YARN makes of losses: of containers, nodes, managers, of the ResourceManager and of HDFS, as clusters really have them.
+
+Every job trains the same trees. It ends with the bytes of one process that nobody disturbed, or says why it could not.
+"""
+
+import pathlib
+import signal
+import time
+
+import pytest
+
+import engine
+import samesum as gl
+from engine import storage
+from engine.checkpoint import read_checkpoint
+from engine.errors import OptionError
+from engine.working_dir import WorkingDir
+from launch.hadoop_cluster import HadoopCluster
+from launch.processes import find_processes
+from tests.cluster.conftest import new_folder
+from tests.cluster.test_yarn import MUSHROOM, SLEEP, application_of, is_java, make_cluster, program, same_bytes, wait_for_state
+from tests.launch.supervised import wait_until
+
+SLOW = pathlib.Path(__file__).with_name("slow")
+OPTIONS = {"target": "label", "max_iterations": 16, "max_depth": 3}
+RESTARTED = "PROGRESS: restarted from"
+PATIENCE = 180.0
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return engine.boosted_trees_classifier.create(str(MUSHROOM), verbose=False, **OPTIONS)
+
+
+@pytest.fixture
+def home(hdfs, yarn):
+    """A folder with the data; what a test has lost is repaired after it."""
+    folder = new_folder(hdfs)
+    storage.put_file(f"{folder}/mushroom.csv", MUSHROOM)
+    yield folder
+    hdfs.repair()
+    yarn.repair()
+
+
+@pytest.fixture
+def hold(tmp_path):
+    """As long as this file is there, a training stands still after its first checkpoint."""
+    path = tmp_path / "hold"
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def submit(home, hold, monkeypatch):
+    """Submit a training with a checkpoint every other iteration."""
+    plain = HadoopCluster.resources
+
+    def run(**settings):
+        variables = {"PYTHONPATH": str(SLOW), "TEST_HOLD": str(hold)}
+        monkeypatch.setattr(HadoopCluster, "resources", lambda self: {**plain(self), "environment": variables})
+        said = {"env": make_cluster(home, **settings), "dataset": f"{home}/mushroom.csv", **OPTIONS}
+        return gl.distributed.boosted_trees_classifier.submit_training_job(model_checkpoint_interval=2, **said)
+
+    return run
+
+
+def processes(job, word=""):
+    """The processes of the application, those whose command has a word."""
+    found = find_processes("SKEIN_APPLICATION_ID", application_of(job))
+    return [each for each in found if word.encode() in command_of(each)]
+
+
+def command_of(process):
+    try:
+        return pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def master_of(job):
+    return next(each for each in processes(job) if is_java(each))
+
+
+def wait_for_checkpoint(job):
+    wait_until(lambda: "model_checkpoint_2" in job.get_progress(), PATIENCE)
+
+
+def assert_the_same(job, expected, tmp_path, *, attempts, restarted=True):
+    """It succeeded, with the same bytes, after so many attempts, and nothing of it runs anywhere."""
+    assert job.wait(PATIENCE) == job.FINAL_STATE.SUCCESS, job.summary()
+    assert WorkingDir(job.working_dir).attempts() == attempts, job.summary()
+    assert (RESTARTED in job.get_progress()) == restarted
+    assert same_bytes(job.get_results(), tmp_path, expected)
+    assert_nothing_runs(job)
+
+
+def assert_nothing_runs(job):
+    wait_until(lambda: not find_processes("SAMESUM_JOB", job.working_dir) and not processes(job))
+
+
+def ends_of(job):
+    """Why each attempt but the last ended."""
+    wd = WorkingDir(job.working_dir)
+    return [wd.attempt_end(number) for number in wd.attempts()[:-1]]
+
+
+def test_a_container_is_killed(submit, hold, expected, tmp_path):
+    """A failure as any other: it counts."""
+    job = submit()
+    wait_for_checkpoint(job)
+    processes(job, "launch.yarn.worker")[0].kill(signal.SIGKILL)
+    hold.unlink()
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    (end,) = ends_of(job)
+    assert end["cause"] == "lost"
+    assert not end["is_free"]
+
+
+def test_the_application_master_is_killed(submit, hold, expected, tmp_path):
+    """YARN starts another one, whose supervisor goes on from the last checkpoint with containers of its own."""
+    job = submit(max_restarts=0)
+    wait_for_checkpoint(job)
+    master_of(job).kill(signal.SIGKILL)
+    hold.unlink()
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+
+
+def place_of_workers(yarn, job):
+    """A node with workers that the application master is not on, or one with it if there is no other; its workers' ranks."""
+    of_master = yarn.node_of(master_of(job))
+    nodes = sorted({yarn.node_of(each) for each in processes(job, "launch.yarn.worker")}, key=lambda node: node == of_master)
+    return nodes[0], nodes[0] == of_master
+
+
+def test_a_node_is_lost(submit, hold, yarn, expected, tmp_path):
+    """With all its processes, as when its power fails. It does not count: no restart is allowed here."""
+    job = submit(max_restarts=0, num_containers=3, container_size=4096)
+    wait_for_checkpoint(job)
+    node, has_master = place_of_workers(yarn, job)
+    assert not has_master
+    yarn.lose_node(node)
+    hold.unlink()
+    yarn.repair()
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    assert ends_of(job)[0]["is_free"]
+
+
+def test_a_node_manager_alone_is_lost(submit, hold, yarn, expected, tmp_path):
+    """Its containers run on without anyone who would end them: their ranks write into nothing, and end."""
+    job = submit(max_restarts=0, num_containers=3, container_size=4096)
+    wait_for_checkpoint(job)
+    node, has_master = place_of_workers(yarn, job)
+    assert not has_master
+    workers = [each for each in processes(job, "launch.yarn.worker") if yarn.node_of(each) == node]
+    yarn.node_managers[node].stop(signal.SIGKILL)
+    wait_until(lambda: not any(each.is_alive for each in workers), PATIENCE)  # by themselves
+    hold.unlink()
+    yarn.repair()
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    assert ends_of(job)[0]["is_free"]
+    assert "(-100)" in ends_of(job)[0]["message"]
+
+
+def test_a_container_is_preempted(submit, hold, home, yarn, expected, tmp_path):
+    """Another queue takes back what is its own; the summary has YARN's words, for the container that YARN's log names."""
+    job = submit(max_restarts=0, num_containers=4, container_size=4096, num_vcores=7)
+    wait_for_checkpoint(job)
+    urgent = make_cluster(home, queue="urgent", num_containers=1, container_size=4096, num_vcores=4)
+    other = gl.run_script(urgent, program(tmp_path, "import time\ntime.sleep(1)\n"))
+    wait_until(lambda: preempted(yarn, job), PATIENCE)
+    hold.unlink()
+    assert other.wait(PATIENCE) == other.FINAL_STATE.SUCCESS
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    lost = [each for each in WorkingDir(job.working_dir).containers() if each.get("diagnosis") == "Container was preempted. (-102)"]
+    assert len(lost) == 1
+    assert "preempted by scheduler" in lost[0]["said"]
+    assert f"containerId={lost[0]['container']}" in preempted(yarn, job)
+    assert ends_of(job)[0]["is_free"]
+    assert f"{lost[0]['container']}:\n  Container was preempted. (-102)" in job.summary()
+
+
+def preempted(yarn, job):
+    """What the ResourceManager says of containers that it has preempted."""
+    application = application_of(job).removeprefix("application_")
+    lines = yarn.resource_manager.log.read_text(errors="replace").splitlines()
+    return "\n".join(line for line in lines if "container preempted" in line and application in line)
+
+
+def test_the_resource_manager_is_restarted(submit, hold, yarn, expected, tmp_path):
+    """It remembers the application, which goes on as if nothing had happened."""
+    job = submit()
+    wait_for_checkpoint(job)
+    yarn.resource_manager.stop(signal.SIGKILL)
+    assert job.get_state() == job.STATE.RUNNING
+    yarn.repair()
+    hold.unlink()
+    assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
+
+
+def test_the_resource_manager_has_forgotten(submit, yarn):
+    """The job has failed, says so, and its last checkpoint is good."""
+    job = submit()
+    wait_for_checkpoint(job)
+    yarn.resource_manager.stop(signal.SIGKILL)
+    yarn.forget_applications()
+    yarn.repair()
+    assert job.wait(PATIENCE) == job.FINAL_STATE.FAILURE
+    assert f"the resource manager lost the application, {application_of(job)}" in job.summary()
+    assert f"resume_from_checkpoint={job.last_checkpoint()!r}" in job.summary()
+    read_checkpoint(job.last_checkpoint())
+    assert_nothing_runs(job)
+
+
+@pytest.mark.parametrize("at", ["training", "checkpoint"])
+def test_hdfs_is_restarted(submit, hold, hdfs, expected, tmp_path, at):
+    """All its daemons, while nothing is written, and while a checkpoint is: what is written is tried again until they are back."""
+    job = submit()
+    wait_for_checkpoint(job)
+    for daemon in hdfs.daemons:
+        daemon.stop(signal.SIGKILL)
+    if at == "checkpoint":
+        hold.unlink()
+        time.sleep(3.0)  # the next one is to be written meanwhile
+    hdfs.repair()
+    hold.unlink(missing_ok=True)
+    assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
+
+
+def test_fewer_containers(submit, hold, home, expected, tmp_path):
+    """Two come where three are asked for, which will do: the model is the same. More than all is refused."""
+    hold.unlink()
+    job = submit(num_containers=3, container_size=6144, start_within=12, min_containers=2)
+    assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
+    assert "Number of workers: 2" in job.get_progress()
+    with pytest.raises(OptionError, match=r"min_containers must be at most num_containers, 2, got 3"):
+        make_cluster(home, min_containers=3)
+
+
+def test_submits_and_cancels(home, tmp_path):
+    """Time after time, at any moment: nothing is left on HDFS or running."""
+    for has_begun in (False, True):
+        job = gl.run_script(make_cluster(home), program(tmp_path, SLEEP))
+        if has_begun:
+            wait_for_state(job, job.STATE.RUNNING)
+        job.cancel()
+        assert job.get_final_state() == job.FINAL_STATE.KILLED
+        assert_nothing_runs(job)
+        folder = f"{home.rpartition('/')[0]}/.skein/{application_of(job)}"
+        wait_until(lambda folder=folder: not storage.exists(folder))
