@@ -35,26 +35,28 @@ class Upkeep:
         self._wd, self._spec = wd, spec
         self._collector = Collector(wd, spec)
         self._is_local = storage.is_local(wd.address)
-        self._next_look, self._next_write = time.monotonic() + EVERY, 0.0
+        self._every = EVERY if self._is_local else REMOTE_EVERY
+        self._next_look = time.monotonic() + EVERY
+        self._next_write = self._next_page = 0.0
 
     def look(self, attempt: int, usage: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """See what the ranks have used, and write it and the page down, if that is due."""
-        now, worked = time.monotonic(), time.thread_time()
+        now = time.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + EVERY
         with self._excused():
             self.usage = [dict(each) for each in usage()]
             if now >= self._next_write:
-                self._write(attempt, worked)
+                self._next_write = now + self._every
+                storage.put_bytes(self._wd.attempt_path(attempt, USAGE_FILE), json.dumps(self.usage).encode())
+            if self._is_local and now >= self._next_page:
+                self._write_page()
 
-    def _write(self, attempt: int, worked: float) -> None:
-        self._next_write = time.monotonic() + REMOTE_EVERY
-        storage.put_bytes(self._wd.attempt_path(attempt, USAGE_FILE), json.dumps(self.usage).encode())
-        if self._is_local:
-            put_page(self._wd, self._collector.collect(usage=self.usage))
-        least = EVERY if self._is_local else REMOTE_EVERY
-        self._next_write = time.monotonic() + max(least, (time.thread_time() - worked) / SHARE)
+    def _write_page(self) -> None:
+        self._next_page, worked = time.monotonic() + REMOTE_EVERY, time.thread_time()
+        put_page(self._wd, self._collector.collect(usage=self.usage))
+        self._next_page = time.monotonic() + max(EVERY, (time.thread_time() - worked) / SHARE)
 
     def make_collector(self) -> Collector:
         """One for another thread."""
