@@ -198,7 +198,7 @@ class Job:
         """
         address = check_address("path", path)
         state, note = self._say_state()
-        if note is None and state not in (State.PENDING.name, State.RUNNING.name) and self._is_cleared():
+        if state in FinalState.__members__:
             self._backend.gather_logs(self._directory)
         write_bundle(self._directory, address, state=state, note=note)
         return address
@@ -213,8 +213,9 @@ class Job:
     def _say_state(self) -> tuple[str, str | None]:
         """How far it is in one word; UNKNOWN, and why, where its cluster does not answer."""
         try:
-            state = self.get_state()
-            return (self.get_final_state() if state == State.COMPLETED else state).name, None
+            if not self._is_cleared():
+                return self.get_state().name, None
+            return self.get_final_state().name, None
         except EngineError as error:
             return "UNKNOWN", str(error)
 

@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 380, 230
 LEFT, RIGHT, TOP, BOTTOM = 58, 18, 10, 34  # margins around the field of a drawing
 STRETCHES = 90  # of a curve, each of which keeps four points at most
 LOG_FACTOR = 1e3  # by which values must differ for a logarithmic axis
-TICKS = 5
+TICKS = 6
 
 Point = tuple[int, float]
 

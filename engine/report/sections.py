@@ -75,10 +75,12 @@ def ranks(report: Report) -> Html:
     if not report.ranks:
         return Html()
     knows_waiting = all(each.get("wait_seconds") is not None for each in report.ranks)
-    talk = ("communicating", "waiting") if knows_waiting else ("communicating and waiting",)
-    names = ["rank", "host", "does", "its time", "computing", *talk, "processor", "memory", "at most", "given to others", "collectives"]
+    is_silent = all(each.get("collective_seconds") is None for each in report.ranks)
+    talk = () if is_silent else ("communicating", "waiting") if knows_waiting else ("communicating and waiting",)
+    said = () if is_silent else ("given to others", "collectives")
+    names = ["rank", "host", "does", "its time", "computing", *talk, "processor", "memory", "at most", *said]
     longest = max((each.get("seconds") or 0.0 for each in report.ranks), default=0.0)
-    rows = [_rank_cells(each, report.memory_limit, longest, knows_waiting=knows_waiting) for each in report.ranks[:MOST_RANKS]]
+    rows = [_rank_cells(each, report.memory_limit, longest, n_talk=len(talk)) for each in report.ranks[:MOST_RANKS]]
     body = table("Ranks", names, rows, name="ranks", numbers=range(4, len(names)))
     keys = zip(("computing", "talking", "waiting"), ("computing", *talk), strict=False)
     legend = tag("p", *(tag("span", _key(kind), " ", word) for kind, word in keys), class_="legend")
@@ -86,12 +88,15 @@ def ranks(report: Report) -> Html:
     return section("Ranks", *parts, _left_out(len(report.ranks)))
 
 
-def _rank_cells(rank: Mapping[str, Any], limit: int | None, longest: float, *, knows_waiting: bool) -> list[Any]:
+def _rank_cells(rank: Mapping[str, Any], limit: int | None, longest: float, *, n_talk: int) -> list[Any]:
+    """The cells of one rank, ``n_talk`` of them about its talking: none, communicating and waiting together, or each."""
     total, talking, waiting = rank.get("seconds"), rank.get("collective_seconds"), rank.get("wait_seconds")
     computing = None if total is None else max(0.0, total - (talking or 0.0))
-    talk = [None if talking is None else talking - waiting, waiting] if knows_waiting and waiting is not None else [talking]
-    peak = say_bytes(rank.get("peak_memory"))
-    at_most = f"{peak} of {say_bytes(limit)}" if peak and limit else peak
+    moving = None if talking is None or waiting is None else talking - waiting
+    talk = [moving, waiting] if n_talk == 2 else [talking][:n_talk]
+    said = [say_bytes(rank.get("bytes")), rank.get("collectives")] if n_talk else []
+    peak, most = say_bytes(rank.get("peak_memory")), say_bytes(limit)
+    at_most = f"{peak.removesuffix(most[-3:])} of {most}" if peak and most else peak
     return [
         rank["rank"],
         rank.get("host"),
@@ -102,8 +107,7 @@ def _rank_cells(rank: Mapping[str, Any], limit: int | None, longest: float, *, k
         say_seconds(rank.get("cpu_seconds")),
         say_bytes(rank.get("memory")),
         at_most,
-        say_bytes(rank.get("bytes")),
-        rank.get("collectives"),
+        *said,
     ]
 
 

@@ -59,7 +59,7 @@ class Collector:
         if result is None and usage is None:
             usage = _json(wd.attempt_path(last, USAGE_FILE)) if last else None
         ranks = _ranks_of(containers, last, usage if result is None else None)
-        attempts = [self._attempt(number) for number in numbers]
+        attempts = [self._attempt(number, containers) for number in numbers]
         said = result["state"] if result else state or ("RUNNING" if numbers else "PENDING")
         resources = spec.resources
         return Report(
@@ -129,11 +129,24 @@ class Collector:
                 names = {entry.name for entry in storage.list_folder(folder)}
         return [{**each, "kept": each["name"] in names} for each in found]
 
-    def _attempt(self, number: int) -> dict[str, Any]:
+    def _attempt(self, number: int, containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What is known of an attempt: what its supervisor wrote at the end, until then what is known of its containers."""
         about = self.wd.attempt(number)
+        own = [each for each in containers if each.get("attempt") == number]
+        known = {
+            "ended": max((each["ended"] for each in own if each.get("ended")), default=None),
+            "message": next((each.get("diagnosis") for each in own if each.get("cause")), None),
+        }
         run = _json(self.wd.path(RUN_FILE)) or {}
         ended: dict[str, Any] = next((each for each in run.get("attempts", []) if each["attempt"] == number), {})
-        return {"attempt": number, "host": about.get("host"), "began": about.get("time"), "versions": about.get("versions"), **ended}
+        return {
+            "attempt": number,
+            "host": about.get("host"),
+            "began": about.get("time"),
+            "versions": about.get("versions"),
+            **known,
+            **ended,
+        }
 
     def _facts(self, attempts: Sequence[Mapping[str, Any]], result: Mapping[str, Any] | None) -> dict[str, Any]:
         spec, resources = self.spec, self.spec.resources

@@ -196,7 +196,7 @@ class TestRanks:
     def test_times_that_cannot_be_told_apart_are_one_column(self):
         text = check(render(Report(name="job", state="RUNNING", taken=1.0, ranks=[rank(0), rank(1)], memory_limit=1 << 30)))
         assert "communicating and waiting" in text
-        assert "3 MB of 1024 MB" in text
+        assert "3 of 1024 MB" in text
         assert "6.00 s" in text
 
     def test_waiting_that_is_known_has_its_own(self):
