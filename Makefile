@@ -16,7 +16,7 @@ BENCH ?=
 BASE_EXTRAS := '.[mpich]'
 TEST_EXTRAS := '.[test,lint,docs]'
 BENCH_EXTRAS := '.[bench]'
-KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h)
+KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h) launch/yarn/ports.c
 # What a checked build needs: sources only, never what another build made of them.
 CHECKED := .build/checked
 CHECKED_SOURCES := engine launch samesum.py setup.py pyproject.toml README.md LICENSE tests examples benchmarks
@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo setup test lint docs test-core test-mpi test-cluster test-checked prove torture bench clean
+.PHONY: help demo setup test lint docs test-core test-mpi test-cluster servers test-checked prove torture bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ endef
 
 $(VENV)/pyvenv.cfg:
 	@[[ -n "$(PYTHON3)" ]] || { echo "samesum needs Python 3.10 or newer with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v "$${CC:-cc}" > /dev/null || { echo "samesum's kernels need a C compiler (Debian: apt-get install build-essential)" >&2; exit 1; }
+	@$(PYTHON3) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		|| { echo "samesum's kernels need the headers of $(PYTHON3) (Debian: apt-get install python3-dev)" >&2; exit 1; }
 	@echo "creating $(VENV) with $(PYTHON3)"
 	@$(PYTHON3) -m venv --clear $(VENV)
 	@touch $@
@@ -101,14 +104,16 @@ test-mpi: setup
 	done
 
 # make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
-test-cluster: setup
-	@bash tests/cluster/install_servers.sh
+test-cluster: servers setup
 	$(PYTHON) -m pytest -o faulthandler_timeout=900 tests/cluster
+
+servers:
+	@bash tests/cluster/install_servers.sh
 
 # make test-checked  kernel and model tests with bounds checks on in every kernel
 test-checked: setup
 	@mkdir -p $(CHECKED)
-	@tar --exclude='*.so' --exclude='*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
+	@tar --exclude='*.so' --exclude='_kernels/*.c' --exclude=__pycache__ -cf - $(CHECKED_SOURCES) | tar -xf - -C $(CHECKED)
 	@cd $(CHECKED) && SAMESUM_BOUNDSCHECK=1 CFLAGS=-O1 $(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
 	@grep -lq RaiseBufferIndexError $(CHECKED)/engine/_kernels/*.c
 	@cd $(CHECKED) && $(PYTHON) -c "import engine, sys; sys.exit(not engine.__file__.startswith('$(CURDIR)/$(CHECKED)'))"
@@ -136,4 +141,4 @@ bench: setup
 # make clean   remove what was built, the environment too
 clean:
 	rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -f engine/_kernels/*.c engine/_kernels/*.so
+	rm -f engine/_kernels/*.c engine/_kernels/*.so launch/yarn/*.so

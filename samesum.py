@@ -18,6 +18,7 @@ _OF_LAUNCH = (
     "hadoop_cluster",
     "list_jobs",
     "load_job",
+    "load_sweep",
     "local_cluster",
     "pbs_cluster",
     "run_script",

@@ -1,4 +1,4 @@
-"""Builds the Cython kernels; everything else is said in pyproject.toml.
+"""Builds the Cython kernels and a small library that programs are started with; everything else is said in pyproject.toml.
 
 ``SAMESUM_BOUNDSCHECK=1`` turns bounds and overflow-free indexing checks on in every kernel, for a test run.
 ``SAMESUM_OPENMP=0`` builds single-threaded kernels; a compiler without OpenMP does so by itself, with a note.
@@ -18,6 +18,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 KERNELS = pathlib.Path("engine/_kernels")
+PORTS = pathlib.Path("launch/yarn/ports.c")
 # No contraction to fused multiply-adds: the same operations must give the same bits on every x86-64 machine.
 OPTIMISATION = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]
 COMPILE_FLAGS = [
@@ -62,14 +63,14 @@ def directives() -> dict[str, bool | int]:
 
 
 def extensions() -> list[Extension]:
-    """One extension per kernel file."""
+    """One extension per kernel file, and a library that has nothing to do with Python but its name."""
     if os.environ.get("SAMESUM_KERNELS") == "0":
         return []
     openmp = compiler_has_openmp()
     if not openmp:
         print("samesum: building without OpenMP: kernels will run on one thread per rank", file=sys.stderr)
     flags = ["-fopenmp"] if openmp else []
-    return [
+    kernels = [
         Extension(
             f"engine._kernels.{source.stem}",
             [str(source)],
@@ -80,6 +81,7 @@ def extensions() -> list[Extension]:
         )
         for source in sorted(KERNELS.glob("*.pyx"))
     ]
+    return [*kernels, Extension("launch.yarn._ports", [str(PORTS)], extra_compile_args=["-Wall", "-Wextra"])]
 
 
 if __name__ == "__main__":  # cythonize starts processes that may import this file again

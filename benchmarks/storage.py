@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--links", type=float, nargs=2, metavar=("HDFS", "S3"), help="MB/s of each connection to data nodes and to S3")
-    parser.add_argument("--storage", choices=STORAGES, help="one of the two alone")
+    parser.add_argument("--storage", choices=STORAGES, help="one of the two alone, in a result of its own")
     arguments = parser.parse_args()
     result = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -55,9 +55,8 @@ def main() -> None:
     note = "servers and readers share the cores of one machine"
     if linked:
         note += ", but each connection is a link of so many MB/s, which leaves cores idle: what is waited for is the link"
-    name = "storage_links" if linked else "storage"
     write_result(
-        name,
+        "_".join(["storage", *(["links"] if linked else []), *([arguments.storage] if arguments.storage else [])]),
         {"bytes": arguments.megabytes << 20, "note": note, **linked, **result},
         seed=SEED,
         packages=("samesum", "hdfs", "pyarrow", "moto"),

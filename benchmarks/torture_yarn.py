@@ -121,8 +121,9 @@ def torture(yarn: Yarn, home: str, chance: random.Random, expected: str, most: i
     yarn.repair()
     wd = WorkingDir(job.working_dir)
     ends = Counter(wd.attempt_end(number)["cause"] for number in wd.attempts()[:-1])
-    found: dict[str, Any] = {"workers": workers, "kills": kills, "state": state.name if state else None, "attempts": len(wd.attempts()), "ends": dict(ends)}
-    found |= {"seconds": round(time.monotonic() - began, 1), "restarted": job.get_progress().count("restarted from"), "left": left_of(job)}
+    found: dict[str, Any] = {"workers": workers, "kills": kills, "state": state and state.name, "attempts": len(wd.attempts())}
+    found |= {"ends": dict(ends), "seconds": round(time.monotonic() - began, 1)}
+    found |= {"restarted": job.get_progress().count("restarted from"), "left": left_of(job)}
     if state == job.FINAL_STATE.SUCCESS:
         with tempfile.TemporaryDirectory() as folder:
             job.get_results().save(f"{folder}/model")

@@ -53,16 +53,15 @@ def main() -> None:
 
 def shoot_terminals() -> None:
     """Pictures of commands in a terminal."""
-    with tempfile.TemporaryDirectory(prefix="samesum-") as folder:
+    with tempfile.TemporaryDirectory(prefix="samesum-", ignore_cleanup_errors=True) as folder:
         pathlib.Path(folder, "examples").symlink_to(ROOT / "examples")
         bin_folder = pathlib.Path(sys.executable).parent
         environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "SAMESUM_CONFIG_DIR": f"{folder}/config", "PS1": "$ "}
-        cluster = ["samesum", "cluster", "create", "laptop", "--num-workers", "2", "--working-dir", "/tmp/jobs"]
+        cluster = ["samesum", "cluster", "create", "laptop", "--num-workers", "2", "--working-dir", f"{folder}/jobs"]
         subprocess.run(cluster, cwd=folder, env=environment, check=True, capture_output=True)
         for name, title, rows, typed, shows in SCREENS:
             screen = capture(folder, environment, rows, typed, shows)
             draw_screen(screen, title, IMAGES / f"{name}.png")
-        shutil.rmtree("/tmp/jobs")
 
 
 def capture(folder: str, environment: dict[str, str], rows: int, typed: tuple[str, ...], shows: str) -> str:
@@ -72,17 +71,27 @@ def capture(folder: str, environment: dict[str, str], rows: int, typed: tuple[st
     subprocess.run([*tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", str(rows), shlex.join(shell)], cwd=folder, check=True)
     try:
         for line in typed:
+            wait_for(r"(^|\n)\$\s*$", tmux)
             subprocess.run([*tmux, "send-keys", "-l", line], check=True)
             subprocess.run([*tmux, "send-keys", "Enter"], check=True)
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            plain = subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True).stdout
-            if re.search(shows, plain, re.DOTALL):
-                return subprocess.run([*tmux, "capture-pane", "-e", "-p"], capture_output=True, text=True, check=True).stdout
-            time.sleep(0.02)
-        sys.exit(f"the terminal never showed {shows!r}:\n{plain}")
+        wait_for(shows, tmux)
+        return read_screen(tmux, "-e")
     finally:
         subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
+
+
+def wait_for(shows: str, tmux: list[str]) -> None:
+    """Wait until the terminal's screen fits a pattern."""
+    until = time.monotonic() + 120
+    while not re.search(shows, read_screen(tmux), re.DOTALL):
+        if time.monotonic() > until:
+            sys.exit(f"the terminal never showed {shows!r}:\n{read_screen(tmux)}")
+        time.sleep(0.02)
+
+
+def read_screen(tmux: list[str], *options: str) -> str:
+    """What is on the terminal's screen."""
+    return subprocess.run([*tmux, "capture-pane", "-p", *options], capture_output=True, text=True, check=True).stdout
 
 
 def draw_screen(screen: str, title: str, path: pathlib.Path) -> None:

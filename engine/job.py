@@ -146,13 +146,18 @@ def own_errors_noted(comm: Communicator) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        scratch = os.environ.get(SCRATCH_VARIABLE)
-        if scratch and not getattr(error, "found_by_all", False):
-            with contextlib.suppress(OSError):
-                partial = pathlib.Path(scratch, "errors", f".{comm.rank}")
-                partial.write_bytes(as_record(error, time=time.time()))
-                os.replace(partial, partial.with_name(f"{comm.rank}.json"))
+        if not getattr(error, "found_by_all", False):
+            note_own_error(error, comm.rank)
         raise
+
+
+def note_own_error(error: Exception, rank: int) -> None:
+    """Leave the note, where an agent has started this rank."""
+    if scratch := os.environ.get(SCRATCH_VARIABLE):
+        with contextlib.suppress(OSError):
+            partial = pathlib.Path(scratch, "errors", f".{rank}")
+            partial.write_bytes(as_record(error, time=time.time()))
+            os.replace(partial, partial.with_name(f"{rank}.json"))
 
 
 def as_record(error: Exception, **more: Any) -> bytes:

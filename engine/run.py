@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         debug = spec.debug
         run_job(spec, comm)
     except EngineError as error:
+        if comm is None and is_working_dir(words[0]):
+            from engine.job import note_own_error
+
+            note_own_error(error, rank=0)  # this rank has not found the others, so it may be any
         if comm is not None and comm.size > 1 and not error.found_by_all:
             raise  # other ranks know nothing of it: the hook of uncaught errors ends them all
         return _report(error, comm, debug=debug)

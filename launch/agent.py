@@ -116,7 +116,7 @@ class Agent:
                 self.wait_for_others(launcher, cause)
                 gang.read_records()
                 return gang.failed_rank() or cause
-            if time.monotonic() > self._next_sign:
+            if time.monotonic() > self._next_sign or gang.memory.has_news():
                 self._next_sign = time.monotonic() + SIGN_OF_LIFE
                 self.report(0.0, event="alive", host=socket.gethostname(), pid=os.getpid(), **gang.sign())
         return None

@@ -16,6 +16,7 @@ from launch.hang import HangWatch
 from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
+from launch.scratch import note_segments
 from launch.usage import usage_of
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
@@ -47,9 +48,10 @@ class Gang:
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
     def sign(self) -> dict[str, Any]:
-        """How long no rank here has moved, in seconds, what those do that others wait for, the most memory of any, and each one's use."""
-        peak = max(self.memory.peak.values(), default=None)
-        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": peak, "ranks": self.usage()}
+        """How long no rank here has moved, in seconds, what those do that others wait for, the most memory used and wanted, and all use."""
+        peak, wanted = (max(each.values(), default=None) for each in (self.memory.peak, self.memory.wanted))
+        found = {"still": self.hang.still, "missing": self.hang.words, "peak_memory": peak, "wanted_memory": wanted}
+        return {**found, "ranks": self.usage()}
 
     def usage(self) -> list[dict[str, Any]]:
         """What each rank here has used so far, as :func:`launch.usage.usage_of` says it."""
@@ -59,6 +61,7 @@ class Gang:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
         for process in find_processes("SAMESUM_GANG", self.order.gang):
             self.segments |= shared_segments(process.pid)
+        note_segments(self.scratch, self.segments)
 
     def read_records(self) -> None:
         """Read what leashes and failing ranks wrote."""

@@ -14,7 +14,7 @@ from engine.errors import MissingFileError, OptionError
 from engine.spec import YarnResources
 from launch import clusters
 from launch.clusters import Cluster, environments
-from launch.yarn import hadoop
+from launch.yarn import hadoop, ports
 
 SETTINGS_FILE = "samesum.json"  # in the folder of the installation
 SMALLEST_CONTAINER = 256  # MB
@@ -55,6 +55,16 @@ def check_packages(name: str, value: Any) -> list[str] | None:
     return list(value)
 
 
+def check_tags(name: str, value: Any) -> list[str] | None:
+    """Words that YARN takes as tags, in small letters as it keeps them, or None."""
+    if value is None:
+        return None
+    words = [] if isinstance(value, str) else list(value)
+    if not words or not all(isinstance(each, str) and each.isascii() and each.isprintable() and 0 < len(each) <= 100 for each in words):
+        raise OptionError(f"{name} must be a list of words in ASCII of at most 100 letters, got {value!r}")
+    return [each.lower() for each in words]
+
+
 @dataclass(kw_only=True, repr=False)
 class HadoopCluster(Cluster):
     """Workers in containers of YARN; made by :func:`create`."""
@@ -92,6 +102,7 @@ class HadoopCluster(Cluster):
         "node_label": check_optional_name,
         "python": check_optional_name,
         "archive": check_optional_name,
+        "tags": check_tags,
         "start_within": clusters.check_seconds,
         "min_containers": check_optional_count,
         "max_restarts": clusters.check_integer(0),
@@ -114,6 +125,7 @@ class HadoopCluster(Cluster):
     node_label: str | None = None
     python: str | None = None
     archive: str | None = None
+    tags: list[str] | None = field(default=None)
     start_within: float = 300.0
     min_containers: int | None = None
     hang_timeout: float = 600.0
@@ -132,21 +144,32 @@ class HadoopCluster(Cluster):
 
     @property
     def port_range(self) -> str:
-        """The ports of MPI, as they are printed."""
+        """The ports that a job listens at, as they are printed."""
         return f"{self.start_port} - {self.end_port}"
 
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""
         from launch.yarn.installing import packages_of
 
-        settings = asdict(self)
+        ports.check_enough(self.start_port, self.end_port, self.num_workers)
+        settings = asdict(self) | {"archive": self.find_archive()}
         yarn = {name: settings[name] for name in ("archive", "python", "queue", "node_label", "start_port", "end_port", "start_within")}
         yarn["queue"] = self.queue or "default"
         yarn["min_containers"] = self.min_containers
         yarn["packages"] = packages_of(self.dist_path, self.additional_packages)
         yarn["conf_dir"] = self.hadoop_conf_dir
+        yarn["tags"] = tuple(self.tags or ())
         common = ("num_workers", "num_threads", "worker_memory", "max_restarts", "hang_timeout", "node_tmp_dir", "hdfs_tmp_dir")
         return {"backend": "yarn", **{name: settings[name] for name in common}, "yarn": YarnResources(**yarn)}
+
+    def find_archive(self) -> str | None:
+        """The packed environment of this release: the one that was there when the cluster was described, or one installed since.
+
+        Raises :class:`OptionError` if that of another release is installed.
+        """
+        if self.archive is None or f"-{engine.__version__}-" in storage.name_of(self.archive):
+            return self.archive
+        return check_version(self.dist_path, read_installation(self.dist_path))
 
 
 CLUSTER = HadoopCluster
@@ -167,6 +190,7 @@ def create(  # noqa: PLR0917  # the order is that of its model
     python: str | None = None,
     *,
     turi_dist_path: str | None = None,
+    tags: Sequence[str] | None = None,
     start_within: float = 300.0,
     min_containers: int | None = None,
     max_restarts: int = 3,
@@ -183,15 +207,16 @@ def create(  # noqa: PLR0917  # the order is that of its model
         num_containers: Workers of a job; each is one rank, in a container of its own.
         container_size: Memory limit of each container in MB; 0.8 of it is for data. YARN ends a container that uses more.
         num_vcores: Vcores of each container, and threads of its rank, though never more than the node has cores.
-        start_port: The first of the ports that MPI may use between containers.
+        start_port: The first of the ports that the job may listen at: MPI between containers, and the application master.
         end_port: The last of them.
         additional_packages: Packages that are added to the environment of the workers, as ``pip`` takes them.
         queue: YARN's queue. None: ``default``.
         node_label: The label of the nodes on which workers are to run.
         python: An interpreter with samesum that all nodes have at this path. None: the packed environment of the installation.
+        tags: Words by which YARN finds the applications of its jobs, beside ``samesum`` and the toolkit's name.
         turi_dist_path: Another name for ``dist_path``.
-        start_within: Seconds in which all containers must be there, or they are given back and asked for again after a random while,
-            three times in all before the job fails.
+        start_within: Seconds in which the application master must be there, or the job fails and says what the queue has; and then all
+            containers, or they are given back and asked for again after a random while, three times in all before the job fails.
         min_containers: With how many containers a job may begin, or go on after a loss, where no more have come within
             ``start_within``; the model is the same. None: with all of them.
         max_restarts: How often a job is started anew from its last checkpoint after a worker was lost by a failure; preempted containers
@@ -223,11 +248,8 @@ def create(  # noqa: PLR0917  # the order is that of its model
             f"samesum is not installed in {address!r}: run `samesum cluster install {address}`, or give python, an interpreter that has "
             "samesum, at the same path on all nodes"
         )
-    if archive is not None and installed.get("version") != engine.__version__:
-        raise OptionError(
-            f"samesum {installed.get('version')} is installed in {address!r}, and this is samesum {engine.__version__}: run "
-            f"`samesum cluster install {address}`"
-        )
+    if archive is not None:
+        check_version(address, installed)
     cluster = HadoopCluster(
         name=name,
         working_dir=storage.join(address, "jobs"),
@@ -245,20 +267,27 @@ def create(  # noqa: PLR0917  # the order is that of its model
         node_label=node_label,
         python=python,
         archive=archive,
+        tags=None if tags is None else list(tags),
         start_within=start_within,
         min_containers=min_containers,
         max_restarts=max_restarts,
         hang_timeout=hang_timeout,
     )
-    if cluster.end_port - cluster.start_port + 1 < 2 * (cluster.num_workers + 1):
-        raise OptionError(
-            f"ports {cluster.port_range} are too few for {cluster.num_workers} containers, which may share a node: give at least "
-            f"{2 * (cluster.num_workers + 1)}"
-        )
+    ports.check_enough(start_port, end_port, cluster.num_workers)
     if cluster.min_containers is not None and cluster.min_containers > cluster.num_workers:
         raise OptionError(f"min_containers must be at most num_containers, {cluster.num_workers}, got {cluster.min_containers}")
     environments.keep(cluster)
     return cluster
+
+
+def check_version(address: str, installed: dict[str, Any]) -> str | None:
+    """The packed environment of an installation. Raises :class:`OptionError` if it is that of another release."""
+    if installed.get("version") != engine.__version__:
+        raise OptionError(
+            f"samesum {installed.get('version')} is installed in {address!r}, and this is samesum {engine.__version__}: run "
+            f"`samesum cluster install {address}`"
+        )
+    return installed.get("archive")
 
 
 def read_installation(address: str) -> dict[str, Any]:

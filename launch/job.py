@@ -70,6 +70,11 @@ class Job:
         """When it was submitted, in seconds since 1970."""
         return self._spec.submitted or 0.0
 
+    @property
+    def tracking_url(self) -> str | None:
+        """The address of its page where its scheduler has pages, as YARN does; None elsewhere, and for a job that it has forgotten."""
+        return self._backend.tracking_url(self._directory)
+
     def get_state(self) -> State:
         """PENDING until its workers run, RUNNING until its result is there, then COMPLETED however it ended.
 
@@ -203,6 +208,10 @@ class Job:
         write_bundle(self._directory, address, state=state, note=note)
         return address
 
+    def address_of(self, path: str) -> str:
+        """Where a path in the result is: in the job's directory, unless it is an address or begins at the root."""
+        return path if not storage.is_local(path) or os.path.isabs(path) else storage.join(self.working_dir, *path.split("/"))
+
     def cancel(self) -> None:
         """End the job, all its processes with it. Its final state is KILLED, unless it had ended before: then nothing happens."""
         if self.get_state() != State.COMPLETED:
@@ -262,14 +271,10 @@ class Job:
     def _read_results(self) -> Any:
         end, task = self._ended(), self._spec.task
         if task == "train":
-            return engine.load_model(self._address_of(end["model"]))
+            return engine.load_model(self.address_of(end["model"]))
         if task == "evaluate":
             return {name: _as_metric(value) for name, value in end["metrics"].items()}
-        return 0 if task == "script" else self._address_of(end["output"])
-
-    def _address_of(self, path: str) -> str:
-        """A path in the result is in the job's directory, unless it is an address or begins at the root."""
-        return path if not storage.is_local(path) or os.path.isabs(path) else storage.join(self.working_dir, *path.split("/"))
+        return 0 if task == "script" else self.address_of(end["output"])
 
     def _pauses(self) -> Iterator[float]:
         if storage.is_local(self.working_dir):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import pathlib
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,8 +19,15 @@ from engine import storage
 from engine.errors import OptionError
 from engine.spec import DataSpec, GraphSpec
 from launch.clusters import Cluster, absolute
+from launch.processes import process_of
 
 PART_BYTES = 64 << 20  # of Arrow memory in a file: what the bar advances by
+OWNER_FILE = "job.json"  # beside what was staged: for which job, and by whom
+
+
+def staging_folder(base: str) -> str:
+    """Where in ``hdfs_tmp_dir`` the data of this user's jobs are staged."""
+    return storage.join(base, os.environ.get("HADOOP_USER_NAME") or getpass.getuser())
 
 
 class Staging:
@@ -25,10 +35,19 @@ class Staging:
 
     def __init__(self, cluster: Cluster, job_address: str) -> None:
         self.cluster = cluster
-        job = storage.name_of(job_address)
         base = cluster.hdfs_tmp_dir
-        self.folder = storage.join(job_address, "staged") if base is None else storage.join(base, getpass.getuser(), job)
+        self.job_address = job_address
+        self.folder = (
+            storage.join(job_address, "staged") if base is None else storage.join(staging_folder(base), storage.name_of(job_address))
+        )
         self.is_used = False
+
+    def begin(self) -> None:
+        """Say whose the folder is, before anything is written there: whoever finds it later knows when it may go."""
+        if not self.is_used:
+            self.is_used = True
+            if self.cluster.hdfs_tmp_dir is not None:
+                storage.put_bytes(storage.join(self.folder, OWNER_FILE), owner_of(self.job_address))
 
     def remove(self) -> None:
         """Remove what was written, as when the job could not be submitted after all."""
@@ -75,7 +94,7 @@ class Staging:
         if not callable(getattr(model, "save", None)):
             raise OptionError(f"{name} must be a model, the path of one or the job that trained one, got {model!r}")
         address = storage.join(self.folder, name)
-        self.is_used = True
+        self.begin()
         model.save(address)
         return address
 
@@ -91,7 +110,7 @@ class Staging:
         from pyarrow import parquet
 
         address = storage.join(self.folder, name)
-        self.is_used = True
+        self.begin()
         storage.make_folder(address)
         total = None if dataset.is_from_files else dataset.input_bytes
         n_rows = n_bytes = 0
@@ -104,6 +123,13 @@ class Staging:
                 n_rows, n_bytes = n_rows + table.num_rows, n_bytes + path.stat().st_size
         sys.stderr.write(f"Staged {name}: {n_rows:,} rows, {n_bytes:,} bytes of Parquet in {address}\n")
         return address
+
+
+def owner_of(job_address: str) -> bytes:
+    """What the folder of staged data says of itself: which job it is for, and which process is submitting that."""
+    own = process_of(os.getpid())
+    about = {"working_dir": job_address, "host": socket.gethostname(), "pid": os.getpid(), "started": own.started if own else 0}
+    return json.dumps({**about, "time": time.time()}).encode()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import engine
@@ -18,6 +19,7 @@ from engine.working_dir import WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, absolute, check_address, find_cluster
 from launch.job import Job
+from launch.leftovers import clear_staged
 from launch.staging import Staging
 
 # Arguments of a submission that are no options of `create`.
@@ -47,6 +49,13 @@ def submit_training(toolkit: str, arguments: Mapping[str, Any]) -> Job:
     Returns the handle at once. Raises ``OptionError`` for options that are unknown or out of range, as far as one can know without the
     data, ``DataError`` for what is no data, ``StorageError`` where directory or staged data cannot be written.
     """
+    with describe_training(toolkit, arguments) as (address, spec):
+        return start(address, spec)
+
+
+@contextlib.contextmanager
+def describe_training(toolkit: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, JobSpec]]:
+    """The address and the description of a training that is to be submitted; what was staged for it goes if that fails."""
     cluster = find_cluster(arguments["env"])
     for name in arguments["kwargs"]:
         if name in _NOT_OF_JOBS:
@@ -78,7 +87,7 @@ def submit_training(toolkit: str, arguments: Mapping[str, Any]) -> Job:
             options=said,
             **_common(cluster, staging),
         )
-        return start(address, spec)
+        yield address, spec
 
 
 def submit_prediction_job(
@@ -157,6 +166,8 @@ def new_job(cluster: Cluster, working_dir: str | os.PathLike[str] | None) -> Ite
     address = check_address("working_dir", given)
     if working_dir is not None and WorkingDir(address).exists():
         raise StorageError(f"a job is in {address!r} already: choose another working directory")
+    for _ in clear_staged(cluster):
+        pass
     staging = Staging(cluster, address)
     try:
         yield address, staging
@@ -174,6 +185,18 @@ def start(address: str, spec: JobSpec) -> Job:
         directory.publish("FAILURE", attempt=0, summary=f"it could not be started: {error}", time=time.time())
         raise
     return Job(directory)
+
+
+def start_all(described: Sequence[tuple[str, JobSpec]], at_once: int | None) -> list[Job]:
+    """Start several jobs of one cluster together, at most ``at_once`` of them at a time; if that cannot be, all have failed."""
+    directories = [WorkingDir.create(address, replace(spec, submitted=time.time())) for address, spec in described]
+    try:
+        backend_of(described[0][1]).submit_all(directories, at_once)
+    except BaseException as error:
+        for directory in directories:
+            directory.publish("FAILURE", attempt=0, summary=f"it could not be started: {error}", time=time.time())
+        raise
+    return [Job(directory) for directory in directories]
 
 
 def _common(cluster: Cluster, staging: Staging) -> dict[str, Any]:

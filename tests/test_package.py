@@ -4,6 +4,7 @@ import email
 import importlib.metadata
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,8 @@ import zipfile
 
 import pytest
 from packaging.requirements import Requirement
+
+import engine
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = "from setuptools import build_meta; import sys; getattr(build_meta, sys.argv[1])(sys.argv[2])"
@@ -75,7 +78,8 @@ def test_the_archive_holds_sources(archive):
         names = {name.partition("/")[2] for name in tar.getnames()}
     sources = {str(path.relative_to(ROOT)) for kind in ("pyx", "pxd", "h") for path in (ROOT / "engine" / "_kernels").glob(f"*.{kind}")}
     assert sources | {"setup.py", "pyproject.toml", "samesum.py", "LICENSE", "README.md", "engine/py.typed", "launch/cli/app.py"} <= names
-    assert not [name for name in names if name.endswith((".c", ".so")) or name.startswith(("tests", "benchmarks", "build"))]
+    assert [name for name in names if name.endswith((".c", ".so"))] == ["launch/yarn/ports.c"]
+    assert not [name for name in names if name.startswith(("tests", "benchmarks", "build"))]
 
 
 def test_the_wheel_holds_what_runs(wheel):
@@ -83,13 +87,21 @@ def test_the_wheel_holds_what_runs(wheel):
         names = set(file.namelist())
         metadata = file.read(next(name for name in names if name.endswith("/METADATA"))).decode()
     kernels = {path.stem for path in (ROOT / "engine" / "_kernels").glob("*.pyx")}
-    assert {name.split("/")[2].partition(".")[0] for name in names if name.endswith(".so")} == kernels
+    assert {name.split("/")[2].partition(".")[0] for name in names if name.endswith(".so")} == {*kernels, "_ports"}
     assert {"samesum.py", "engine/__init__.py", "engine/py.typed", "launch/cli/app.py", "launch/py.typed"} <= names
     assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"engine", "launch", "samesum.py"}
     assert not [name for name in names if name.endswith((".pyx", ".pxd", ".c", ".h"))]
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not [line for line in needed if "mpi" in line]
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_version_is_said_once(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        metadata = email.message_from_bytes(file.read(next(name for name in file.namelist() if name.endswith("/METADATA"))))
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert metadata["Version"] == engine.__version__ == cited[1]
+    assert re.search(r"^## \[Unreleased\]$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 def test_the_wheel_works_far_from_the_sources(wheel, tmp_path):

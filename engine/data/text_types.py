@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,6 +27,7 @@ TYPES: tuple[pa.DataType, ...] = (
 )
 STRING = len(TYPES) - 1
 ALL_TYPES = (1 << len(TYPES)) - 1  # the mask of a column that has shown no value yet
+_ANY_WORD, _TRUE_WORD = (rf"\A(?:{'|'.join(words)})\z" for words in (TRUE_WORDS + FALSE_WORDS, TRUE_WORDS))
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
 
 
@@ -89,18 +91,24 @@ def _accepts(text: pa.Array, target: pa.DataType) -> bool:
 
 
 def _convert_words(text: pa.Array) -> pa.Array:
-    true = pc.is_in(text, pa.array(TRUE_WORDS, pa.string()))
-    known = pc.or_(true, pc.is_in(text, pa.array(FALSE_WORDS, pa.string())))
-    if not pc.all(pc.or_(known, text.is_null())).as_py() and len(text):
+    # by patterns, not by a set of words: see _strings
+    if not pc.all(pc.match_substring_regex(text, _ANY_WORD), min_count=0).as_py():
         raise pa.ArrowInvalid(f"expected one of {', '.join(TRUE_WORDS + FALSE_WORDS)}")
-    return pc.if_else(text.is_valid(), true, pa.scalar(None, pa.bool_()))
+    return pc.match_substring_regex(text, _TRUE_WORD)
 
 
 def _plain_numbers(text: pa.Array, *, hexadecimal: bool) -> pa.Array:
     """Rewrite the spellings that pyarrow's number parsers do not take, value by distinct value: they are rare."""
     coded = text.dictionary_encode()
-    plain = pa.array([_plain_number(value, hexadecimal) for value in coded.dictionary.to_pylist()], pa.string())
-    return plain.take(coded.indices)
+    plain = [_plain_number(value, hexadecimal) for value in coded.dictionary.to_pylist()]
+    return _strings(plain).take(coded.indices)
+
+
+def _strings(values: list[str]) -> pa.Array:
+    """A string array. ``pa.array`` and ``pa.scalar`` import pandas, where it is installed, which takes as long as reading much text."""
+    encoded = [value.encode() for value in values]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def _plain_number(text: str, hexadecimal: bool) -> str:

@@ -49,6 +49,7 @@ __all__ = [
     "file_cache",
     "file_size",
     "is_local",
+    "is_public",
     "join",
     "limit_file_cache",
     "limit_patience",
@@ -167,6 +168,12 @@ def block_hosts(address: PathLike) -> list[Block]:
     """Which hosts hold which part of a file, in order; empty where this is unknown."""
     with _opened(address) as (store, text):
         return store.block_hosts(text)
+
+
+def is_public(address: PathLike) -> bool:
+    """Whether every user may read a file, and go through the folders above it; False where this is unknown."""
+    with _opened(address) as (store, text):
+        return store.is_public(text)
 
 
 # --- writing ---

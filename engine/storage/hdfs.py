@@ -63,6 +63,15 @@ class HdfsStore(RemoteStore):
         blocks = answer["BlockLocations"]["BlockLocation"]
         return [Block(int(each["offset"]), int(each["length"]), list(each["hosts"])) for each in blocks]
 
+    def is_public(self, address: str) -> bool:
+        """By the permissions of the file and of every folder above it: one question for each."""
+        others, above = 4, address
+        while int(self._ask("read", "get_file_status", above).json()["FileStatus"]["permission"], 8) & others:
+            if parent(above) == above:
+                return True
+            others, above = 1, parent(above)
+        return False
+
     def open_handle(self, address: str) -> RemoteHandle:
         """Ranges of a file, each from the data node that the name node names."""
         status = self._file_status(address)

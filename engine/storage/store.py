@@ -72,6 +72,10 @@ class Store(ABC):
         """Which hosts hold which part of a file; empty where this is unknown."""
         return []
 
+    def is_public(self, address: str) -> bool:
+        """Whether every user may read a file; False where this is unknown."""
+        return False
+
     def put_bytes(self, address: str, data: bytes) -> None:
         """Write a file whole or not at all, in place of what was there."""
         raise self._refusal(address)

@@ -173,7 +173,7 @@ class SFrame:
         return self.num_rows()
 
     def __bool__(self) -> bool:
-        return True
+        return True  # as what it is: asking whether it has rows could read files
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self._dataset.batches(allow_empty=True):

@@ -6,6 +6,7 @@ Working directory, supervisor, agents and leashes are the same for all.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from engine.errors import OptionError
@@ -49,11 +50,17 @@ class Backend(Protocol):
     def submit(self, wd: WorkingDir) -> None:
         """Have the job of a working directory started; returns at once. Raises :class:`engine.errors.EngineError` if that cannot be."""
 
+    def submit_all(self, wds: Sequence[WorkingDir], at_once: int | None) -> None:
+        """Have jobs started, of which at most ``at_once`` run at a time; those of an array, see :class:`launch.array.Array`."""
+
     def status(self, wd: WorkingDir) -> Status:
         """Whether the job waits, runs, has ended, or has no result and nobody who would come to one (``'gone'``)."""
 
     def cancel(self, wd: WorkingDir) -> None:
         """End the job as KILLED unless it has ended, and wait until nothing of it is left."""
+
+    def cancel_all(self, wds: Sequence[WorkingDir]) -> None:
+        """End several jobs, those that wait before those that run."""
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """Publish FAILURE, saying why and naming the last checkpoint, for a job that is gone; clear what it left."""
@@ -63,6 +70,9 @@ class Backend(Protocol):
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs of a job that has ended into its directory, those that are elsewhere."""
+
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """The address of the job's page, where its scheduler has pages."""
 
 
 def backend_of(spec: JobSpec) -> Backend:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from engine import storage
 from engine.working_dir import RUN_FILE, WorkingDir
 from launch.agents import LocalAgent
+from launch.array import Array
 from launch.backends import Status
 from launch.commands import gang_command, module_command
 from launch.order import Order
@@ -55,9 +58,18 @@ class LocalBackend:
             if log is not subprocess.DEVNULL:
                 log.close()
         _started.append(process)
-        found = process_of(process.pid)
-        about = {"host": socket.gethostname(), "pid": process.pid, "started": 0 if found is None else found.started, "time": time.time()}
-        storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
+        self._note(wd, process.pid)
+
+    def submit_all(self, wds: Sequence[WorkingDir], at_once: int | None) -> None:
+        """Start the queue that the jobs wait in, which outlives this process; one after the other unless ``at_once`` says more."""
+        array = Array.of(wds, at_once)
+        command = module_command("launch.queue", array.stem, str(array.count), str(at_once or 1))
+        null = subprocess.DEVNULL
+        _started.append(subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True))
+
+    def wait_in(self, wd: WorkingDir) -> None:
+        """Note that a job waits in the queue that this process is."""
+        self._note(wd, os.getpid(), is_queued=True)
 
     def status(self, wd: WorkingDir) -> Status:
         """By the result, and by the processes of this machine; of a supervisor on another one, by its last sign of life."""
@@ -77,6 +89,12 @@ class LocalBackend:
         while self._supervisor_is_alive(wd) and time.monotonic() < deadline:
             time.sleep(POLL)
         self._clear(wd)
+
+    def cancel_all(self, wds: Sequence[WorkingDir]) -> None:
+        """The last ones first, which may still wait."""
+        for wd in reversed(wds):
+            if wd.result() is None:
+                self.cancel(wd)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """A job whose supervisor is gone fails; who sees that first says so."""
@@ -98,18 +116,27 @@ class LocalBackend:
     def gather_logs(self, wd: WorkingDir) -> None:
         """The supervisor has put them there."""
 
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """This machine has no pages."""
+        return None
+
     def _supervisor_is_alive(self, wd: WorkingDir) -> bool:
         for process in list(_started):
             if process.poll() is not None:
                 _started.remove(process)
         attempts = wd.attempts()
         about = wd.attempt(attempts[-1]) if attempts else _read_json(wd.path(SUBMITTED_FILE))
-        if not about:
+        if not about or (about.get("is_queued") and wd.result() is not None):
             return False
         if about["host"] != socket.gethostname():
             last = wd.last_sign(attempts[-1]) if attempts else about["time"]
             return bool(time.time() - last < SILENCE) and not storage.exists(wd.path(RUN_FILE))
         return Process(about["pid"], about["started"]).is_alive
+
+    def _note(self, wd: WorkingDir, pid: int, **more: Any) -> None:
+        found = process_of(pid)
+        about = {"host": socket.gethostname(), "pid": pid, "started": 0 if found is None else found.started, "time": time.time()}
+        storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps({**about, **more}).encode())
 
     def _clear(self, wd: WorkingDir) -> None:
         """End what a supervisor that was killed may have left, and its scratch folders on this machine."""

@@ -10,22 +10,27 @@ import os
 import pathlib
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from engine import storage
 from engine.errors import JobError, MissingFileError, OptionError, StorageError
-from engine.spec import JobSpec
+from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.backends import Status
 from launch.yarn import applications, hadoop
-from launch.yarn.applications import SUBMIT_WITHIN, Report, Room
+from launch.yarn.applications import SUBMIT_WITHIN, Report
 from launch.yarn.description import MASTER_MB, PAGE_PATH, describe
+from launch.yarn.diagnoses import last_words
+from launch.yarn.placing import preferred_nodes
+from launch.yarn.room import Room, ask, room_on, say_room
 
 SUBMITTED_FILE = "submitted.json"
 LOG_FILE = "yarn.log"
 ENDED_WITHIN = 6.0  # seconds for the supervisor to end the ranks and clear away what they left; then YARN ends them
 GONE_WITHIN = 20.0  # seconds for YARN to end an application
 LOGS_WITHIN = 20.0  # seconds for YARN to gather the logs
+LAST_WORDS_WITHIN = 60.0  # seconds for the same, where nothing else says why a job has failed
 SILENCE = 120.0  # seconds without a sign of life of a supervisor
 POLL = 0.3
 
@@ -34,16 +39,28 @@ class YarnBackend:
     """Jobs as applications of YARN."""
 
     def __init__(self) -> None:
-        self._applications: dict[str, str] = {}  # by working directory
+        self._applications: dict[str, dict[str, Any]] = {}  # what submitted.json says, by working directory
 
     def submit(self, wd: WorkingDir) -> None:
         """Submit the application; what it is called goes to ``submitted.json``."""
         spec, conf = wd.spec(), conf_of(wd)
+        yarn = yarn_of(spec)
         check_places(spec)
-        check_room(spec, applications.room(conf))
-        application = applications.submit(conf, describe(spec, wd.address, conf=conf, user=user_name()))
+        public = check_archives([*([yarn.archive] if yarn.archive else []), *yarn.packages])
+        share, found = applications.check_queue(conf, yarn.queue), applications.nodes(conf)
+        check_room(spec, room_on(found), 1.0 if yarn.node_label else share)
+        nodes = [] if yarn.node_label else preferred_nodes(spec, [node.host for node in found])  # YARN takes one or the other
+        description = describe(spec, wd.address, conf=conf, user=user_name(), nodes=nodes, public=public)
+        application = applications.submit(conf, description)
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
+
+    def submit_all(self, wds: Sequence[WorkingDir], at_once: int | None) -> None:
+        """One application after the other; YARN's queue alone says how many run at a time."""
+        if at_once is not None:
+            raise OptionError(f"max_at_once must be None on Hadoop, whose queues have limits of their own, got {at_once}")
+        for wd in wds:
+            self.submit(wd)
 
     def status(self, wd: WorkingDir) -> Status:
         """By the result and by YARN."""
@@ -58,7 +75,7 @@ class YarnBackend:
             return "ended" if has_ended or wd.result() is not None else "pending" if is_being_submitted(wd) else "gone"
         if has_ended or (found.state == "RUNNING" and wd.attempts()) or is_alive(wd):
             return "running"  # a ResourceManager that was restarted calls what runs ACCEPTED for a while
-        return "pending"
+        return "gone" if self._is_overdue(wd, found) else "pending"
 
     def cancel(self, wd: WorkingDir) -> None:
         """The supervisor sees the result and ends the ranks; one that does not is ended by YARN."""
@@ -66,10 +83,13 @@ class YarnBackend:
         found = self._report(wd)
         if found is not None and found.state == "RUNNING" and self._wait_for_end(wd, ENDED_WITHIN):
             return
-        if (application := self._application(wd)) is not None:
-            applications.kill(conf_of(wd), application)
-            self._wait_for_end(wd, GONE_WITHIN)
-            clear_away(application)
+        self._end_application(wd)
+
+    def cancel_all(self, wds: Sequence[WorkingDir]) -> None:
+        """The last ones first, which may still wait."""
+        for wd in reversed(wds):
+            if wd.result() is None:
+                self.cancel(wd)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """An application that ended without a result has failed; YARN may know why."""
@@ -81,8 +101,11 @@ class YarnBackend:
             summary = f"the resource manager lost the application, {application}: YARN does not know it any more, and there is no result"
         elif found.state == "KILLED":
             summary = f"its application was killed: {_in_one_line(found.diagnostics) or 'nobody says by whom'}"
+        elif found.is_over:
+            summary = f"its application ended as {found.state} without a result: {self._last_words(wd) or _in_one_line(found.diagnostics)}"
         else:
-            summary = f"its application ended as {found.state} without a result: {_in_one_line(found.diagnostics)}"
+            self._end_application(wd)
+            summary = self._why_waiting(wd, found)
         if checkpoint := wd.last_checkpoint():
             summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
         wd.publish("FAILURE", attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
@@ -91,18 +114,48 @@ class YarnBackend:
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs that YARN has gathered into the job's directory, unless they are there; it gathers them once a job has ended."""
-        application, address = self._application(wd), wd.path("logs", LOG_FILE)
-        if application is None or wd.result() is None or storage.exists(address):
+        address = wd.path("logs", LOG_FILE)
+        if self._application(wd) is None or wd.result() is None or storage.exists(address):
             return
-        deadline = time.monotonic() + LOGS_WITHIN
-        while True:
-            try:
-                storage.put_bytes(address, hadoop.fetch_logs(conf_of(wd), application))
-                return
-            except JobError:
-                if time.monotonic() > deadline:
-                    return  # the logs of the ranks are in the directory anyway
+        if logs := self._fetch_logs(wd, LOGS_WITHIN):  # else the logs of the ranks are in the directory anyway
+            storage.put_bytes(address, logs)
+
+    def _fetch_logs(self, wd: WorkingDir, within: float) -> bytes:
+        """The logs that YARN gathers once an application has ended; empty if it does not in time."""
+        application = self._application(wd)
+        deadline = time.monotonic() + within
+        while application is not None and time.monotonic() < deadline:
+            with contextlib.suppress(JobError):
+                return hadoop.fetch_logs(conf_of(wd), application)
             time.sleep(1.0)
+        return b""
+
+    def _last_words(self, wd: WorkingDir) -> str:
+        return last_words(self._fetch_logs(wd, LAST_WORDS_WITHIN).decode(errors="replace"))
+
+    def _is_overdue(self, wd: WorkingDir, found: Report) -> bool:
+        """Whether an application has waited for the application master's container for longer than it may.
+
+        One whose supervisor has given a sign of life may be new to a ResourceManager that was started anew.
+        """
+        submitted = self._submitted(wd)
+        if submitted is None or found.state == "RUNNING" or time.time() - float(submitted["time"]) < yarn_of(wd.spec()).start_within:
+            return False
+        return not wd.attempts()
+
+    def _why_waiting(self, wd: WorkingDir, found: Report) -> str:
+        yarn = yarn_of(wd.spec())
+        facts = "; ".join(filter(None, [say_room(*ask(conf_of(wd), yarn.queue)), _in_one_line(found.diagnostics)]))
+        return (
+            f"the application master's container of {MASTER_MB} MB did not come within {yarn.start_within:.0f} s in queue {yarn.queue!r}: "
+            f"it is full or too small{facts and f' ({facts})'}; the application was taken back. Use another queue, or wait longer by "
+            "start_within"
+        )
+
+    def tracking_url(self, wd: WorkingDir) -> str | None:
+        """The address of the application's page."""
+        found = self._report(wd)
+        return None if found is None else found.tracking_url
 
     def page_url(self, wd: WorkingDir) -> str | None:
         """The address of the job's page behind YARN's proxy, while the application runs."""
@@ -111,11 +164,21 @@ class YarnBackend:
             return None
         return f"{found.tracking_url.rstrip('/')}{PAGE_PATH}"
 
+    def _end_application(self, wd: WorkingDir) -> None:
+        if (application := self._application(wd)) is not None:
+            applications.kill(conf_of(wd), application)
+            self._wait_for_end(wd, GONE_WITHIN)
+            clear_away(application)
+
     def _application(self, wd: WorkingDir) -> str | None:
+        about = self._submitted(wd)
+        return None if about is None else str(about["application"])
+
+    def _submitted(self, wd: WorkingDir) -> dict[str, Any] | None:
+        """What was written down when the job was submitted."""
         if wd.address not in self._applications:
             with contextlib.suppress(MissingFileError):
-                about: dict[str, Any] = json.loads(storage.read_bytes(wd.path(SUBMITTED_FILE)))
-                self._applications[wd.address] = str(about["application"])
+                self._applications[wd.address] = json.loads(storage.read_bytes(wd.path(SUBMITTED_FILE)))
         return self._applications.get(wd.address)
 
     def _report(self, wd: WorkingDir) -> Report | None:
@@ -162,18 +225,39 @@ def _conf_dir_in(address: str) -> str | None:
     return None if resources.yarn is None else resources.yarn.conf_dir
 
 
-def check_room(spec: JobSpec, room: Room) -> None:
-    """See that the cluster could run the job if it were empty. Raises :class:`OptionError`."""
+def yarn_of(spec: JobSpec) -> YarnResources:
+    """What a job asks of YARN."""
+    return (spec.resources and spec.resources.yarn) or YarnResources()
+
+
+def check_archives(addresses: list[str]) -> list[str]:
+    """See that what containers unpack is there; the archives that every user may read. Raises :class:`OptionError`."""
+    if missing := [address for address in addresses if not storage.exists(address)]:
+        raise OptionError(f"{missing[0]!r} is not there any more: run `samesum cluster install` and create the cluster anew")
+    return [address for address in addresses if _is_public(address)]
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return storage.is_public(address)
+    except StorageError:
+        return False  # a folder above it that this user cannot look at
+
+
+def check_room(spec: JobSpec, room: Room, share: float = 1.0) -> None:
+    """See that the cluster could run the job if it were empty, in a queue that may have a ``share`` of it. Raises :class:`OptionError`."""
     resources = spec.resources
     assert resources is not None
     count = (resources.yarn and resources.yarn.min_containers) or resources.num_workers
     size, vcores = resources.worker_memory or 0, resources.num_threads or 1
     if size > room.largest:
         raise OptionError(f"container_size={size} is more than any node has: the largest of {room.nodes} has {room.largest} MB")
-    if size * count + MASTER_MB > room.memory or vcores * count + 1 > room.vcores:
+    memory, all_vcores = room.memory * share, room.vcores * share
+    if size * count + MASTER_MB > memory or vcores * count + 1 > all_vcores:
+        whose = f"all {room.nodes} nodes have" if share == 1.0 else f"queue {yarn_of(spec).queue!r} may have of {room.nodes} nodes"
         raise OptionError(
             f"{count} containers of {size} MB and {vcores} vcores, and {MASTER_MB} MB and 1 vcore for the application master, are more "
-            f"than all {room.nodes} nodes have: {room.memory} MB and {room.vcores} vcores"
+            f"than {whose}: {memory:.0f} MB and {all_vcores:.4g} vcores"
         )
 
 

@@ -17,12 +17,13 @@ CALL_WITHIN = 30.0  # seconds
 class Look(NamedTuple):
     """A job as its scheduler sees it: ``state`` is 'pending', 'running', 'over', or 'unknown' where the scheduler does not answer.
 
-    ``words`` are its own; ``is_cancelled``: it was ended by a user or an administrator.
+    ``words`` are its own; ``is_cancelled``: it was ended by a user or an administrator; ``is_forgotten``: the scheduler does not know it.
     """
 
     state: str
     words: str = ""
     is_cancelled: bool = False
+    is_forgotten: bool = False
 
 
 class Scheduler(Protocol):
@@ -36,8 +37,11 @@ class Scheduler(Protocol):
     def look(self, job: str) -> Look:
         """How a job is; 'over' for one that is not known any more."""
 
-    def cancel(self, job: str) -> None:
-        """End a job; no error if it has ended."""
+    def element(self, job: str, number: int) -> str:
+        """What the job with that number is called in the array ``job``."""
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """End jobs; no error for those that have ended."""
 
     def go_on(self, job: str, script: str) -> str:
         """Have this very job scheduled anew; what it is called then."""
@@ -79,8 +83,7 @@ class Slurm:
         except JobError as error:
             return Look("unknown", str(error))
         if done.returncode:
-            is_known = "Invalid job id" not in done.stderr
-            return Look("unknown" if is_known else "over", " ".join(done.stderr.split()))
+            return _look_at_none(done, "Invalid job id|not found")
         found = dict(re.findall(r"(\w+)=(\S*)", done.stdout))
         state = found["JobState"]
         words = f"{state} (reason {found.get('Reason', 'None')}, exit code {found.get('ExitCode', '?')})"
@@ -88,9 +91,13 @@ class Slurm:
             return Look("pending" if state in self._PENDING.split() else "running", words)
         return Look("over", words, is_cancelled=state == "CANCELLED")
 
-    def cancel(self, job: str) -> None:
+    def element(self, job: str, number: int) -> str:
+        """As ``scontrol`` and ``scancel`` take it."""
+        return f"{job}_{number}"
+
+    def cancel(self, jobs: Sequence[str]) -> None:
         """By ``scancel``, which also ends what is requeued."""
-        call("scancel", job)
+        call("scancel", *jobs)
 
     def go_on(self, job: str, script: str) -> str:
         """Requeue it; where that is not allowed, submit its script anew."""
@@ -101,7 +108,7 @@ class Pbs:
     """OpenPBS and PBS Professional, by ``qsub``, ``qstat`` and ``qdel``."""
 
     name = "PBS"
-    _PENDING, _RUNNING = "QHWTMSU", "REB"
+    _PENDING, _RUNNING = "QHWTMSU", "REB"  # F: has finished; X: has finished, of an array
     _DELETED = 91  # the substate of a job that was deleted
 
     def submit(self, script: str) -> str:
@@ -115,8 +122,7 @@ class Pbs:
         except JobError as error:
             return Look("unknown", str(error))
         if done.returncode:
-            is_over = re.search("Unknown Job Id|has finished", done.stderr)
-            return Look("over" if is_over else "unknown", " ".join(done.stderr.split()))
+            return _look_at_none(done, "Unknown Job Id|has finished")
         about = next(iter(json.loads(done.stdout)["Jobs"].values()))
         state = about["job_state"]
         words = f"{state} (exit status {about.get('Exit_status', '?')}{', ' + about['comment'] if about.get('comment') else ''})"
@@ -124,15 +130,32 @@ class Pbs:
             return Look("pending" if state in self._PENDING else "running", words)
         return Look("over", words, is_cancelled=about.get("substate") == self._DELETED)
 
-    def cancel(self, job: str) -> None:
+    def element(self, job: str, number: int) -> str:
+        """The number goes between the brackets that arrays are known by."""
+        return job.replace("[]", f"[{number}]", 1)
+
+    def cancel(self, jobs: Sequence[str]) -> None:
         """By ``qdel``."""
-        call("qdel", job)
+        call("qdel", *jobs)
 
     def go_on(self, job: str, script: str) -> str:
-        """Submit its script anew, to start when this job has ended: users may not rerun jobs."""
-        return submit(["qsub", "-W", f"depend=afterany:{job}", script]).splitlines()[-1]
+        """Submit its script anew, to start when this job has ended: users may not rerun jobs.
+
+        PBS knows no dependency on one job of an array; the new one may start at once, since this one has nothing more to do.
+        """
+        after = [] if "[" in job else ["-W", f"depend=afterany:{job}"]
+        return submit(["qsub", *after, script]).splitlines()[-1]
+
+
+def _look_at_none(done: subprocess.CompletedProcess[str], forgotten: str) -> Look:
+    """A job of which the scheduler shows nothing: as it does not know it, which it says in the words ``forgotten``, or cannot tell now."""
+    words = " ".join((done.stderr or done.stdout).split())
+    is_forgotten = re.search(forgotten, words) is not None
+    return Look("over" if is_forgotten else "unknown", words, is_forgotten=is_forgotten)
 
 
 def own_job() -> str | None:
-    """What the job is called that this process is part of."""
+    """What the job is called that this process is part of; of a job array of Slurm, where the number alone may mean the whole array."""
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID")

@@ -27,13 +27,22 @@ Packages = Annotated[
     list[str] | None,
     typer.Option("--package", help="A package for the workers, as pip takes it; may be repeated.", rich_help_panel=words.CLUSTER),
 ]
-FirstPort = Annotated[int, typer.Option(help="First port for MPI.", rich_help_panel=words.CLUSTER)]
-LastPort = Annotated[int, typer.Option(help="Last port for MPI.", rich_help_panel=words.CLUSTER)]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="A word by which YARN finds the cluster's jobs; may be repeated.", rich_help_panel=words.CLUSTER),
+]
+FirstPort = Annotated[int, typer.Option(help="First port that a job listens at.", rich_help_panel=words.CLUSTER)]
+LastPort = Annotated[int, typer.Option(help="Last port that a job listens at.", rich_help_panel=words.CLUSTER)]
 Fewest = Annotated[
     int | None,
     typer.Option(help="With how many containers a job goes on where no more come in time. Default: all.", rich_help_panel=words.CLUSTER),
 ]
-Patience = Annotated[float, typer.Option(help="Seconds in which all containers must be there.", rich_help_panel=words.CLUSTER)]
+Patience = Annotated[
+    float,
+    typer.Option(
+        help="Seconds in which all containers must be there, and before them the application master.", rich_help_panel=words.CLUSTER
+    ),
+]
 
 
 def install(
@@ -78,6 +87,7 @@ def describe(
     queue: Queue = None,
     node_label: NodeLabel = None,
     python: Interpreter = None,
+    tag: Tags = None,
     start_within: Patience = 300.0,
     min_containers: Fewest = None,
     max_restarts: words.MaxRestarts = 3,
@@ -99,6 +109,7 @@ def describe(
         queue,
         node_label,
         python,
+        tags=tag,
         start_within=start_within,
         min_containers=min_containers,
         max_restarts=max_restarts,

@@ -30,14 +30,18 @@ app = typer.Typer(help="List jobs, show one, or bundle what a bug report needs."
 
 
 @group(app)
-def jobs(context: typer.Context, *, cluster: words.OfCluster = None, answer: Answer) -> None:
+def jobs(context: typer.Context, *, cluster: words.OfCluster = None, clean: words.Clean = False, answer: Answer) -> None:
     """List the jobs of all clusters that are kept, the newest first."""
     if context.invoked_subcommand is not None:
         return
     from launch.clusters import environments
     from launch.job import list_jobs
+    from launch.leftovers import clear_staged
 
     clusters = [find_cluster(cluster)] if cluster is not None else list(environments.values())
+    for each in clusters if clean else ():
+        for folder in clear_staged(each):
+            say(f"removed {folder}")
     found: dict[str, Job] = {}
     for each in {known.working_dir: known for known in clusters}.values():
         try:

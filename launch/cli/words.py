@@ -164,6 +164,10 @@ OnCluster = Annotated[
         autocompletion=completing.complete_cluster,
     ),
 ]
+Clean = Annotated[
+    bool,
+    typer.Option("--clean", help="Remove staged data of jobs that have ended, or were never submitted.", rich_help_panel=JOB),
+]
 OfCluster = Annotated[
     str | None,
     typer.Option(

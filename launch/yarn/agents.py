@@ -193,8 +193,8 @@ class Gang:
                 continue
             seen = containers.get(member.key)
             if seen is not None and seen.is_over:
-                used = (self.reports.get(rank) or {}).get("peak_memory")
-                self.lost[rank] = diagnose(seen.message, share=(used or 0) / self.memory, used=used)
+                used, wanted = (self.reports.get(rank, {}).get(name) or 0 for name in ("peak_memory", "wanted_memory"))
+                self.lost[rank] = diagnose(seen.message, share=used / self.memory, used=used or None, wanted=wanted)
             elif member.key not in there and now - self._heard[rank][0] > SILENCE / 4:
                 self.lost[rank] = diagnose("")
             elif now - self._heard[rank][0] > SILENCE and rank in self._ordered:

@@ -40,6 +40,16 @@ class Report(NamedTuple):
         return self.state in ("FINISHED", "FAILED", "KILLED")
 
 
+class Node(NamedTuple):
+    """A node: its host's name for YARN, its memory in MB, its vcores, and what is used of them."""
+
+    host: str
+    memory: int
+    used_memory: int
+    vcores: int
+    used_vcores: int
+
+
 class _Driver(skein.Client):  # type: ignore[misc]  # skein has no types
     """A client whose calls have a deadline."""
 
@@ -140,21 +150,27 @@ def kill(folder: pathlib.Path, application: str) -> None:
         driver(folder).kill_application(application)
 
 
-class Room(NamedTuple):
-    """What the running nodes have, and what is free of it: memory in MB, of the largest node too, and vcores."""
-
-    nodes: int
-    memory: int
-    free_memory: int
-    largest: int
-    vcores: int
-    free_vcores: int
-
-
-def room(folder: pathlib.Path) -> Room:
-    """The room that the cluster has."""
+def nodes(folder: pathlib.Path) -> list[Node]:
+    """The running nodes."""
     with _explained(folder):
         found = driver(folder).get_nodes(states=["RUNNING"])
-    memory, vcores = [each.total_resources.memory for each in found], [each.total_resources.vcores for each in found]
-    used = sum(each.used_resources.memory for each in found), sum(each.used_resources.vcores for each in found)
-    return Room(len(found), sum(memory), sum(memory) - used[0], max(memory, default=0), sum(vcores), sum(vcores) - used[1])
+    return [
+        Node(each.host, each.total_resources.memory, each.used_resources.memory, each.total_resources.vcores, each.used_resources.vcores)
+        for each in found
+    ]
+
+
+def check_queue(folder: pathlib.Path, name: str) -> float:
+    """See that YARN has the queue, and that it takes applications; the share of its parent that it may ever have, 0 to 1.
+
+    Raises :class:`OptionError`.
+    """
+    with _explained(folder):
+        try:
+            queue = driver(folder).get_queue(name)
+        except ValueError:
+            known = ", ".join(repr(each.name) for each in driver(folder).get_all_queues())
+            raise OptionError(f"queue must be one of YARN's, got {name!r}; there is {known}") from None
+    if str(queue.state) != "RUNNING":
+        raise OptionError(f"queue {name!r} takes no applications, it is {queue.state}: give another queue")
+    return float(queue.max_capacity) / 100

@@ -10,7 +10,7 @@ from typing import Any
 from engine import storage
 from engine.errors import OptionError
 from engine.spec import JobSpec, YarnResources
-from launch.yarn import hadoop
+from launch.yarn import hadoop, ports
 
 MASTER_MB = 1024  # the application master's JVM and the supervisor
 ATTEMPTS = 1000  # of the application master, which is started anew and goes on from the last checkpoint: as many as the cluster allows
@@ -18,26 +18,32 @@ PAGE, PAGE_PATH = "job", "/pages/job/"  # the job's page among those of its appl
 ENVIRONMENT, PACKAGES, PROGRAM = "environment", "packages", "program.py"  # as containers call what they bring along
 
 
-def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> dict[str, Any]:
-    """The application of the job in the working directory ``address``, as skein takes it."""
+def describe(
+    spec: JobSpec, address: str, *, conf: pathlib.Path, user: str, nodes: Sequence[str] = (), public: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The application of the job in the working directory ``address``, as skein takes it.
+
+    Workers are asked for on ``nodes`` rather than elsewhere; ``public`` are the archives that every user may read.
+    """
     resources = spec.resources
     assert resources is not None
     assert resources.yarn is not None
     yarn = resources.yarn
     if resources.worker_memory is None:
         raise OptionError("expected 'resources.worker_memory' in a job on YARN, got none: say how large its containers are")
-    files = files_of(spec, conf)
+    files = files_of(spec, conf, public)
     said = {"HADOOP_USER_NAME": user, "LC_ALL": "C.UTF-8"}
     return {
         "name": f"samesum {address.rstrip('/').rpartition('/')[2]}",
         "queue": yarn.queue,
         "node_label": yarn.node_label or "",
-        "tags": sorted({"samesum", *yarn.tags}),
+        "tags": sorted({"samesum", spec.toolkit or spec.task, *yarn.tags}),
         "max_attempts": ATTEMPTS,
         "master": {
             "resources": {"memory": f"{MASTER_MB} MiB", "vcores": 1},
             "script": script(yarn, "launch.yarn.supervisor", [address], said),
-            "files": files,
+            "files": {**files, **files_of_master(conf)},
+            "env": {"LD_PRELOAD": f"$PWD/{ports.LIBRARY}", "SAMESUM_PORT_RANGE": f"{yarn.start_port}:{yarn.end_port}"},
             "log_level": "WARN",
         },
         "services": {
@@ -48,13 +54,17 @@ def describe(spec: JobSpec, address: str, *, conf: pathlib.Path, user: str) -> d
                 "files": files,
                 "max_restarts": 0,  # the supervisor asks for others
                 "allow_failures": True,
+                **({"nodes": list(nodes), "relax_locality": True} if nodes else {}),
             }
         },
     }
 
 
-def files_of(spec: JobSpec, conf: pathlib.Path) -> dict[str, Any]:
-    """What containers bring along: settings of HDFS, the user's program, and environments, which nodes keep for the user's next jobs."""
+def files_of(spec: JobSpec, conf: pathlib.Path, public: Sequence[str] = ()) -> dict[str, Any]:
+    """What containers bring along: settings of HDFS, the user's program, and environments.
+
+    A node unpacks these once and keeps them: for the jobs of all users if all may read them, else for the next jobs of the user.
+    """
     assert spec.resources is not None
     assert spec.resources.yarn is not None
     files: dict[str, Any] = {
@@ -63,10 +73,20 @@ def files_of(spec: JobSpec, conf: pathlib.Path) -> dict[str, Any]:
     if spec.script is not None:
         path = spec.script.path
         files[PROGRAM] = {"source": f"file://{path}" if storage.is_local(path) else path, "type": "FILE"}
+    archives: dict[str, str] = {}
     if spec.resources.yarn.archive is not None:
-        files[ENVIRONMENT] = {"source": spec.resources.yarn.archive, "type": "ARCHIVE", "visibility": "PRIVATE"}
-    for number, archive in enumerate(spec.resources.yarn.packages):
-        files[f"{PACKAGES}{number}"] = {"source": archive, "type": "ARCHIVE", "visibility": "PRIVATE"}
+        archives[ENVIRONMENT] = spec.resources.yarn.archive
+    archives |= {f"{PACKAGES}{number}": archive for number, archive in enumerate(spec.resources.yarn.packages)}
+    for name, archive in archives.items():
+        files[name] = {"source": archive, "type": "ARCHIVE", "visibility": "PUBLIC" if archive in public else "PRIVATE"}
+    return files
+
+
+def files_of_master(conf: pathlib.Path) -> dict[str, Any]:
+    """What the application master has beside: the library that keeps its ports, and the address of the ResourceManager."""
+    files = {ports.LIBRARY: {"source": f"file://{ports.library()}", "type": "FILE"}}
+    if (conf / hadoop.YARN_SITE).is_file():
+        files[hadoop.YARN_SITE] = {"source": f"file://{(conf / hadoop.YARN_SITE).absolute()}", "type": "FILE"}
     return files
 
 
@@ -75,5 +95,6 @@ def script(yarn: YarnResources, module: str, arguments: Sequence[str], said: Map
     interpreter = f'"$PWD/{ENVIRONMENT}/bin/python"' if yarn.python is None else shlex.quote(yarn.python)
     packages = ":".join(f"$PWD/{PACKAGES}{number}" for number in range(len(yarn.packages)))
     lines = [f"export {name}={shlex.quote(value)}" for name, value in said.items()]
-    lines += ['export HADOOP_CONF_DIR="$PWD"', "unset PYTHONHOME", f'export PYTHONPATH="{packages}"' if packages else "unset PYTHONPATH"]
+    lines += ['export HADOOP_CONF_DIR="$PWD"', "unset PYTHONHOME LD_PRELOAD"]
+    lines += [f'export PYTHONPATH="{packages}"' if packages else "unset PYTHONPATH"]
     return "\n".join([*lines, f"exec {interpreter} -m {module} {shlex.join(arguments)}".rstrip(), ""])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import NamedTuple
 
-from launch.memory import ROOM, STEP
+from launch.memory import enough, say_wanted
 
 MB = 1 << 20
 NEARLY_ALL = 0.8  # of a container's memory: an end above it that nobody explains is taken to be the kernel's doing
 _UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_PORTS = re.compile(r"no port from \d+ to \d+ is free on this node")
 _USED = re.compile(r"([\d.]+) ?([KMGT]?B) of ([\d.]+) ?([KMGT]?B) physical memory used", re.IGNORECASE)
 # Exit codes of YARN: what they mean, and whether the container may be had again without counting as a failure.
 CODES = {
@@ -57,28 +57,42 @@ class Diagnosis(NamedTuple):
 SILENT = Diagnosis("Container does not answer: its node may be lost.", is_free=True)
 
 
-def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int | None = None) -> Diagnosis:
+def diagnose(message: str, otherwise: str = "", *, share: float = 0.0, used: int | None = None, wanted: int = 0) -> Diagnosis:
     """The diagnosis in YARN's message of a container; ``otherwise`` what to say where there is none.
 
     ``used`` bytes is the most that its rank was seen to use, ``share`` that of its memory: control groups end a container without a word.
+    ``wanted`` bytes is what it had asked for then.
     """
-    return _diagnose(message, otherwise, share, used)._replace(said=_in_one_line(message))
+    return _diagnose(message, otherwise, share, used, wanted)._replace(said=_in_one_line(message))
 
 
-def _diagnose(message: str, otherwise: str, share: float, used: int | None) -> Diagnosis:
+def _diagnose(message: str, otherwise: str, share: float, used: int | None, wanted: int) -> Diagnosis:
     lower = message.lower()
     code = next((code for words, code in _WORDS.items() if words in lower), None)
     code = code if code is not None else next((code for code in CODES if re.search(rf"exit ?(code|status):? *{code}\b", lower)), None)
     if code is None and share > NEARLY_ALL:
-        return Diagnosis("Container was ended by SIGKILL when its memory was nearly full. (137)", "memory", remedy_of(used), used=used)
+        text = "Container was ended by SIGKILL when its memory was nearly full. (137)"
+        return Diagnosis(text, "memory", remedy_of(used, wanted), used=used)
     if code is None:
         return Diagnosis(_in_one_line(message) or otherwise or "Report not found in log.")
     text, is_free = CODES[code]
     text = f"{text} ({code})"
     if code in (-103, -104):
-        used = used_bytes(message)
-        return Diagnosis(text, "memory", remedy_of(used), used=used)
+        used = max(used_bytes(message) or 0, used or 0) or None
+        return Diagnosis(text, "memory", remedy_of(used, wanted), used=used)
     return Diagnosis(text, is_free=is_free)
+
+
+def last_words(logs: str) -> str:
+    """What an application master that ended without a result said last, in the logs that YARN has gathered; empty if it said nothing."""
+    if found := _PORTS.findall(logs):
+        return f"{found[-1]}: give the cluster other ports by start_port and end_port, or end what listens there"
+    for name in ("application.driver.log", "application.master.log"):  # the supervisor's, then skein's
+        log = re.escape(name)
+        for text in reversed(re.findall(rf"^LogType:{log}\n.*?^LogContents:\n(.*?)^End of LogType:{log}", logs, re.DOTALL | re.MULTILINE)):
+            if lines := [line.strip() for line in text.splitlines() if line.strip()]:
+                return f"{name} ends with: {' '.join(lines[-3:])[-400:]}"
+    return ""
 
 
 def _in_one_line(message: str) -> str:
@@ -91,8 +105,9 @@ def used_bytes(message: str) -> int | None:
     return int(float(match[1]) * _UNITS[match[2].upper()]) if match else None
 
 
-def remedy_of(used: int | None) -> str:
-    """The container size that would do."""
+def remedy_of(used: int | None, wanted: int = 0) -> str:
+    """The container size that would do, as far as one can tell: the rank may have been about to ask for more."""
     if used is None:
         return "give a larger container_size, or more containers"
-    return f"{used / MB:.1f} MB were used: give container_size={STEP * math.ceil(used / MB * ROOM / STEP)} or more, or use more containers"
+    size = enough(used, wanted)
+    return f"{used / MB:.1f} MB were used{say_wanted(used, wanted)}: give container_size={size} or more, or use more containers"

@@ -6,6 +6,7 @@ each other for ever; so neither holds what it has for longer than the limit, and
 
 from __future__ import annotations
 
+import pathlib
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from engine.errors import JobError
 from engine.spec import Resources, YarnResources
 from launch.yarn.agents import Member
+from launch.yarn.room import ask, say_room
 from launch.yarn.wire import Wire
 
 POLL = 0.3  # seconds between looks for workers
@@ -36,7 +38,7 @@ class Gathering:
         """
         wanted = self.resources.num_workers
         least = min(self.yarn.min_containers or wanted, wanted)
-        most = 0
+        most, facts = 0, ""
         for number in range(TRIES):
             if number and not self._stay_away(most):
                 return None
@@ -49,8 +51,9 @@ class Gathering:
                     self._give_back_but({member.key for member in found})
                 return found[:wanted]
             most = max(most, len(found))
+            facts = say_room(*ask(pathlib.Path.cwd(), self.yarn.queue))  # the settings came along with this container
             self._give_back_but(set())
-        raise JobError(self._too_few(most))
+        raise JobError(self._too_few(most, facts))
 
     def _wait_for(self, wanted: int) -> list[Member] | None:
         """Ask for what is missing and wait, at most until the limit; who is there then."""
@@ -85,11 +88,12 @@ class Gathering:
         """Give all other containers back, those too that have not come yet."""
         self.wire.give_back(each.key for each in self.wire.containers() if not each.is_over and each.key not in kept)
 
-    def _too_few(self, there: int) -> str:
+    def _too_few(self, there: int, facts: str) -> str:
         resources = self.resources
         least = f", and min_containers is {self.yarn.min_containers}" if self.yarn.min_containers else ""
         return (
             f"only {there} of {resources.num_workers} containers of {resources.worker_memory} MB and {resources.num_threads} vcores came "
-            f"within {self.yarn.start_within:.0f} s in queue {self.yarn.queue!r}, in {TRIES} tries{least}: it is full or too small; they "
-            "were given back. Ask for fewer or smaller containers, use another queue, or wait"
+            f"within {self.yarn.start_within:.0f} s in queue {self.yarn.queue!r}, in {TRIES} tries{least}: it is full or too small"
+            f"{facts and f' ({facts})'}; they were given back. Ask for fewer or smaller containers, use another queue, or wait longer by "
+            "start_within"
         )

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from engine.errors import JobError, OptionError
 
+YARN_SITE = "yarn-site.xml"
 SHIPPED = ("core-site.xml", "hdfs-site.xml")  # what containers need to find HDFS
 LOGS_WITHIN = 60.0  # seconds
 CONNECT_WITHIN = 5.0  # seconds
@@ -25,7 +26,7 @@ def conf_dir(given: str | None) -> pathlib.Path:
             "yarn-site.xml of your cluster"
         )
     folder = pathlib.Path(found).expanduser()
-    for name in ("yarn-site.xml", "core-site.xml"):
+    for name in (YARN_SITE, "core-site.xml"):
         if not (folder / name).is_file():
             raise OptionError(f"no {name} in {str(folder)!r}: give hadoop_conf_dir the folder with the settings of your cluster")
     return folder
@@ -38,7 +39,7 @@ def use(given: str | None) -> pathlib.Path:
     return folder
 
 
-def settings_of(folder: pathlib.Path, name: str = "yarn-site.xml") -> dict[str, str]:
+def settings_of(folder: pathlib.Path, name: str = YARN_SITE) -> dict[str, str]:
     """The settings in a file of Hadoop's."""
     try:
         root = ElementTree.parse(folder / name).getroot()

@@ -71,21 +71,44 @@ def install(address: str, settings: Mapping[str, Any], *, python: str | None = N
 
 
 def packages_of(address: str, packages: Sequence[str] | None) -> tuple[str, ...]:
-    """The address of an archive with these packages and what they need, made if it is not there; nothing without packages."""
+    """The address of an archive with these packages and what they need, made if it is not there; nothing without packages.
+
+    What the environment has already is used as it is: packages that want other versions of it are refused, as pip says it.
+    """
     if not packages:
         return ()
-    key = hashlib.sha256(json.dumps([sys.version_info[:2], sorted(packages)]).encode()).hexdigest()[:16]
+    there = {name: importlib.metadata.version(name) for name in packages_needed_by(ROOTS) if name != "samesum"}
+    contents = [hashlib.sha256(pathlib.Path(each).read_bytes()).hexdigest() for each in packages if os.path.isfile(each)]
+    key = hashlib.sha256(json.dumps([sys.version_info[:2], sorted(packages), contents, there]).encode()).hexdigest()[:16]
     archive = storage.join(address, "packages", f"packages-{key}.tar.gz")
     if not storage.exists(archive):
         with tempfile.TemporaryDirectory(prefix="samesum-packages-") as folder:
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, *packages]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise OptionError(f"additional_packages could not be installed: {done.stderr.strip().splitlines()[-1:]}")
-            root = pathlib.Path(folder)
+            root = pathlib.Path(folder, "packages")
+            pip_install(root, packages, there)
             storage.make_folder(storage.join(address, "packages"), 0o755)
-            put_archive(archive, {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()})
+            put_archive(archive, {str(path.relative_to(root)): path for path in added_files(root, there)})
     return (archive,)
+
+
+def pip_install(folder: pathlib.Path, packages: Sequence[str], there: Mapping[str, str]) -> None:
+    """Install packages into a new folder, beside others of these versions. Raises :class:`OptionError` with what pip says."""
+    constraints = folder.with_name("constraints.txt")
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in there.items()))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "--constraint", str(constraints), *packages]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["pip does not say why"]
+        said = [line for line in lines if line.startswith("ERROR:")] or lines
+        raise OptionError(f"additional_packages {list(packages)} could not be installed: {said[-1]}")
+
+
+def added_files(folder: pathlib.Path, there: Mapping[str, str]) -> Iterator[pathlib.Path]:
+    """The files of the installed packages, but for those of packages that are ``there`` already."""
+    known = [each for each in importlib.metadata.distributions(path=[str(folder)]) if normalized(each.name) in there]
+    left_out = {os.path.normpath(folder / file) for each in known for file in each.files or []}
+    for path in folder.rglob("*"):
+        if path.is_file() and str(path) not in left_out:
+            yield path
 
 
 def environment_files() -> Iterator[tuple[str, pathlib.Path | bytes]]:
@@ -122,12 +145,26 @@ def shared_library() -> list[pathlib.Path]:
 
 def needed_packages() -> list[str]:
     """The installed packages that samesum and the backend need, and what these need in turn."""
+    found = packages_needed_by(ROOTS)
+    for needed in ("samesum", "skein", "mpi4py"):
+        if needed not in found:
+            raise OptionError(f"{needed!r} is not installed in this environment: pip install 'samesum[mpich,yarn]'")
+    return found
+
+
+def normalized(name: str) -> str:
+    """The name of a package as indexes write it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def packages_needed_by(roots: Sequence[str]) -> list[str]:
+    """Those of these packages that are installed, and what they need in turn."""
     from packaging.requirements import Requirement
 
     found: dict[str, None] = {}
-    waiting = list(ROOTS)
+    waiting = list(roots)
     while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        name = normalized(waiting.pop())
         if name in found:
             continue
         try:
@@ -137,9 +174,6 @@ def needed_packages() -> list[str]:
         found[name] = None
         wanted = map(Requirement, requirements)
         waiting += [each.name for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
-    for needed in ("samesum", "skein", "mpi4py"):
-        if needed not in found:
-            raise OptionError(f"{needed!r} is not installed in this environment: pip install 'samesum[mpich,yarn]'")
     return sorted(found)
 
 

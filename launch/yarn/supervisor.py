@@ -17,6 +17,7 @@ from engine.working_dir import WorkingDir
 from launch.backends import StartedGang
 from launch.commands import find_mpiexec, rank_command
 from launch.report.serve import PageServer
+from launch.scratch import held
 from launch.supervisor import Supervisor, supervise
 from launch.yarn.agents import Gang, Member
 from launch.yarn.description import PAGE, PROGRAM
@@ -79,9 +80,10 @@ class YarnSupervisor(Supervisor):
         return self.must_end or self.wd.result() is not None
 
     def run_gang(self, gang: str, scratch: pathlib.Path) -> dict[str, Any]:
-        """As every supervisor; whoever is lost and may still hold a container is noted."""
+        """As every supervisor, in a folder that others may remove once this container is gone; who is lost and may hold one is noted."""
         try:
-            return super().run_gang(gang, scratch)
+            with held(scratch):
+                return super().run_gang(gang, scratch)
         finally:
             self.silent = [] if self.gang is None else [self.members[rank].key for rank in self.gang.lost]
 
@@ -108,6 +110,7 @@ class YarnSupervisor(Supervisor):
                 "node_tmp_dir": self.resources.node_tmp_dir,
                 "hang_timeout": NEVER if self.resources.hang_timeout else 0.0,
                 "environment": ports,
+                "ports": [self.yarn.start_port, self.yarn.end_port] if self.resources.num_workers > 1 else None,
             }
 
         self.gang = Gang(

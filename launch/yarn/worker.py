@@ -25,6 +25,8 @@ from engine.working_dir import WorkingDir
 from launch.agents import LocalAgent
 from launch.environment import rank_environment
 from launch.order import Order
+from launch.scratch import held
+from launch.yarn import ports
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
 POLL = 0.2  # seconds between looks for an order
@@ -73,12 +75,17 @@ class Worker:
         """Carry an order out and report how it ended."""
         spec = JobSpec.from_json(what["spec"])
         order = complete(what, spec, attempt, self.logs)
-        try:
-            provide_program(pathlib.Path(order.scratch))
-            cause, containers = self.run(attempt, order)
-            self.keep_logs(what, attempt)
-        finally:
-            shutil.rmtree(order.scratch, ignore_errors=True)
+        containers: list[dict[str, Any]] = []
+        if words := trouble_here(what, order):
+            cause: dict[str, Any] = {"cause": "error", "ranks": [what["rank"]], "message": f"rank {what['rank']}: {words}"}
+        else:
+            try:
+                with held(pathlib.Path(order.scratch)):
+                    provide_program(pathlib.Path(order.scratch))
+                    cause, containers = self.run(attempt, order)
+                    self.keep_logs(what, attempt)
+            finally:
+                shutil.rmtree(order.scratch, ignore_errors=True)
         self.wire.report(attempt, {"event": "ended", **cause, "containers": containers})  # the container may end at once
 
     def run(self, attempt: int, order: Order) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -86,6 +93,7 @@ class Worker:
         self.set_logs_aside(attempt)
         agent = LocalAgent(order)
         next_look = next_word = 0.0
+        wanted: int | None = None
         try:
             while (cause := agent.wait(0.1)) is None:
                 now = time.monotonic()
@@ -93,8 +101,8 @@ class Worker:
                     next_look = now + LOOK
                     if not self.wire.has_order(attempt):
                         agent.stop()
-                if now > next_word:
-                    next_word = now + SAY
+                if now > next_word or agent.sign.get("wanted_memory") != wanted:
+                    next_word, wanted = now + SAY, agent.sign.get("wanted_memory")
                     self.wire.report(attempt, {"event": "alive", **agent.sign})
         finally:
             agent.end()
@@ -132,6 +140,17 @@ def complete(what: dict[str, Any], spec: JobSpec, attempt: int, logs: pathlib.Pa
         hang_timeout=what["hang_timeout"],
         environment={**environment, **what["environment"], **own},
     )
+
+
+def trouble_here(what: dict[str, Any], order: Order) -> str | None:
+    """Why a rank cannot run on this node, and what to do: a folder or ports that it needs are not to be had."""
+    base = pathlib.Path(order.scratch).parent
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=base).close()
+    except OSError as error:
+        return f"node_tmp_dir must be a folder that can be written on every node, got {str(base)!r} on {socket.gethostname()}: {error}"
+    return ports.trouble_here(*what["ports"]) if what["ports"] else None
 
 
 def provide_program(scratch: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 import samesum as gl
 from engine import storage
+from launch.staging import staging_folder
 from tests.cluster import session as runner
 from tests.cluster.conftest import enter, new_folder
 
@@ -52,4 +53,5 @@ def test_failure(session):
     assert printed["its summary"].startswith(f"Container list: {names}\n\n{names[0]}:\n  ")
     assert re.search(r"no column 'lable'.*'label'|'lable'.*label", printed["its summary"])
     assert "'lable'" in pathlib.Path(printed["the location of its logs"]).read_text()
-    assert not [entry for entry in storage.list_folder("hdfs:///tmp") if entry.name == "samesum"]
+    staged = {entry.name for entry in storage.list_folder(staging_folder("hdfs:///tmp"))}
+    assert not staged & {each.job_id for each in session[0].jobs.values() if each is not None}

@@ -90,6 +90,40 @@ def test_a_training_on_two_nodes(cluster, data, model, mpi, slurm):
     assert "rank-3.log" in pathlib.Path(job.get_log_file_path()).read_text()
 
 
+MODULE = """#%Module
+setenv MPI4PY_MPIABI openmpi
+setenv MPI4PY_LIBMPI libmpi.so.40
+setenv OMPI_MCA_pml ob1
+setenv OMPI_MCA_btl self,tcp
+setenv OMPI_MCA_btl_tcp_if_include lo
+"""  # two nodes of one machine would take each other's shared memory for their own
+
+
+def test_open_mpi_of_a_module_is_started_by_pmix(cluster, data, model, tmp_path, monkeypatch):
+    module = tmp_path / "modules" / "openmpi" / "4.1"
+    module.parent.mkdir(parents=True)
+    module.write_text(MODULE)
+    monkeypatch.setenv("MODULEPATH", str(tmp_path / "modules"))
+    tower = cluster(mpi="pmix", ranks_per_node=2, modules=["openmpi/4.1"])
+    job = train(tower, data)
+    program = tmp_path / "which.py"
+    program.write_text(
+        "from mpi4py import MPI\nassert 'Open MPI' in MPI.Get_library_version()\n"
+        "assert MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank) == 6, MPI.COMM_WORLD.size\n"
+    )
+    which = launch.run_script(tower, program)
+    check_success(job, model, 1)
+    assert which.wait(120) == FinalState.SUCCESS, f"{which.summary()}\n{read_logs(directory(which))}"
+
+
+def test_ranks_that_do_not_find_each_other_do_not_each_do_the_whole_job(cluster, data):
+    job = train(cluster(mpi="none"), data)
+    assert job.wait(120) == FinalState.FAILURE
+    assert "SLURM_STEP_NUM_TASKS says 2 ranks, but MPICH" in job.summary(), read_logs(directory(job))
+    assert "srun --mpi=pmix or pmi2" in job.summary()
+    assert directory(job).attempts() == [1]
+
+
 def test_one_node_and_one_worker(cluster, data, model):
     check_success(train(cluster(nodes=1, mpi="mpiexec"), data), model, 1)
 
@@ -230,13 +264,47 @@ def test_slurm_that_does_not_answer_is_no_end(cluster, data, model, slurm):
     check_success(job, model, 1)
 
 
-def test_a_sweep(cluster, data):
-    grid = {"max_depth": [2, 3, 4]}
-    tower = cluster(nodes=1)
-    sweep = launch.submit_sweep(tower, launch.boosted_trees_classifier, data, "label", parameters=grid, max_iterations=3)
-    assert sweep.wait(60) == [FinalState.SUCCESS] * 3
-    assert sweep.table().column("max_depth").to_pylist() == [2, 3, 4]
-    assert len(set(sweep.table().column("Training-log_loss").to_pylist())) == 3
+def sweep_on(cluster, data, depths=(2, 3, 4), **options):
+    said = {"max_iterations": 10, "model_checkpoint_interval": 2, **options}
+    toolkit = launch.boosted_trees_classifier
+    return launch.submit_sweep(cluster, toolkit, data, "label", parameters={"max_depth": list(depths)}, **said)
+
+
+def test_a_sweep_is_an_array_whose_jobs_take_turns_and_are_requeued_alone(cluster, data, model, slurm):
+    sweep = sweep_on(cluster(nodes=1, mpi="mpiexec", pause=0.7), data, max_at_once=2)
+    first, second, third = sweep.jobs
+    array = number(first).partition("_")[0]
+    assert [number(job) for job in sweep.jobs] == [f"{array}_{index}" for index in (1, 2, 3)]
+    wait_for_checkpoint(second)
+    assert third.get_state() == State.PENDING
+    assert slurm.job(number(third))["ArrayTaskThrottle"] == "2"
+    slurm.run("scancel", "--batch", "--signal=USR1", number(second))
+    assert sweep.wait(120) == [FinalState.SUCCESS] * 3, [f"{job.summary()}\n{read_logs(directory(job))}" for job in sweep.jobs]
+    assert [slurm.job(number(job))["Restarts"] for job in sweep.jobs] == ["0", "1", "0"]
+    assert [len(directory(job).attempts()) for job in sweep.jobs] == [1, 2, 1]
+    assert number(second) == f"{array}_2"
+    assert folder_bytes(directory(second).path(directory(second).result()["model"])) == model
+    began = directory(third).attempt(1)["time"]
+    assert began > min(directory(job).attempt(1)["time"] for job in (first, second)) + 1  # it had to wait for a turn
+    table = launch.load_sweep(sweep.working_dir).table()
+    assert table["training_log_loss"].to_pylist() == sorted(table["training_log_loss"].to_pylist())
+    assert sorted(table["max_depth"].to_pylist()) == [2, 3, 4]
+
+
+def test_one_job_of_a_sweep_is_cancelled_and_then_all(cluster, data, slurm):
+    sweep = sweep_on(cluster(nodes=1, mpi="mpiexec", pause=1.0), data, depths=(1, 2, 3, 4), max_at_once=1, max_iterations=1000)
+    first, second, third, last = sweep.jobs
+    wait_for_checkpoint(first)
+    second.cancel()
+    slurm.run("scancel", number(third))
+    assert [job.get_state() for job in sweep.jobs] == [State.RUNNING, State.COMPLETED, State.COMPLETED, State.PENDING]
+    assert second.get_final_state() == third.get_final_state() == FinalState.KILLED
+    assert f"its job {number(third)} of Slurm was cancelled before it began: " in third.summary()
+    sweep.cancel()
+    assert sweep.wait(60) == [FinalState.KILLED] * 4
+    assert slurm.run("squeue", "--noheader") == ""
+    assert not directory(last).attempts()
+    assert wait_until(lambda: not any(processes_of(directory(job)) for job in sweep.jobs))
 
 
 def test_the_script_written_by_hand_goes_on_by_itself(slurm, tmp_path, monkeypatch):

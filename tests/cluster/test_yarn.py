@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 import time
 
@@ -19,14 +20,17 @@ from tests.cluster.conftest import new_folder
 MUSHROOM = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data" / "mushroom.csv"
 FILES = ("model.json", "arrays.safetensors")
 HOG = """
-import sys, time
+import time
+import numpy as np
 from mpi4py import MPI
 comm = MPI.COMM_WORLD
 comm.barrier()
 if comm.rank == 1:
-    held = bytearray(900 << 20)
-    held[::4096] = b"x" * len(held[::4096])
-time.sleep(60)
+    held = np.empty(900 << 20, dtype=np.int8)
+    for part in np.array_split(held, 9):
+        part[:] = 1
+        time.sleep(0.7)
+comm.barrier()
 """
 SLEEP = "import time\nprint('began', flush=True)\ntime.sleep(120)\n"
 
@@ -114,21 +118,28 @@ def test_a_container_over_its_memory(home, tmp_path):
     assert blocks[5] == "  Container terminated due to exceeding allocated physical memory. (-104)"
     assert "rank 1 was lost" in summary
     assert "give container_size=" in summary
+    assert " MB asked for: give container_size=" in summary
     size = int(summary.partition("give container_size=")[2].split()[0])
-    assert 512 < size < 1600
+    assert 900 < size < 1600
     assert_nothing_runs(job)
+    enough = gl.run_script(make_cluster(home, container_size=size), program(tmp_path, HOG))
+    assert enough.wait(240) == enough.FINAL_STATE.SUCCESS, enough.summary()
 
 
 def test_cancel(home, tmp_path):
     """KILLED within ten seconds, with nothing left."""
-    job = gl.run_script(make_cluster(home), program(tmp_path, SLEEP))
+    options = {"target": "label", "max_iterations": 100_000}
+    job = gl.distributed.boosted_trees_classifier.submit_training_job(env=make_cluster(home), dataset=str(MUSHROOM), **options)
+    staged = WorkingDir(job.working_dir).spec().staged
+    assert storage.exists(staged)
     wait_for_state(job, job.STATE.RUNNING)
     began = time.monotonic()
     job.cancel()
     assert job.get_final_state() == job.FINAL_STATE.KILLED
     assert time.monotonic() - began < 10
     assert_nothing_runs(job, 10.0)
-    assert not storage.exists(f"{home}/tmp") or not storage.list_folder(f"{home}/tmp")
+    assert staged.startswith(f"{home}/tmp/")
+    assert storage.list_folder(storage.parent(staged)) == []
 
 
 def application_of(job):
@@ -141,10 +152,10 @@ def is_java(process):
 
 def test_a_cluster_too_full(home, tmp_path):
     """The containers that came are given back, and the job says what the queue has not."""
-    job = gl.run_script(make_cluster(home, num_containers=3, container_size=6144, start_within=4), program(tmp_path, SLEEP))
-    assert job.wait(90) == job.FINAL_STATE.FAILURE
-    assert "only 2 of 3 containers of 6144 MB" in str(job)
-    assert "queue 'default'" in str(job)
+    job = gl.run_script(make_cluster(home, num_containers=3, container_size=6144, start_within=5), program(tmp_path, SLEEP))
+    assert job.wait(180) == job.FINAL_STATE.FAILURE
+    assert re.search(r"only [0-2] of 3 containers of 6144 MB and 1 vcores came within 5 s in queue 'default', in 3 tries", str(job))
+    assert re.search(r"\(queue 'default' uses \d+ of at most 20480 MB and \d+ of at most 32 vcores; 2 nodes have \d+ of 20480 MB", str(job))
 
 
 def test_what_no_cluster_could_do(home, tmp_path):
@@ -232,5 +243,3 @@ def copy_of(yarn, tmp_path):
     for path in yarn.hadoop.conf.glob("*-site.xml"):
         (conf / path.name).write_text(path.read_text())
     return conf
-
-

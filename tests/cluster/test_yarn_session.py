@@ -7,6 +7,7 @@ import pytest
 
 import samesum as gl
 from engine import storage
+from launch.staging import staging_folder
 from launch.yarn.installing import install
 from tests.cluster import session as runner
 from tests.cluster.conftest import enter, new_folder
@@ -63,4 +64,5 @@ def test_failure(session):
     log = pathlib.Path(printed["the location of its logs"]).read_text()
     assert "'lable'" in log
     assert "LogType:rank-0.log" in log
-    assert not [entry for entry in storage.list_folder("hdfs:///tmp") if entry.name == "samesum"]
+    staged = {entry.name for entry in storage.list_folder(staging_folder("hdfs:///tmp"))}
+    assert not staged & {each.job_id for each in session[0].jobs.values() if each is not None}

@@ -6,17 +6,19 @@ A NodeManager that is killed leaves its containers running; :meth:`Yarn.lose_nod
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shlex
 import shutil
 import signal
+import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from launch.processes import Process, process_of
 from tests.cluster.daemons import Daemon, free_ports, wait_until
-from tests.cluster.hadoop import USER, Hdfs, _get_json, write_site
+from tests.cluster.hadoop import USER, Hdfs, _get_json, _superuser, write_site
 
 NODE_MB, NODE_VCORES = 10240, 16  # of two nodes: four containers of 4096 MB and 4 vcores, and the application master's
 MAIN = "yarn.server"
@@ -30,7 +32,7 @@ class Yarn:
     ) -> None:
         self.hdfs, self.hadoop = hdfs, hdfs.hadoop
         self.nodes = nodes
-        scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes)
+        scheduler, rpc, tracker, admin, web, *ports = free_ports(5 + 4 * nodes, hdfs.hosts)
         self.web = f"http://127.0.0.1:{web}"
         self._state_store = self.hadoop.folder / "resourcemanager-state"
         self.rpc = f"127.0.0.1:{rpc}"
@@ -40,6 +42,7 @@ class Yarn:
             "yarn.resourcemanager.resource-tracker.address": f"127.0.0.1:{tracker}",
             "yarn.resourcemanager.admin.address": f"127.0.0.1:{admin}",
             "yarn.resourcemanager.webapp.address": f"127.0.0.1:{web}",
+            "yarn.node-labels.fs-store.root-dir": f"file://{self.hadoop.folder}/node-labels",
             "yarn.application.classpath": "$HADOOP_CONF_DIR," + self.hadoop.class_path.partition(":")[2].replace(":", ","),
         }
         store = {"yarn.resourcemanager.fs.state-store.uri": f"file://{self._state_store}"}
@@ -53,6 +56,7 @@ class Yarn:
             "SKEIN_DRIVER_JAVA_OPTIONS": "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         }
         self.resource_manager = self._daemon("resourcemanager", "resourcemanager.ResourceManager")
+        self.hosts = hdfs.hosts[:nodes]  # each node has a data node beside it
         self.node_managers = [self._node_manager(number, ports[4 * number :]) for number in range(nodes)]
 
     def _daemon(self, name: str, main_class: str, conf: pathlib.Path | None = None) -> Daemon:
@@ -62,12 +66,14 @@ class Yarn:
 
     def _node_manager(self, number: int, ports: list[int]) -> Daemon:
         conf = self.hadoop.folder / f"nodemanager{number}-conf"
+        host = self.hosts[number]
         own = {
-            "yarn.nodemanager.hostname": "127.0.0.1",
-            "yarn.nodemanager.address": f"127.0.0.1:{ports[0]}",
-            "yarn.nodemanager.webapp.address": f"127.0.0.1:{ports[1]}",
-            "yarn.nodemanager.localizer.address": f"127.0.0.1:{ports[2]}",
-            "yarn.nodemanager.collector-service.address": f"127.0.0.1:{ports[3]}",
+            "yarn.nodemanager.hostname": host,
+            "yarn.nodemanager.bind-host": host,
+            "yarn.nodemanager.address": f"{host}:{ports[0]}",
+            "yarn.nodemanager.webapp.address": f"{host}:{ports[1]}",
+            "yarn.nodemanager.localizer.address": f"{host}:{ports[2]}",
+            "yarn.nodemanager.collector-service.address": f"{host}:{ports[3]}",
             "yarn.nodemanager.local-dirs": self.node_folder(number) / "local",
             "yarn.nodemanager.log-dirs": self.node_folder(number) / "logs",
         }
@@ -80,7 +86,7 @@ class Yarn:
     def _write_command(self) -> pathlib.Path:
         """A ``yarn`` command of what is used of it."""
         folder = self.hadoop.folder / "bin"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # a start that failed may be tried again
         logs = shlex.join(self.hadoop.java("yarn.client.cli.LogsCLI"))
         path = folder / "yarn"
         class_path = self.hadoop.class_path
@@ -148,6 +154,17 @@ class Yarn:
         """What the ResourceManager says of the cluster."""
         return dict(_get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
 
+    def ask(self, what: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The ResourceManager's answer to a question, or to what an administrator says."""
+        url = f"{self.web}/ws/v1/cluster/{what}"
+        if body is None:
+            return _get_json(url)
+        url += f"{'&' if '?' in url else '?'}user.name={_superuser()}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with contextlib.closing(opener.open(request, timeout=20)) as answer:
+            return answer.read()
+
     def applications(self) -> list[dict[str, Any]]:
         """All applications, the newest first."""
         apps = _get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
@@ -211,7 +228,7 @@ _YARN: dict[str, object] = {
     "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": 99,
     "yarn.nodemanager.recovery.enabled": "false",
     "yarn.nodemanager.delete.debug-delay-sec": 0,
-    "yarn.nodemanager.bind-host": "127.0.0.1",
+    "yarn.node-labels.enabled": "true",
     "yarn.log-aggregation-enable": "true",
     "yarn.nodemanager.remote-app-log-dir": "/tmp/logs",
     "yarn.timeline-service.enabled": "false",
@@ -219,16 +236,30 @@ _YARN: dict[str, object] = {
 _QUEUES: dict[str, object] = {
     "yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
     "yarn.scheduler.capacity.maximum-am-resource-percent": 0.5,
-    "yarn.scheduler.capacity.node-locality-delay": 0,
-    "yarn.scheduler.capacity.root.queues": "default,urgent",
-    "yarn.scheduler.capacity.root.default.capacity": 50,
+    "yarn.scheduler.capacity.node-locality-delay": 20,  # offers of other nodes to decline; each node makes five a second
+    "yarn.scheduler.capacity.root.queues": "default,urgent,narrow",
+    "yarn.scheduler.capacity.root.default.capacity": 45,
     "yarn.scheduler.capacity.root.default.user-limit-factor": 2,
     "yarn.scheduler.capacity.root.default.maximum-capacity": 100,
     "yarn.scheduler.capacity.root.default.state": "RUNNING",
     "yarn.scheduler.capacity.root.default.acl_submit_applications": "*",
     "yarn.scheduler.capacity.root.default.acl_administer_queue": USER,
     # Takes its half back where the other queue has borrowed it.
-    "yarn.scheduler.capacity.root.urgent.capacity": 50,
+    "yarn.scheduler.capacity.root.urgent.capacity": 45,
     "yarn.scheduler.capacity.root.urgent.state": "RUNNING",
     "yarn.scheduler.capacity.root.urgent.acl_submit_applications": "*",
+    # May have one application of a small container.
+    "yarn.scheduler.capacity.root.narrow.capacity": 10,
+    "yarn.scheduler.capacity.root.narrow.maximum-capacity": 10,
+    "yarn.scheduler.capacity.root.narrow.state": "RUNNING",
+    "yarn.scheduler.capacity.root.narrow.acl_submit_applications": "*",
+    # A node that has this label is the default queue's, and whose it may be while that does not need it.
+    "yarn.scheduler.capacity.root.accessible-node-labels": "*",
+    "yarn.scheduler.capacity.root.accessible-node-labels.fast.capacity": 100,
+    "yarn.scheduler.capacity.root.default.accessible-node-labels": "fast",
+    "yarn.scheduler.capacity.root.default.accessible-node-labels.fast.capacity": 100,
+    "yarn.scheduler.capacity.root.urgent.accessible-node-labels": "fast",
+    "yarn.scheduler.capacity.root.urgent.accessible-node-labels.fast.capacity": 0,
+    "yarn.scheduler.capacity.root.narrow.accessible-node-labels": "fast",
+    "yarn.scheduler.capacity.root.narrow.accessible-node-labels.fast.capacity": 0,
 }

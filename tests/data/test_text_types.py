@@ -15,6 +15,7 @@ from engine.data.csv_text import CsvFile, CsvFormat, Piece
 from engine.data.dataset import Dataset
 from engine.data.text_types import ALL_TYPES, STRING, TYPES, accepted_types, convert_text, first_misfit, type_of_mask
 from engine.errors import OptionError
+from tests.mpi_jobs import run_python
 from tests.reading import joined, read_everywhere, read_on, use_small_pieces
 
 INT, FLOAT, STR, BOOL, NULL, DATE = pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.null(), pa.date32()
@@ -206,3 +207,40 @@ def test_first_misfit():
     assert first_misfit(pa.array(["1", "2", "x", "y"]), INT) == 2
     assert first_misfit(pa.array(["1", None]), INT) == -1
     assert first_misfit(pa.array(["x"]), INT) == 0
+
+
+def test_telling_types_does_not_import_pandas():
+    source = "; ".join(
+        [
+            "import sys, pyarrow as pa",
+            "from engine.data.text_types import accepted_types",
+            "offsets = b''.join(each.to_bytes(4, 'little') for each in (0, 2, 4, 8))",
+            "text = pa.StringArray.from_buffers(3, pa.py_buffer(offsets), pa.py_buffer(b'+1abtrue'))",
+            "[accepted_types(text.slice(place, 1)) for place in range(3)]",
+            "print('pandas' in sys.modules)",
+        ]
+    )
+    assert run_python(source).out.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["true", "FALSE", None], [True, False, None]),
+        ([" True\t", "false"], [True, False]),
+        ([None, None], [None, None]),
+        ([], []),
+        (["tru"], None),
+        (["true\n"], None),
+        (["trueFALSE"], None),
+        (["tRUE"], None),
+        (["1"], None),
+    ],
+)
+def test_words_are_whole_words(words, expected):
+    text = pa.array(words, pa.string())
+    if expected is None:
+        with pytest.raises(pa.ArrowInvalid, match="expected one of"):
+            convert_text(text, pa.bool_())
+    else:
+        assert convert_text(text, pa.bool_()).to_pylist() == expected

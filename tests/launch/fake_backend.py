@@ -31,3 +31,6 @@ class FakeBackend:
 
     def gather_logs(self, wd):
         """All logs are in the directory."""
+
+    def tracking_url(self, wd):
+        return f"http://pages{wd.address}"

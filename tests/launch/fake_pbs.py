@@ -16,7 +16,7 @@ import time
 
 HOSTS = ("localhost", "127.0.0.1")
 KILL_DELAY = 2.0  # seconds from SIGTERM to SIGKILL
-OPTIONS = set("NjorlqAPW")
+OPTIONS = set("NjorlqAPWJ")
 UNKNOWN_JOB, UNKNOWN_QUEUE, FINISHED = 153, 170, 35
 
 
@@ -57,31 +57,49 @@ def fail(message, code):
 def qsub(arguments):
     *options, script = arguments
     text = pathlib.Path(script).read_text()
-    directives = {"resource_list": []}
+    directives = {"resource_list": [], "W": {}}
     for line in [" ".join(options), *re.findall(r"^#PBS (.*)$", text, re.MULTILINE)]:
         words = shlex.split(line)
         for option, value in zip(words[::2], words[1::2], strict=True):
             option = option.removeprefix("-")
             if option not in OPTIONS:
                 fail(f"qsub: illegal option -- {option}", 2)
-            directives["resource_list"].append(value) if option == "l" else directives.update({option: value})
+            if option == "W":
+                directives["W"].update([value.split("=", 1)])
+            else:
+                directives["resource_list"].append(value) if option == "l" else directives.update({option: value})
     if directives.get("q", "workq") != "workq":
         fail("qsub: Unknown queue", UNKNOWN_QUEUE)
     if len(directives["N"]) > 236:
         fail("qsub: illegal -N value", 2)
+    if "[" in directives["W"].get("depend", ""):
+        fail("qsub: Dependency request for job rejected", 1)
     number = 1 + len(list(state_folder().glob("*.server.json")))
-    job = f"{number}.server"
+    job = f"{number}[].server" if "J" in directives else f"{number}.server"
+    if "J" in directives and not re.fullmatch(r"1-(?!1$)\d+", directives["J"]):
+        fail("qsub: illegal -J value", 2)
     about = {"Job_Name": directives["N"], "job_state": "Q", "substate": 10, "script": text, "directives": directives, "where": os.getcwd()}
     write(job, about)
-    subprocess.Popen(
-        [sys.executable, __file__, "mom", job],
+    for subjob in subjobs_of(job, about):
+        write(subjob, about)
+    start("array" if "J" in directives else "mom", job)
+    print(job)
+
+
+def subjobs_of(job, about):
+    last = int(about["directives"].get("J", "1-0").partition("-")[2])
+    return [job.replace("[]", f"[{index}]") for index in range(1, last + 1)]
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, __file__, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("PBS_")},
     )
-    print(job)
 
 
 def qstat(arguments):
@@ -94,25 +112,47 @@ def qstat(arguments):
 
 
 def qdel(arguments):
-    job = arguments[-1]
-    if not path_of(job).exists():
-        fail(f"qdel: Unknown Job Id {job}", UNKNOWN_JOB)
-    if read(job)["job_state"] == "F":
-        fail(f"qdel: Job has finished {job}", FINISHED)
-    path_of(job).with_suffix(".deleted").touch()
+    code = 0
+    for job in arguments:
+        if not path_of(job).exists():
+            sys.stderr.write(f"qdel: Unknown Job Id {job}\n")
+            code = UNKNOWN_JOB
+        elif read(job)["job_state"] in "FX":
+            sys.stderr.write(f"qdel: Job has finished {job}\n")
+            code = FINISHED
+        else:
+            for each in [job, *(subjobs_of(job, read(job)) if "[]" in job else [])]:
+                path_of(each).with_suffix(".deleted").touch()
+    sys.exit(code)
+
+
+def array(job):
+    """Run the jobs of an array in order, as many at a time as it says."""
+    about = read(job)
+    write(job, {**about, "job_state": "B"})
+    most = int(about["directives"]["W"].get("max_run_subjobs", 1000))
+    waiting, running = subjobs_of(job, about), []
+    while waiting or running:
+        running = [process for process in running if process.poll() is None]
+        for subjob in list(waiting):
+            if len(running) < most or path_of(subjob).with_suffix(".deleted").exists():
+                running.append(start("mom", subjob))
+                waiting.remove(subjob)
+        time.sleep(0.05)
+    write(job, {**about, "job_state": "F", "substate": 92})
 
 
 def mom(job):
     about = read(job)
     deleted = path_of(job).with_suffix(".deleted")
-    before = about["directives"].get("W", "").partition("depend=afterany:")[2]
+    before = about["directives"]["W"].get("depend", "").partition("afterany:")[2]
     about["job_state"] = "H" if before else "Q"
     write(job, about)
     while before and not deleted.exists() and read(before)["job_state"] != "F":
         time.sleep(0.05)
     if not deleted.exists():
         run(job, about, deleted)
-    about |= {"job_state": "F", "substate": 91 if deleted.exists() else 92 if about.get("Exit_status") == 0 else 93}
+    about |= {"job_state": "X" if "[" in job else "F", "substate": 91 if deleted.exists() else 92 if about.get("Exit_status") == 0 else 93}
     write(job, about)
 
 
@@ -125,7 +165,10 @@ def run(job, about, deleted):
     script = state_folder() / f"{job}.sh"
     script.write_text(about["script"])
     own = {"PBS_JOBID": job, "PBS_NODEFILE": str(nodes), "PBS_O_WORKDIR": about["where"], "PBS_ENVIRONMENT": "PBS_BATCH"}
-    with open(pathlib.Path(about["where"], about["directives"].get("o", f"{job}.OU")), "ab") as output:
+    if index := re.search(r"\[(\d+)\]", job):
+        own |= {"PBS_ARRAY_INDEX": index[1], "PBS_ARRAY_ID": job.replace(index[0], "[]")}
+    place = about["directives"].get("o", f"{job}.OU").replace("^array_index^", own.get("PBS_ARRAY_INDEX", ""))
+    with open(pathlib.Path(about["where"], place), "ab") as output:
         process = subprocess.Popen(
             ["bash", str(script)], env={**os.environ, **own}, cwd="/", stdout=output, stderr=output, start_new_session=True
         )
@@ -160,4 +203,5 @@ def processes_of(job):
 
 
 if __name__ == "__main__":
-    {"qsub": qsub, "qstat": qstat, "qdel": qdel, "mom": lambda words: mom(words[0])}[sys.argv[1]](sys.argv[2:])
+    commands = {"qsub": qsub, "qstat": qstat, "qdel": qdel, "mom": lambda words: mom(words[0]), "array": lambda words: array(words[0])}
+    commands[sys.argv[1]](sys.argv[2:])

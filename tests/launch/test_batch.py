@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import re
 import shutil
 import signal
+import sys
 import uuid
 
 import pytest
@@ -13,6 +15,7 @@ import launch
 from engine.errors import JobError, OptionError
 from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
+from launch.array import Array
 from launch.backends import pbs
 from launch.batch.schedulers import Look, Pbs, Slurm
 from launch.batch.script import SCRIPTS
@@ -61,7 +64,7 @@ def pbs_machine(monkeypatch):
     yield folder
     for path in folder.glob("*.server.json"):
         path.with_suffix(".deleted").touch()
-    wait_until(lambda: all('"job_state": "F"' in path.read_text() for path in folder.glob("*.server.json")))
+    wait_until(lambda: all(re.search('"job_state": "[FX]"', path.read_text()) for path in folder.glob("*.server.json")))
     shutil.rmtree(folder)
 
 
@@ -115,6 +118,16 @@ def test_scripts_are_what_a_person_would_write(kind, asked):
     assert text == (GOLDEN / f"{kind}_{asked}.sh").read_text()
 
 
+@pytest.mark.parametrize("kind", ["slurm", "pbs"])
+@pytest.mark.parametrize("at_once", [None, 2])
+def test_the_script_of_an_array_is_one_for_all(kind, at_once):
+    create = {"slurm": launch.slurm_cluster.create, "pbs": launch.pbs_cluster.create}[kind]
+    spec = spec_of(create("tower", "/shared/my jobs", time_limit=60, python="python3", modules=["openmpi"] if at_once else []))
+    stem = "/shared/my jobs/dml_sweep_1"
+    text = SCRIPTS[kind](WorkingDir(stem), spec, Array(stem, 6, at_once))
+    assert text == (GOLDEN / f"{kind}_array_{at_once or 'all'}.sh").read_text()
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_training_on_pbs(cluster, data, model, nodes):
     job = train(cluster(nodes=nodes), data)
@@ -162,7 +175,7 @@ def test_cancel(cluster, data):
 def test_a_job_deleted_by_hand_is_killed(cluster, data):
     job = train(cluster(pause=1.0, nodes=2), data)
     wait_until(lambda: directory(job).last_checkpoint())
-    Pbs().cancel(pbs.BACKEND.job_of(directory(job)))
+    Pbs().cancel([pbs.BACKEND.job_of(directory(job))])
     assert job.wait(30) == FinalState.KILLED
     assert "its job 1.server of PBS was cancelled: " in job.summary()
     assert "resume_from_checkpoint=" in job.summary()
@@ -173,6 +186,61 @@ def test_a_job_that_pbs_kills_has_failed(cluster, data, monkeypatch):
     job = train(cluster(pause=5.0), data)
     assert job.wait(30) == FinalState.FAILURE
     assert "job killed: walltime exceeded limit" in job.summary()
+
+
+def sweep_on(cluster, data, depths=(2, 3, 4), **options):
+    said = {"max_iterations": 6, "model_checkpoint_interval": 2, **options}
+    toolkit = launch.boosted_trees_classifier
+    return launch.submit_sweep(cluster, toolkit, data, "label", parameters={"max_depth": list(depths)}, **said)
+
+
+def test_a_sweep_is_an_array_whose_jobs_take_turns(cluster, data):
+    sweep = sweep_on(cluster(ranks_per_node=1), data, max_at_once=1, max_iterations=2)
+    assert [pbs.BACKEND.job_of(directory(job)) for job in sweep.jobs] == ["1[1].server", "1[2].server", "1[3].server"]
+    assert sweep.wait(90) == [FinalState.SUCCESS] * 3, [job.summary() for job in sweep.jobs]
+    began = [directory(job).attempt(1)["time"] for job in sweep.jobs]
+    ended = [directory(job).result()["time"] for job in sweep.jobs]
+    assert began[1] > ended[0]
+    assert began[2] > ended[1]
+    again = launch.load_sweep(sweep.working_dir)
+    assert again.table().equals(sweep.table())
+    assert sorted(again.table()["max_depth"].to_pylist()) == [2, 3, 4]
+
+
+def test_one_job_of_an_array_is_cancelled_and_then_all(cluster, data):
+    sweep = sweep_on(cluster(ranks_per_node=1, pause=1.0), data, max_at_once=1, max_iterations=100)
+    wait_until(lambda: directory(sweep.jobs[0]).last_checkpoint())
+    sweep.jobs[1].cancel()
+    assert [job.get_state() for job in sweep.jobs] == [State.RUNNING, State.COMPLETED, State.PENDING]
+    sweep.cancel()
+    assert sweep.wait(30) == [FinalState.KILLED] * 3
+    assert not directory(sweep.jobs[2]).attempts()
+    wait_until(lambda: [processes_of(directory(job)) for job in sweep.jobs] == [[], [], []])
+
+
+def test_a_job_of_an_array_goes_on_as_a_job_of_its_own(cluster, data):
+    sweep = sweep_on(cluster(ranks_per_node=1, pause=1.0), data, depths=(2, 3), max_iterations=10)
+    first, second = sweep.jobs
+    wait_until(lambda: directory(first).last_checkpoint())
+    os.kill(directory(first).attempt(1)["pid"], signal.SIGUSR1)
+    assert sweep.wait(90) == [FinalState.SUCCESS] * 2, read_logs(directory(first))
+    assert len(directory(first).attempts()) == 2
+    assert "[" not in pbs.BACKEND.job_of(directory(first))
+    assert pbs.BACKEND.job_of(directory(second)) == "1[2].server"
+
+
+def test_the_script_written_by_hand(pbs_machine, tmp_path, monkeypatch):
+    examples = pathlib.Path(__file__).parents[2] / "examples"
+    shutil.copytree(examples / "hpc", tmp_path / "hpc")
+    monkeypatch.chdir(tmp_path / "hpc")
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("PATH", f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+    (tmp_path / "data").symlink_to(examples / "data")
+    job = Pbs().submit("train.pbs")
+    wait_until(lambda: Pbs().look(job).state == "over")
+    log = pathlib.Path("mushroom.log").read_text()
+    assert Pbs().look(job).words == "F (exit status 0)", log
+    assert "4 ranks, 20 trees, from the beginning" in log
 
 
 def test_what_qsub_refuses_is_said_at_once(cluster, data):

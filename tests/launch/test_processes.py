@@ -11,7 +11,16 @@ import uuid
 import pytest
 
 from launch.memory import MemoryWatch, describe
-from launch.processes import Process, find_processes, kill_all, process_of, proportional_bytes, resident_bytes, shared_segments
+from launch.processes import (
+    Process,
+    find_processes,
+    kill_all,
+    process_of,
+    proportional_bytes,
+    resident_bytes,
+    shared_segments,
+    untouched_bytes,
+)
 
 LEASH = pathlib.Path(__file__).resolve().parents[2] / "launch" / "leash.py"
 
@@ -24,9 +33,8 @@ def key():
 
 
 def start(key, source, **more):
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", source], env={**os.environ, "TEST_GANG": key, **more}, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-I", "-S", "-c", source]
+    return subprocess.Popen(command, env={**os.environ, "TEST_GANG": key, **more}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_number_that_is_used_again_is_another_process(key):
@@ -97,7 +105,32 @@ def test_a_rank_that_the_kernel_ended_was_out_of_memory(tmp_path, monkeypatch):
     assert watch.explain(other) == other
 
 
+def test_what_processes_have_asked_for(key):
+    """Arrays that are not filled yet count, address space without a claim to memory does not; news come once, and again after growth."""
+    source = (
+        "import mmap, sys, time\nflags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS\nkept = mmap.mmap(-1, 300 << 20, flags=flags)\n"
+        # 0x4000 is MAP_NORESERVE
+        "aside = mmap.mmap(-1, 700 << 20, flags=flags | 0x4000)\nkept[: 64 << 20] = bytes(64 << 20)\n"
+        "print('began', flush=True)\nsys.stdin.readline()"
+    )
+    with start(key, source) as child:
+        child.stdout.readline()
+        assert 230 << 20 < untouched_bytes(child.pid) < 300 << 20
+        watch = MemoryWatch(None)
+        assert not watch.has_news()
+        watch.look({0: process_of(child.pid)})
+        assert 300 << 20 < watch.wanted[0] < 450 << 20
+        assert watch.has_news()
+        assert not watch.has_news()
+        child.stdin.close()
+    assert untouched_bytes(child.pid) == 0
+
+
 def test_memory_in_words():
+    assert describe(2, 514 << 20, 512 << 20, 1000 << 20) == (
+        "rank 2 exceeded its memory: 514.0 MB of 512 MB physical memory used and 1000.0 MB asked for (-104); give worker_memory=1280 or "
+        "more, or use more workers"
+    )
     assert describe(2, 514 << 20, 512 << 20) == (
         "rank 2 exceeded its memory: 514.0 MB of 512 MB physical memory used (-104); give worker_memory=704 or more, or use more workers"
     )

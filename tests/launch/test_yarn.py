@@ -1,15 +1,19 @@
 """What YARN is told and what its words mean: no cluster is needed for either."""
 
 import json
+import pathlib
+import tarfile
+import zipfile
 
 import pytest
 
 from engine.errors import OptionError
 from engine.spec import DataSpec, JobSpec, Resources, ScriptSpec, YarnResources
+from launch.hadoop_cluster import HadoopCluster, check_tags
 from launch.yarn import hadoop
 from launch.yarn.description import describe
 from launch.yarn.diagnoses import diagnose
-from launch.yarn.installing import content_hash, environment_files, needed_packages, put_archive
+from launch.yarn.installing import added_files, content_hash, environment_files, needed_packages, packages_of, pip_install, put_archive
 
 ADDRESS = "hdfs:///apps/samesum/jobs/dml_job_1"
 OVER = (
@@ -77,6 +81,30 @@ class TestDescription:
         assert "export HADOOP_USER_NAME=me\n" in worker["script"]
         json.dumps(found)
 
+    def test_the_application_master_keeps_to_the_ports(self, conf):
+        """A library is loaded before its JVM, and not before what its script starts; it knows the ResourceManager; workers have neither."""
+        found = describe(make_spec(python="/p", start_port=9000, end_port=9010), ADDRESS, conf=conf, user="me")
+        assert found["master"]["env"] == {"LD_PRELOAD": "$PWD/ports.so", "SAMESUM_PORT_RANGE": "9000:9010"}
+        assert set(found["master"]["files"]) == {"core-site.xml", "hdfs-site.xml", "yarn-site.xml", "ports.so"}
+        assert pathlib.Path(found["master"]["files"]["ports.so"]["source"].removeprefix("file://")).is_file()
+        assert "unset PYTHONHOME LD_PRELOAD\n" in found["master"]["script"]
+        assert set(found["services"]["worker"]["files"]) == {"core-site.xml", "hdfs-site.xml"}
+        assert "env" not in found["services"]["worker"]
+
+    def test_nodes_and_archives(self, conf):
+        """Nodes are wished for, not insisted on; an archive is unpacked for all users only where all may read it."""
+        spec = make_spec(archive="hdfs:///e.tar.gz", packages=("hdfs:///p.tar.gz",), tags=("quarterly",))
+        found = describe(spec, ADDRESS, conf=conf, user="me", nodes=["n2", "n1"], public=["hdfs:///e.tar.gz"])
+        worker = found["services"]["worker"]
+        assert (worker["nodes"], worker["relax_locality"]) == (["n2", "n1"], True)
+        assert {name: about.get("visibility") for name, about in worker["files"].items() if about["type"] == "ARCHIVE"} == {
+            "environment": "PUBLIC",
+            "packages0": "PRIVATE",
+        }
+        assert 'export PYTHONPATH="$PWD/packages0"\n' in worker["script"]
+        assert found["tags"] == ["boosted_trees_classifier", "quarterly", "samesum"]
+        assert "nodes" not in describe(spec, ADDRESS, conf=conf, user="me")["services"]["worker"]
+
     def test_words_of_users_are_no_shell(self, conf):
         found = describe(make_spec(python="/opt/my python"), "hdfs:///a/$(touch x)", conf=conf, user="a b; c")
         script = found["master"]["script"]
@@ -86,7 +114,9 @@ class TestDescription:
     def test_a_program_comes_along(self, conf):
         resources = Resources(backend="yarn", worker_memory=512, yarn=YarnResources(python="/p"))
         spec = JobSpec(task="script", script=ScriptSpec(path="/home/me/fit.py"), resources=resources)
-        assert describe(spec, ADDRESS, conf=conf, user="me")["services"]["worker"]["files"]["program.py"]["source"] == "file:///home/me/fit.py"
+        assert (
+            describe(spec, ADDRESS, conf=conf, user="me")["services"]["worker"]["files"]["program.py"]["source"] == "file:///home/me/fit.py"
+        )
 
     def test_no_memory(self, conf):
         spec = JobSpec(task="script", script=ScriptSpec(path="x.py"), resources=Resources(backend="yarn", yarn=YarnResources()))
@@ -96,6 +126,20 @@ class TestDescription:
     def test_the_spec_survives_json(self):
         spec = make_spec(queue="q", packages=("a", "b"), node_label="gpu", start_within=7.5)
         assert JobSpec.from_json(spec.to_json()) == spec
+
+
+def test_what_is_copied_to_hdfs():
+    """All that is not there; but models and checkpoints may be anywhere that containers reach."""
+    cluster = object.__new__(HadoopCluster)
+    addresses = ("hdfs:///a", "s3://bucket/a", "https://a/b.csv", "/a")
+    assert [cluster.reads_in_place(each) for each in addresses] == [True, False, False, False]
+    assert [cluster.can_read(each) for each in addresses] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("tags", ["word", [], [""], ["ä"], ["x" * 101], [3]])
+def test_tags_that_yarn_would_not_take(tags):
+    with pytest.raises(OptionError, match="tags must be a list of words in ASCII"):
+        check_tags("tags", tags)
 
 
 class TestSettings:
@@ -138,3 +182,54 @@ class TestPacking:
         assert content_hash(files) != before
 
 
+class TestAdditionalPackages:
+    """Wheels made here, so that no index is asked."""
+
+    def make_wheel(self, folder, name, requires=(), text=""):
+        about = f"{name}-1.0.dist-info"
+        files = {
+            f"{name}.py": text,
+            f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+            + "".join(f"Requires-Dist: {each}\n" for each in requires),
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        }
+        record = "".join(f"{each},,\n" for each in [*files, f"{about}/RECORD"])
+        path = folder / f"{name}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for place, content in {**files, f"{about}/RECORD": record}.items():
+                archive.writestr(place, content)
+        return str(path)
+
+    @pytest.fixture(autouse=True)
+    def no_index(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    def test_with_what_they_need(self, tmp_path):
+        """Kept for the next job by what is in them; what the environment has is not added."""
+        self.make_wheel(tmp_path, "second")
+        wheel = self.make_wheel(tmp_path, "first", ["second"], "x = 1")
+        home = str(tmp_path / "home")
+        (archive,) = packages_of(home, [wheel])
+        with tarfile.open(archive) as file:
+            assert {"first.py", "second.py"} <= set(file.getnames())
+        before = pathlib.Path(archive).stat()
+        assert packages_of(home, [wheel]) == (archive,)
+        assert pathlib.Path(archive).stat() == before
+        self.make_wheel(tmp_path, "first", ["second"], "x = 2")
+        assert packages_of(home, [wheel]) != (archive,)
+        assert packages_of(home, []) == packages_of(home, None) == ()
+
+    def test_what_the_environment_has_is_left_out(self, tmp_path):
+        folder = tmp_path / "packages"
+        pip_install(folder, [self.make_wheel(tmp_path, "first"), self.make_wheel(tmp_path, "second")], {})
+        names = {path.name for path in added_files(folder, {"second": "1.0"})}
+        assert "first.py" in names
+        assert "second.py" not in names
+
+    def test_other_versions_are_refused(self, tmp_path):
+        """Two versions of one package in a process would be found out late."""
+        self.make_wheel(tmp_path, "numpy")
+        wheel = self.make_wheel(tmp_path, "first", ["numpy<2"])
+        with pytest.raises(OptionError, match=r"additional_packages \['.*'\] could not be installed: ERROR: "):
+            packages_of(str(tmp_path / "home"), [wheel])

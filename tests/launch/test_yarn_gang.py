@@ -164,8 +164,6 @@ def test_a_hang(gang, wire):
     assert "rank 1 is stopped" in cause["message"]
 
 
-
-
 def test_a_worker_that_says_nothing_any_more(gang, wire):
     """As on a node that YARN does not miss yet: it is lost, does not count, and explains what its peers have to say."""
     wait_for_orders(gang, wire)

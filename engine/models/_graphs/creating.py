@@ -11,6 +11,7 @@ from engine.collectives.default import resolve
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
 from engine.data.bytes_read import describe_bytes_read
+from engine.encode.graph_partition import GraphPartition
 from engine.errors import OptionError
 from engine.graph import Graph, GraphSource
 from engine.models._graphs.checkpoints import TIME_COLUMN, Course
@@ -73,9 +74,9 @@ class Call:
         }
 
 
-def loaded(graph: Any, comm: Any) -> Graph:
+def loaded(graph: Any, comm: Any) -> Any:
     """A graph that is loaded: itself, or of its description. Collective for a description. Raises TypeError for what is neither."""
-    if isinstance(graph, Graph):
+    if isinstance(getattr(graph, "partition", None), GraphPartition):
         return graph
     source = graph if isinstance(graph, GraphSource) else graph.as_source() if hasattr(type(graph), "as_source") else None
     if source is None:

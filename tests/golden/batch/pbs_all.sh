@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/bash -l
 #PBS -N dml_job_1
 #PBS -j oe
 #PBS -o '/shared/my jobs/dml_job_1/logs/pbs.log'

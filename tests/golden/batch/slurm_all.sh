@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/bash -l
 #SBATCH --job-name=dml_job_1
 #SBATCH --output='/shared/my jobs/dml_job_1/logs/supervisor.log'
 #SBATCH --open-mode=append
