@@ -81,6 +81,9 @@ def describe_all() -> Iterator[str]:
         if name in commands:
             yield describe_command("samesum", commands[name])
             continue
+        own = groups[name].registered_callback
+        if own is not None:  # what the group does without a command
+            yield describe_command("samesum", as_command(own)._replace(name=name))
         inner = [as_command(info) for info in groups[name].registered_commands]
         if toolkits := [command for command in inner if command.name in ALL_TOOLKITS]:
             yield describe_toolkits(name, toolkits, training)

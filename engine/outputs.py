@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = {".csv": "csv", ".parquet": "parquet"}  # formats by extension
 METRICS = {".json": "json"}
+PAGES = {".html": "html"}
 
 
 def check_output(output: str, formats: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from engine.collectives.communicator import Communicator
 from engine.collectives.default import resolve
 from engine.errors import EngineError, MissingFileError, OptionError, StorageError
 from engine.model_io import check_replaceable
-from engine.outputs import METRICS, TABLES, check_output, is_folder_of_parts, metrics_as_json, put_metrics, put_table
+from engine.outputs import METRICS, PAGES, TABLES, check_output, is_folder_of_parts, metrics_as_json, put_metrics, put_table
 from engine.spec import DataSpec, JobSpec
 
 if TYPE_CHECKING:
@@ -92,7 +92,21 @@ def run_job(spec: JobSpec, comm: Communicator) -> Any:
         raise OptionError(f"a {spec.task} job is for a supervisor to run: submit it")
     tasks: dict[str, Callable[[JobSpec, Communicator], Any]] = {"train": train, "predict": predict, "evaluate": evaluate}
     task = tasks[spec.task] if spec.graph is None else train_on_graph
-    return task(spec, comm)
+    return task(spec, comm) if spec.report is None else reported(task, spec, comm)
+
+
+def reported(train: Callable[[JobSpec, Communicator], Any], spec: JobSpec, comm: Communicator) -> Any:
+    """Train, and write a page about it. Collective."""
+    from engine.report.training import Stopwatch, write_report
+
+    with agree(comm, "preparing the job"):
+        if comm.rank == 0:
+            check_output(spec.report or "", PAGES)
+    stopwatch = Stopwatch(comm)
+    model = train(spec, comm)
+    with agree(comm, "writing the report"):
+        write_report(model, spec, stopwatch, comm)
+    return model
 
 
 def train(spec: JobSpec, comm: Communicator) -> Any:

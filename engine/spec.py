@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import OptionError
+from engine.masking import SECRET_NAMES
 from engine.spec_fields import (
     BOOL,
     COLUMN,
@@ -55,14 +56,13 @@ _NEEDED = {
 }
 _FOREIGN = {
     "train": ("model", "output_type", "script"),
-    "predict": ("toolkit", "target", "features", "options", "graph", "validation", "script"),
-    "evaluate": ("toolkit", "target", "features", "options", "output_type", "graph", "validation", "script"),
-    "script": ("data", "toolkit", "target", "features", "options", "graph", "validation", "model", "output_type", "output"),
+    "predict": ("report", "toolkit", "target", "features", "options", "graph", "validation", "script"),
+    "evaluate": ("report", "toolkit", "target", "features", "options", "output_type", "graph", "validation", "script"),
+    "script": ("report", "data", "toolkit", "target", "features", "options", "graph", "validation", "model", "output_type", "output"),
 }
 # The same for training on graphs.
 _NEEDED_ON_GRAPHS = ("data", "output", "graph")
 _FOREIGN_ON_GRAPHS = (*_FOREIGN["train"], "target", "features", "validation")
-_SECRETS = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY", re.IGNORECASE)
 # What the supervisor says to its ranks.
 _OWN_VARIABLES = re.compile(r"SAMESUM_(JOB|ATTEMPT|GANG|SCRATCH|HEARTBEAT_DIR|AGENT)(_|$)")
 
@@ -207,7 +207,7 @@ class Resources:
         for name in self.environment:
             if not name or "=" in name or "\0" in name + self.environment[name]:
                 raise OptionError(f"expected names and values of variables in 'resources.environment', got {name!r}")
-            if _SECRETS.search(name):
+            if SECRET_NAMES.search(name):
                 raise OptionError(
                     f"'resources.environment.{name}' looks like a secret, and a job's description can be read by others: keep "
                     "credentials in the files or roles where the storage's client looks for them"
@@ -234,7 +234,7 @@ class JobSpec:
     metrics. A job with ``resources`` has a working directory, in which its results are, so that an ``output`` is not needed; there
     ``model_checkpoint_path`` is ``'auto'``, its folder ``checkpoints``, if the options do not say anything else. ``staged`` is a folder of
     data that was written for this job alone, and is removed when it has ended; ``submitted`` is when it was, in seconds since 1970.
-    ``debug`` shows tracebacks.
+    ``report`` is a file for the page of a training that has no working directory. ``debug`` shows tracebacks.
     """
 
     task: str
@@ -248,6 +248,7 @@ class JobSpec:
     model: str | None = None
     output_type: str | None = None
     output: str | None = None
+    report: str | None = None
     script: ScriptSpec | None = None
     resources: Resources | None = None
     staged: str | None = None
@@ -272,6 +273,8 @@ class JobSpec:
             raise OptionError(f"expected toolkit to be one of {', '.join((*TOOLKITS, *GRAPH_TOOLKITS))}, got {self.toolkit!r}")
         if self.graph is not None and not on_graph:
             raise OptionError(f"'graph' means nothing in a {job} of {self.toolkit}, got {self.graph!r}: leave it out")
+        if self.report is not None and self.resources is not None:
+            raise OptionError(f"'report' means nothing in a job with a working directory, which has report.html, got {self.report!r}")
         if self.num_threads is not None and self.num_threads < 1:
             raise OptionError(f"expected num_threads to be 1 or more, got {self.num_threads!r}: leave it out for all cores")
         if self.validation is not None and self.options.get("validation_set") is not None:
@@ -373,6 +376,7 @@ _JOB_FIELDS = {
     "model": or_null(STRING),
     "output_type": or_null(STRING),
     "output": or_null(STRING),
+    "report": or_null(STRING),
     "script": or_null(nested(ScriptSpec, {"path": STRING, "args": STRINGS}, needed="path")),
     "resources": or_null(nested(Resources, _RESOURCE_FIELDS)),
     "staged": or_null(STRING),

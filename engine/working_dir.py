@@ -17,7 +17,7 @@ from engine.spec import JobSpec
 
 JOB_FILE, RESULT_FILE, ATTEMPT_FILE, ALIVE_FILE = "job.json", "result.json", "attempt.json", "alive.json"
 PROGRESS_FILE, EVENTS_FILE, ERROR_FILE = "progress.log", "events.jsonl", "error.json"
-CONTAINERS_FILE, RUN_FILE, END_FILE = "containers.json", "run.json", "end.json"
+CONTAINERS_FILE, RUN_FILE, END_FILE, REPORT_FILE = "containers.json", "run.json", "end.json", "report.html"
 STATES = ("SUCCESS", "FAILURE", "KILLED")
 _CHECKPOINT = re.compile(r"model_checkpoint_(\d+)")
 

@@ -25,7 +25,7 @@ from launch.order import Order
 from launch.processes import kill_all, process_of
 
 POLL = 0.05  # seconds
-SIGN_OF_LIFE = 5.0  # seconds from one to the next
+SIGN_OF_LIFE = 2.0  # seconds from one to the next
 FAREWELL = 6.0  # seconds for the other ranks to end by themselves once one has failed
 LAST_WORDS = 20.0  # seconds until killed processes are gone
 REPORT_WITHIN = 5.0  # seconds for the supervisor to take the last report

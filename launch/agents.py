@@ -76,6 +76,11 @@ class LocalAgent:
             self.sign = report
         return None if data else lost("the agent of the ranks is gone")
 
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What each rank has used, by the last sign of life."""
+        return list(self.sign.get("ranks", []))
+
     def is_gone(self) -> bool:
         """Whether no rank, leash or launcher is left."""
         return not find_processes("SAMESUM_GANG", self._order.gang)

@@ -17,8 +17,11 @@ from launch.memory import MemoryWatch
 from launch.order import Order
 from launch.processes import Process, find_processes, shared_segments
 from launch.scratch import note_segments
+from launch.usage import usage_of
 
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
+# What of a rank's use is said of its end too.
+USED = ("seconds", "cpu_seconds", "collective_seconds", "wait_seconds", "collectives", "bytes")
 LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
 
 
@@ -45,9 +48,14 @@ class Gang:
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
     def sign(self) -> dict[str, Any]:
-        """How long no rank here has moved, in seconds, what those do that others wait for, and the most memory used and wanted."""
+        """How long no rank here has moved, in seconds, what those do that others wait for, the most memory used and wanted, and all use."""
         peak, wanted = (max(each.values(), default=None) for each in (self.memory.peak, self.memory.wanted))
-        return {"still": self.hang.still, "missing": self.hang.words, "peak_memory": peak, "wanted_memory": wanted}
+        found = {"still": self.hang.still, "missing": self.hang.words, "peak_memory": peak, "wanted_memory": wanted}
+        return {**found, "ranks": self.usage()}
+
+    def usage(self) -> list[dict[str, Any]]:
+        """What each rank here has used so far, as :func:`launch.usage.usage_of` says it."""
+        return usage_of(self.scratch / "heartbeat", self.records, self.memory)
 
     def note_segments(self) -> None:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
@@ -132,12 +140,13 @@ class Gang:
 
     def containers(self, cause: dict[str, Any]) -> list[dict[str, Any]]:
         """A description of each rank's end."""
-        return [self.container(rank, self.records[rank], cause) for rank in sorted(self.records)]
+        used = {each["rank"]: each for each in self.usage()}
+        return [self.container(rank, self.records[rank], cause, used[rank]) for rank in sorted(self.records)]
 
-    def container(self, rank: int, record: dict[str, Any], cause: dict[str, Any]) -> dict[str, Any]:
-        """One rank's host, pid, end, largest memory, and a diagnosis."""
-        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal", "peak_memory", "ended")}
-        peak = max(record.get("peak_memory") or 0, self.memory.peak.get(rank, 0)) or None
+    def container(self, rank: int, record: dict[str, Any], cause: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:
+        """One rank's host, pid, end, what it has used, and a diagnosis."""
+        found = {name: record.get(name) for name in ("host", "pid", "exit_code", "signal", "ended")}
+        found |= {name: used[name] for name in USED}
         about_it = rank in cause.get("ranks", [])
         if about_it:
             diagnosis = cause["message"]
@@ -149,7 +158,13 @@ class Gang:
             diagnosis = "ended"
         else:
             diagnosis = "ended with the others"
-        return {"rank": rank, **found, "peak_memory": peak, "cause": cause["cause"] if about_it else None, "diagnosis": diagnosis}
+        return {
+            "rank": rank,
+            **found,
+            "peak_memory": used["peak_memory"],
+            "cause": cause["cause"] if about_it else None,
+            "diagnosis": diagnosis,
+        }
 
     def remove_segments(self) -> None:
         """Shared memory that MPI libraries leave behind when their ranks are killed."""

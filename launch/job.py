@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -12,10 +13,14 @@ from typing import Any, ClassVar
 
 import engine
 from engine import errors, storage
-from engine.errors import JobError, JobKindError, MissingFileError, OptionError
-from engine.working_dir import WorkingDir
+from engine.errors import EngineError, JobError, JobKindError, MissingFileError, OptionError
+from engine.report.page import encode, render
+from engine.working_dir import REPORT_FILE, WorkingDir
 from launch.backends import backend_of
 from launch.clusters import Cluster, check_address, find_cluster
+from launch.report.bundle import write_bundle
+from launch.report.collect import collect
+from launch.report.upkeep import put_page
 from launch.states import FinalState, State
 from launch.summary import describe_containers, what_happened
 
@@ -82,6 +87,7 @@ class Job:
             return State[status.upper()]
         if status == "gone":
             self._backend.make_sure_it_ended(self._directory)
+            self._finish_page()
         self._find_end()
         return State.COMPLETED
 
@@ -174,6 +180,34 @@ class Job:
                 file.write(text if text.endswith(b"\n") or not text else text + b"\n")
         return path
 
+    @property
+    def page_url(self) -> str:
+        """Where the job's page is: on YARN behind its proxy while the job runs, else ``report.html`` in the job's directory."""
+        live = None if self._find_end() is not None else self._backend.page_url(self._directory)
+        page = self._directory.path(REPORT_FILE)
+        return live or (storage.local_path(page).absolute().as_uri() if storage.is_local(page) else page)
+
+    def report(self, path: str | os.PathLike[str]) -> str:
+        """Write the job's page as it is now to a file, one of HTML that needs no other, and return its address.
+
+        Works for a job that waits, runs or has ended, also where its cluster does not answer. Raises ``StorageError``.
+        """
+        address = check_address("path", path)
+        storage.put_bytes(address, encode(render(collect(self.working_dir, state=self._say_state()[0]))))
+        return address
+
+    def bundle(self, path: str | os.PathLike[str]) -> str:
+        """Write what a bug report needs to a zip file, and return its address: spec, versions, events, containers, ends of logs, page.
+
+        What looks like a secret is hidden. Works for any job, also where its cluster does not answer any more. Raises ``StorageError``.
+        """
+        address = check_address("path", path)
+        state, note = self._say_state()
+        if state in FinalState.__members__:
+            self._backend.gather_logs(self._directory)
+        write_bundle(self._directory, address, state=state, note=note)
+        return address
+
     def address_of(self, path: str) -> str:
         """Where a path in the result is: in the job's directory, unless it is an address or begins at the root."""
         return path if not storage.is_local(path) or os.path.isabs(path) else storage.join(self.working_dir, *path.split("/"))
@@ -183,6 +217,21 @@ class Job:
         if self.get_state() != State.COMPLETED:
             self._backend.cancel(self._directory)
             self.get_state()
+            self._finish_page()
+
+    def _say_state(self) -> tuple[str, str | None]:
+        """How far it is in one word; UNKNOWN, and why, where its cluster does not answer."""
+        try:
+            if not self._is_cleared():
+                return self.get_state().name, None
+            return self.get_final_state().name, None
+        except EngineError as error:
+            return "UNKNOWN", str(error)
+
+    def _finish_page(self) -> None:
+        """Write the page of a job whose supervisor may not have come to it; one that cannot be written is left."""
+        with contextlib.suppress(EngineError):
+            put_page(self._directory, collect(self.working_dir))
 
     def _find_end(self) -> dict[str, Any] | None:
         """What ``result.json`` says, once it is there; what was staged for the job goes then."""

@@ -39,9 +39,9 @@ def main(command: list[str]) -> int:
     record = {"rank": rank, "host": socket.gethostname(), "pid": child, "started": start_of(child), "leash": leash, "began": time.time()}
     record["leash_started"] = start_of(leash)
     write_record(record)
-    status, peak = wait_for(child, agent)
+    status, peak, cpu_seconds = wait_for(child, agent)
     code = os.waitstatus_to_exitcode(status)
-    record |= {"signal" if code < 0 else "exit_code": abs(code), "peak_memory": peak, "ended": time.time()}
+    record |= {"signal" if code < 0 else "exit_code": abs(code), "peak_memory": peak, "cpu_seconds": cpu_seconds, "ended": time.time()}
     write_record(record)
     return code if code >= 0 else 128 - code
 
@@ -69,12 +69,12 @@ def become_rank(command: list[str], leash: int) -> NoReturn:
         os._exit(127)
 
 
-def wait_for(child: int, agent: str) -> tuple[int, int]:
-    """The status and the largest resident memory in bytes of the rank at its end, which comes at the latest with the agent's."""
+def wait_for(child: int, agent: str) -> tuple[int, int, float]:
+    """The status, the largest resident memory in bytes and the processor time of the rank at its end, at the latest with the agent's."""
     while True:
         pid, status, usage = os.wait4(child, os.WNOHANG)
         if pid:
-            return status, usage.ru_maxrss * 1024
+            return status, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
         told = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, AGENT_POLL)
         if (told is not None and told.si_signo != signal.SIGCHLD) or not is_same(agent):
             os.kill(child, signal.SIGKILL)

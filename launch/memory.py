@@ -31,11 +31,12 @@ def kernel_kills() -> int:
 class MemoryWatch:
     """Watches each rank's memory against ``limit`` bytes, None for no limit.
 
-    ``peak``: the most seen of each rank; ``wanted``: with what it had asked for then and not filled yet.
+    ``used``: what each rank had last, ``peak``: the most seen of it; ``wanted``: with what it had asked for then and not filled yet.
     """
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
+        self.used: dict[int, int] = {}
         self.peak: dict[int, int] = {}
         self.wanted: dict[int, int] = {}
         self._counted: dict[int, int] = {}
@@ -53,6 +54,7 @@ class MemoryWatch:
             used = resident_bytes(process.pid)
             if self.limit is not None and used > self.limit:
                 used = proportional_bytes(process.pid)  # never more than the resident, and slow to count
+            self.used[rank] = used
             self.peak[rank] = max(self.peak.get(rank, 0), used)
             is_over = self.limit is not None and used > self.limit
             if is_over or used > max(GROWTH * self._counted.get(rank, 0), WORTH_COUNTING):

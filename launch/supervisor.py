@@ -30,7 +30,9 @@ from launch.environment import rank_environment
 from launch.order import Order
 from launch.processes import process_of
 from launch.records import Records
+from launch.report.upkeep import Upkeep
 from launch.scripts import script_lines
+from launch.versions import versions
 
 LOCAL_POLL, REMOTE_POLL = 0.1, 1.5  # seconds between looks at the working directory
 END_WITHIN = 10.0  # seconds that ranks have to end by themselves once there is a result
@@ -59,6 +61,8 @@ def supervise(wd: WorkingDir, make: Callable[[WorkingDir, JobSpec], Supervisor],
             message = str(error) if isinstance(error, EngineError) else f"the supervisor failed: {type(error).__name__}: {error}"
             number = 0 if supervisor is None else supervisor.number
             wd.publish("FAILURE", attempt=number, summary=message, time=time.time(), cause="supervisor")
+            if supervisor is not None:
+                supervisor.page.finish()
         raise
 
 
@@ -76,6 +80,7 @@ class Supervisor:
         self.must_end = False
         self.failures = sum(counts(wd.attempt_end(number)) for number in wd.attempts())  # an attempt without an end lost its supervisor
         self.records = Records(wd)
+        self.page = Upkeep(wd, spec, self.records.say)
 
     def told_to_end(self, number: int, frame: FrameType | None) -> None:
         """The machine, or a scheduler, says to end."""
@@ -100,6 +105,7 @@ class Supervisor:
             if text := self.wd.progress():
                 storage.put_bytes(self.wd.path(PROGRESS_FILE), text.encode())
             self.records.finish()
+            self.page.finish()
             if self.spec.staged is not None:
                 storage.remove(self.spec.staged)
 
@@ -114,7 +120,7 @@ class Supervisor:
         gang, own = uuid.uuid4().hex, process_of(os.getpid())
         scratch = pathlib.Path(self.resources.node_tmp_dir or tempfile.gettempdir()).expanduser() / f"samesum-{gang[:16]}"
         about = {"host": socket.gethostname(), "pid": os.getpid(), "started": own.started if own else 0, "gang": gang}
-        self.number = self.wd.take_attempt({**about, "scratch": str(scratch), "time": time.time()})
+        self.number = self.wd.take_attempt({**about, "scratch": str(scratch), "time": time.time(), "versions": versions()})
         self.records.begin(self.number)
         try:
             scratch.mkdir(mode=0o700, parents=True)
@@ -176,6 +182,7 @@ class Supervisor:
             if now >= next_sign:
                 next_sign = now + SIGN_OF_LIFE
                 self.wd.renew(self.number, time.time())
+            self.page.look(self.number, lambda: ranks.usage)
             result = self.wd.result()
             if result is not None and result["state"] == "SUCCESS":
                 leave_by = leave_by or now + END_WITHIN

@@ -16,7 +16,7 @@ import pathlib
 import struct
 import tempfile
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 SLOT_BYTES = 128
 NAME_BYTES = 64
@@ -25,17 +25,37 @@ PREFIX = "samesum-heartbeat-"
 _OWNER = struct.Struct("<II")  # at byte 0: pid, rank
 _POSITION = struct.Struct(f"<Qd{NAME_BYTES}s")  # at byte 8: collective number, since, name
 _SINCE = struct.Struct("<d")
+_TALK = struct.Struct("<ddQ")  # at byte 88: seconds in collectives, seconds of waiting among them, bytes
 _POSITION_AT = _OWNER.size
 _SINCE_AT = _POSITION_AT + 8
+_TALK_AT = _POSITION_AT + _POSITION.size
 _write_position = _POSITION.pack_into
 _write_since = _SINCE.pack_into
+_write_talk = _TALK.pack_into
+
+
+class Talk(NamedTuple):
+    """How much a rank has talked so far: ``collectives``, the ``seconds`` in them, and the ``bytes`` of its arrays that it gave to them.
+
+    Seconds are those of moving data and of waiting for other ranks together; ``waited`` are those of waiting, None where nobody can tell
+    them apart.
+    """
+
+    collectives: int = 0
+    seconds: float = 0.0
+    waited: float | None = None
+    bytes: int = 0
+
+
+SILENT = Talk()
 
 
 @dataclasses.dataclass(frozen=True)
 class Pulse:
     """What a rank last said: ``number`` and ``name`` of its last collective, whether it is still in it, and since when.
 
-    ``since`` is in seconds of ``time.monotonic()``, which the processes of a node share. Number 0 is before the first collective.
+    ``since`` is in seconds of ``time.monotonic()``, which the processes of a node share. Number 0 is before the first collective. ``talk``
+    is without the collective that it is in.
     """
 
     pid: int
@@ -44,32 +64,49 @@ class Pulse:
     name: str
     waiting: bool
     since: float
+    talk: Talk = SILENT
 
 
 class Heartbeat:
-    """One rank's pen: ``with heartbeat.entered('histograms'): ...`` around every collective, which costs it a microsecond."""
+    """One rank's pen: ``with heartbeat.entered('histograms'): ...`` around every collective, which costs it a microsecond.
 
-    __slots__ = ("_board", "_position_at", "_since_at", "number")
+    Inside of it ``bytes`` and ``waited`` may be added to; ``waited`` stays negative where nobody can tell waiting from moving data.
+    """
 
-    def __init__(self, board: mmap.mmap, slot: int, rank: int) -> None:
+    __slots__ = ("_board", "_entered_at", "_position_at", "_seconds", "_since_at", "_talk_at", "bytes", "number", "waited")
+
+    def __init__(self, board: mmap.mmap, slot: int, rank: int, *, knows_waiting: bool = False) -> None:
         self._board = board
         self._position_at = slot * SLOT_BYTES + _POSITION_AT
         self._since_at = slot * SLOT_BYTES + _SINCE_AT
-        self.number = 0
+        self._talk_at = slot * SLOT_BYTES + _TALK_AT
+        self._entered_at = self._seconds = 0.0
+        self.number = self.bytes = 0
+        self.waited = 0.0 if knows_waiting else -1.0
         _write_position(board, self._position_at, 0, -monotonic(), b"")
+        _write_talk(board, self._talk_at, 0.0, self.waited, 0)
         _OWNER.pack_into(board, slot * SLOT_BYTES, os.getpid(), rank)
 
     def entered(self, name: str) -> Heartbeat:
         """Say that this rank enters its next collective, ``name``."""
         self.number = number = self.number + 1
-        _write_position(self._board, self._position_at, number, monotonic(), name.encode())
+        self._entered_at = now = monotonic()
+        _write_position(self._board, self._position_at, number, now, name.encode())
         return self
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, *_: object) -> None:
-        _write_since(self._board, self._since_at, -monotonic())
+        now = monotonic()
+        self._seconds = seconds = self._seconds + now - self._entered_at
+        _write_since(self._board, self._since_at, -now)
+        _write_talk(self._board, self._talk_at, seconds, self.waited, self.bytes)
+
+    @property
+    def talk(self) -> Talk:
+        """What this rank has said so far."""
+        return Talk(self.number, self._seconds, self.waited if self.waited >= 0 else None, self.bytes)
 
 
 def read_board(board: mmap.mmap | bytes) -> list[Pulse]:
@@ -79,7 +116,9 @@ def read_board(board: mmap.mmap | bytes) -> list[Pulse]:
         pid, rank = _OWNER.unpack_from(board, at)
         number, since, name = _POSITION.unpack_from(board, at + _POSITION_AT)
         if pid:
-            pulses.append(Pulse(pid, rank, number, name.rstrip(b"\0").decode(errors="replace"), since > 0, abs(since)))
+            seconds, waited, n_bytes = _TALK.unpack_from(board, at + _TALK_AT)
+            talk = Talk(number, seconds, waited if waited >= 0 else None, n_bytes)
+            pulses.append(Pulse(pid, rank, number, name.rstrip(b"\0").decode(errors="replace"), since > 0, abs(since), talk))
     return sorted(pulses, key=lambda pulse: pulse.rank)
 
 

@@ -52,10 +52,12 @@ class SharedArray:
 class SharedParts:
     """A common array (see :class:`engine.collectives.communicator.CommonArray`) that all ranks of one node map. Making it is collective.
 
-    ``entered(name)`` is what a rank says and does as it comes to a collective.
+    ``entered(name, bytes)`` is what a rank says and does as it comes to a collective.
     """
 
-    def __init__(self, comm: MPI.Intracomm, counts: list[int], dtype: Any, entered: Callable[[str], AbstractContextManager[Any]]) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, counts: list[int], dtype: Any, entered: Callable[[str, int], AbstractContextManager[Any]]
+    ) -> None:
         self._comm, self._entered = comm, entered
         size, rank = sum(counts), comm.Get_rank()
         item = np.dtype(dtype).itemsize
@@ -69,7 +71,7 @@ class SharedParts:
 
     def publish(self, *, name: str) -> None:
         """Wait for every rank: what was written before is seen after."""
-        with self._entered(name):
+        with self._entered(name, self.mine.nbytes):
             self._window.Sync()
             self._comm.Barrier()
             self._window.Sync()

@@ -24,6 +24,10 @@ class StartedGang(Protocol):
     def containers(self) -> list[dict[str, Any]]:
         """Every rank: its number, host, process and end."""
 
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What each rank has used so far, as :func:`launch.usage.usage_of` says it."""
+
     def wait(self, within: float) -> dict[str, Any] | None:
         """Why the gang has ended, an object with ``cause`` and ``message``; None if it has not ``within`` these seconds."""
 
@@ -60,6 +64,9 @@ class Backend(Protocol):
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """Publish FAILURE, saying why and naming the last checkpoint, for a job that is gone; clear what it left."""
+
+    def page_url(self, wd: WorkingDir) -> str | None:
+        """Where the page of a job that runs is served; None where it is a file of the job's directory."""
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs of a job that has ended into its directory, those that are elsewhere."""

@@ -106,6 +106,10 @@ class BatchBackend:
             summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
         wd.publish(state, attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
 
+    def page_url(self, wd: WorkingDir) -> str | None:
+        """It is in the shared folder."""
+        return None
+
     def gather_logs(self, wd: WorkingDir) -> None:
         """They are in the shared folder."""
 

@@ -109,6 +109,10 @@ class LocalBackend:
         wd.publish("FAILURE", attempt=attempts[-1] if attempts else 0, summary=summary, time=time.time())
         self._clear(wd)
 
+    def page_url(self, wd: WorkingDir) -> str | None:
+        """It is in the directory."""
+        return None
+
     def gather_logs(self, wd: WorkingDir) -> None:
         """The supervisor has put them there."""
 

@@ -18,7 +18,7 @@ from engine.working_dir import WorkingDir
 from launch.backends import Status
 from launch.yarn import applications, hadoop, security
 from launch.yarn.applications import SUBMIT_WITHIN, Report
-from launch.yarn.description import MASTER_MB, describe
+from launch.yarn.description import MASTER_MB, PAGE_PATH, describe
 from launch.yarn.diagnoses import last_words
 from launch.yarn.placing import preferred_nodes
 from launch.yarn.room import Room, ask, room_on, say_room
@@ -155,6 +155,13 @@ class YarnBackend:
         """The address of the application's page."""
         found = self._report(wd)
         return None if found is None else found.tracking_url
+
+    def page_url(self, wd: WorkingDir) -> str | None:
+        """The address of the job's page behind YARN's proxy, while the application runs."""
+        found = self._report(wd)
+        if found is None or found.state != "RUNNING" or not found.tracking_url:
+            return None
+        return f"{found.tracking_url.rstrip('/')}{PAGE_PATH}"
 
     def _end_application(self, wd: WorkingDir) -> None:
         if (application := self._application(wd)) is not None:

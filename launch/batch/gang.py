@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from engine import storage
+from engine.errors import StorageError
 from engine.spec import Resources
 from engine.working_dir import WorkingDir
 from launch.batch import rank
-from launch.batch.node_agent import LEASE, report_path
+from launch.batch.node_agent import LEASE, report_path, usage_path
 from launch.causes import choose_cause
 from launch.commands import module_command
 from launch.gang import tail
@@ -93,6 +94,15 @@ class SpreadGang:
             for number in self._ranks_of(node):
                 found.setdefault(number, {"rank": number, "host": host, "cause": "lost", "diagnosis": message})
         return [found[number] for number in sorted(found)]
+
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What each rank has used, as the agents have written it down."""
+        found: list[dict[str, Any]] = []
+        for node in sorted(self.signs):
+            with contextlib.suppress(StorageError, ValueError):
+                found += json.loads(storage.read_bytes(usage_path(self.wd, self.attempt, node)))
+        return found
 
     def wait(self, within: float) -> dict[str, Any] | None:
         """Why the gang has ended, None if it has not ``within`` these seconds."""

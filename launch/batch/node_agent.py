@@ -51,7 +51,7 @@ class NodeAgent(Agent):
         super().__init__(make_order(wd, attempt, node))
         self.node = node
         self.lease = wd.attempt_path(attempt, LEASE)
-        self.report_path = report_path(wd, attempt, node)
+        self.report_path, self.usage_path = report_path(wd, attempt, node), usage_path(wd, attempt, node)
         self._next_look = 0.0
 
     def take_word(self, number: int, frame: FrameType | None) -> None:
@@ -82,6 +82,8 @@ class NodeAgent(Agent):
         if what["event"] == "ended":
             storage.put_bytes(self.report_path, json.dumps(what).encode())
             what = {"event": "ended"}
+        if (ranks := what.pop("ranks", None)) is not None:  # a line must be short
+            storage.put_bytes(self.usage_path, json.dumps(ranks).encode())
         short = {name: value[:WORDS] if isinstance(value, str) else value for name, value in what.items()}
         super().report(within or 1.0, **short, node=self.node)
 
@@ -127,6 +129,11 @@ def make_order(wd: WorkingDir, attempt: int, node: int) -> Order:
 def report_path(wd: WorkingDir, attempt: int, node: int) -> str:
     """Where an agent says how the gang has ended on its node."""
     return wd.attempt_path(attempt, REPORTS, f"{node}.json")
+
+
+def usage_path(wd: WorkingDir, attempt: int, node: int) -> str:
+    """Where an agent says what the ranks of its node have used."""
+    return wd.attempt_path(attempt, REPORTS, f"{node}-ranks.json")
 
 
 if __name__ == "__main__":

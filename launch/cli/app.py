@@ -19,7 +19,7 @@ from launch.cli.ranks import launched_rank
 from launch.cli.words import FLAG
 
 # Commands and groups as one comes to need them.
-ORDER = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run")
+ORDER = ("train", "predict", "evaluate", "data", "model", "cluster", "submit", "run", "script", "jobs")
 
 
 class _InOrder(TyperGroup):
@@ -45,6 +45,7 @@ for _group, _name, _panel in (
     (model.app, "model", _LOOK),
     (clusters.app, "cluster", _JOBS),
     (submitting.app, "submit", _JOBS),
+    (jobs.app, "jobs", _JOBS),
 ):
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 command(clusters.app, "hadoop")(hadoop.describe)
@@ -56,7 +57,9 @@ command(app, on_every_rank=True, panel=_HERE)(evaluate)
 command(app, "info", hidden=True)(model.show)
 command(app, panel=_JOBS)(submitting.run)
 command(app, panel=_JOBS)(batch.script)
-command(app, needs_words=False, panel=_JOBS)(jobs.jobs)
+command(jobs.app)(jobs.show)
+command(jobs.app)(jobs.page)
+command(jobs.app)(jobs.bundle)
 for _function in (jobs.status, jobs.progress, jobs.wait, jobs.results, jobs.summary, jobs.events, jobs.logs, jobs.cancel):
     command(app, panel=_JOBS)(_function)
 

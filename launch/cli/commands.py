@@ -49,6 +49,16 @@ def command(
     return add
 
 
+def group(app: typer.Typer) -> Callable[[Function], Function]:
+    """Have the decorated function run as the command that ``app`` is when none of its commands is named."""
+
+    def add(function: Function) -> Function:
+        app.callback(invoke_without_command=True)(_spread(function, None, on_every_rank=False))
+        return function
+
+    return add
+
+
 def _spread(function: Function, options: Mapping[str, Any] | None, *, on_every_rank: bool) -> Function:
     """``function`` with the signature that the command line is to have."""
     signature = inspect.signature(function, eval_str=True)

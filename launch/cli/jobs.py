@@ -6,12 +6,15 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from engine import storage
 from engine.errors import EngineError, JobError, MissingFileError, OptionError
 from engine.working_dir import WorkingDir
 from launch.cli import words
-from launch.cli.answers import Answer, exact, say
+from launch.cli.answers import Answer, exact, print_line, say, text_of
 from launch.cli.codes import ExitCode, leave
+from launch.cli.commands import group
 from launch.cli.finding import find_cluster, find_job
 from launch.cli.following import follow
 from launch.cli.model import describe_model
@@ -21,8 +24,16 @@ if TYPE_CHECKING:
     from launch.job import Job
 
 
-def jobs(*, cluster: words.OfCluster = None, clean: words.Clean = False, answer: Answer) -> None:
+LAST_EVENTS = 20  # that `samesum jobs show` prints; `samesum events` has all
+
+app = typer.Typer(help="List jobs, show one, or bundle what a bug report needs.")
+
+
+@group(app)
+def jobs(context: typer.Context, *, cluster: words.OfCluster = None, clean: words.Clean = False, answer: Answer) -> None:
     """List the jobs of all clusters that are kept, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
     from launch.clusters import environments
     from launch.job import list_jobs
     from launch.leftovers import clear_staged
@@ -42,6 +53,37 @@ def jobs(*, cluster: words.OfCluster = None, clean: words.Clean = False, answer:
         spec = WorkingDir(job.working_dir).spec()
         rows.append((job.job_id, word_of(job), spec.toolkit or spec.task, say_time(job.submitted), job.working_dir))
     answer.table(("job_id", "state", "task", "submitted", "working_dir"), rows, for_programs=1)
+
+
+def show(job: words.Job, *, answer: Answer) -> None:
+    """Show all that is known of a job: what it is to do, its attempts, containers and events, versions, where its files are."""
+    from launch.report.bundle import as_facts
+
+    found = find_job(job)
+    state, note = say_state(found)
+    facts = as_facts(WorkingDir(found.working_dir), state=state)
+    if answer.as_json:
+        answer.json({**facts, "scheduler": note})
+        return
+    head = {"job_id": found.job_id, "state": facts["state"], "reason": facts["note"], "scheduler": note, "page": page_of(found)}
+    last = list(enumerate(facts["events"], start=1))[-LAST_EVENTS:]
+    events = {f"{number}, {say_time(event.get('time'))}": _event_in_words(event) for number, event in last}
+    containers = {f"{each.get('attempt')}, {each['name']}": _container_in_words(each) for each in facts["containers"]}
+    attempts = {str(each["attempt"]): _attempt_in_words(each) for each in facts["attempts"]}
+    sections = {"": head, "Job": facts["facts"], "Data": facts["data"], "Options": facts["options"], "Attempts": attempts}
+    sections |= {"Containers": containers, "Last events": events, "Last row": facts["last_row"] or {}, "Versions": facts["versions"]}
+    answer.facts({**sections, "Files": facts["files"]})
+
+
+def page(job: words.Job, *, output: words.PageOutput = None) -> None:
+    """Say where a job's page is, with its learning curves, ranks and logs; with --output write it to a file as it is now."""
+    found = find_job(job)
+    print_line(found.page_url if output is None else found.report(output))
+
+
+def bundle(job: words.Job, output: words.BundleOutput) -> None:
+    """Write a zip file for a bug report: spec, versions, events, containers, ends of logs, page; what looks like a secret is hidden."""
+    print_line(find_job(job).bundle(output))
 
 
 def status(job: words.Job, *, answer: Answer) -> None:
@@ -133,6 +175,38 @@ def cancel(job: words.Job) -> None:
     found = find_job(job)
     found.cancel()
     say(f"{found.job_id} is {word_of(found)}")
+
+
+def say_state(job: Job) -> tuple[str, str | None]:
+    """How far a job is; UNKNOWN, and why, where its cluster does not answer."""
+    try:
+        return word_of(job), None
+    except EngineError as error:
+        return "UNKNOWN", str(error)
+
+
+def page_of(job: Job) -> str | None:
+    """Where a job's page is, if its cluster says so."""
+    try:
+        return job.page_url
+    except EngineError:
+        return None
+
+
+def _event_in_words(event: dict[str, Any]) -> str:
+    rest = {name: value for name, value in event.items() if name not in ("time", "event")}
+    return f"{event['event']} {text_of(rest)}"
+
+
+def _container_in_words(container: dict[str, Any]) -> str:
+    names = ("host", "pid", "exit_code", "signal", "peak_memory", "diagnosis")
+    return text_of({name: container[name] for name in names if container.get(name) is not None})
+
+
+def _attempt_in_words(attempt: dict[str, Any]) -> str:
+    times = {name: say_time(attempt.get(name)) for name in ("began", "ended")}
+    found = {"host": attempt.get("host"), **times, "message": attempt.get("message")}
+    return text_of({name: value for name, value in found.items() if value})
 
 
 def _in_words(event: dict[str, Any]) -> dict[str, Any]:

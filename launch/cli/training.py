@@ -41,6 +41,7 @@ def train(
     options: Mapping[str, Any],
     reading: Reading,
     running: Running,
+    report: words.Report = None,
     quiet: words.Quiet = False,
 ) -> None:
     """Train a model of rows and save it."""
@@ -52,6 +53,7 @@ def train(
         features=split_names(features),
         options={name: parse_option(name, value) for name, value in options.items()},
         output=output,
+        report=report,
         verbose=not quiet,
         num_threads=running.num_threads,
         debug=running.debug,
@@ -69,6 +71,7 @@ def train_on_graph(
     table: words.VertexTable = None,
     reading: Reading,
     running: Running,
+    report: words.Report = None,
     quiet: words.Quiet = False,
 ) -> None:
     """Load a graph, train a model on it and save it."""
@@ -79,6 +82,7 @@ def train_on_graph(
         graph=replace(columns.graph(), table=table),
         options=dict(options),
         output=output,
+        report=report,
         verbose=not quiet,
         num_threads=running.num_threads,
         debug=running.debug,

@@ -84,6 +84,10 @@ Features = Annotated[
 # Run
 
 ModelOutput = Annotated[str, typer.Option("--output", "-o", help="The folder to save the model in.", rich_help_panel=RUN)]
+Report = Annotated[
+    str | None,
+    typer.Option(help="A .html file for a page about the training.", rich_help_panel=RUN, show_default=False),
+]
 VertexTable = Annotated[
     str | None,
     typer.Option(help="A file for the result of every vertex, .csv or .parquet.", rich_help_panel=RUN, show_default=False),
@@ -195,6 +199,9 @@ ResultOutput = Annotated[
     str | None,
     typer.Option("--output", "-o", help="Where to save it: the folder for a model, the .json file for metrics.", rich_help_panel=JOB),
 ]
+
+PageOutput = Annotated[str | None, typer.Option("--output", "-o", help="A .html file to write the page to.", rich_help_panel=JOB)]
+BundleOutput = Annotated[str, typer.Argument(metavar="FILE", help="The .zip file to write.")]
 
 # Answers
 

@@ -103,6 +103,15 @@ class Gang:
 
     # --- what a supervisor asks ---
 
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What each rank has used, by the last report of its worker."""
+        found = []
+        for rank, report in sorted(self.reports.items()):
+            said = report.get("ranks") or report.get("containers") or [{}]
+            found.append({**said[0], "rank": rank, "host": self.members[rank].host, "container": self.members[rank].name})
+        return found
+
     def wait(self, within: float) -> dict[str, Any] | None:
         """Why the gang has ended, None if it has not ``within`` these seconds."""
         time.sleep(within)

@@ -14,6 +14,7 @@ from launch.yarn import hadoop, ports
 
 MASTER_MB = 1024  # the application master's JVM and the supervisor
 ATTEMPTS = 1000  # of the application master, which is started anew and goes on from the last checkpoint: as many as the cluster allows
+PAGE, PAGE_PATH = "job", "/pages/job/"  # the job's page among those of its application
 ENVIRONMENT, PACKAGES, PROGRAM = "environment", "packages", "program.py"  # as containers call what they bring along
 
 

@@ -16,10 +16,11 @@ from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.backends import StartedGang
 from launch.commands import find_mpiexec, rank_command
+from launch.report.serve import PageServer
 from launch.scratch import held
 from launch.supervisor import Supervisor, supervise
 from launch.yarn.agents import Gang, Member
-from launch.yarn.description import PROGRAM
+from launch.yarn.description import PAGE, PROGRAM
 from launch.yarn.gathering import Gathering
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
@@ -51,6 +52,16 @@ class YarnSupervisor(Supervisor):
         self.members: list[Member] = []
         self.silent: list[str] = []  # workers of the last attempt that were lost
         self.gang: Gang | None = None
+        self.serve_page()
+
+    def serve_page(self) -> None:
+        """Serve the job's page, for YARN's proxy alone; without it the job goes on all the same."""
+        try:
+            collector = self.page.make_collector()
+            server = PageServer(lambda: collector.collect(usage=self.page.usage))
+            self.wire.add_page(PAGE, server.address.rstrip("/"), "The job")
+        except (OSError, LostWireError) as error:
+            self.records.say(f"there is no page while the job runs: {error}")
 
     def prepare(self) -> bool:
         """Wait until there is a worker for every rank, asking for more where some were lost."""

@@ -113,6 +113,10 @@ class Wire:
         except (OSError, skein.SkeinError) as error:
             raise LostWireError(f"the application master could not ask for containers: {error}") from error
 
+    def add_page(self, name: str, address: str, title: str) -> None:
+        """Have the application's own pages, and so YARN's proxy, lead to a page that this process serves."""
+        _asked(lambda: self._application.ui.add_page(name, address, title))
+
     def give_back(self, workers: Iterable[str]) -> None:
         """Give containers back to YARN, or take back that they were asked for."""
         for worker in workers:

@@ -42,6 +42,22 @@ def test_a_name_that_is_too_long_is_cut_and_the_next_slot_is_left_alone():
     assert pulses[1] == Pulse(os.getpid(), 1, 0, "", False, pulses[1].since)
 
 
+def test_what_was_said_is_added_up():
+    board = mmap.mmap(-1, 2 * SLOT_BYTES)
+    first, last = Heartbeat(board, 0, 0), Heartbeat(board, 1, 1, knows_waiting=True)
+    for n_bytes in (100, 11):
+        with first.entered("bins"):
+            first.bytes += n_bytes
+            time.sleep(0.01)
+    with last.entered("bins"):
+        last.waited += 0.25
+    pulses = read_board(board)
+    assert [pulse.talk for pulse in pulses] == [first.talk, last.talk]
+    assert (first.talk.collectives, first.talk.bytes, first.talk.waited) == (2, 111, None)
+    assert first.talk.seconds >= 0.02
+    assert (last.talk.collectives, last.talk.waited) == (1, 0.25)
+
+
 def test_an_exception_inside_a_collective_ends_the_wait():
     board = mmap.mmap(-1, SLOT_BYTES)
     with pytest.raises(ValueError, match="inside"), Heartbeat(board, 0, 0).entered("bins"):

@@ -26,6 +26,9 @@ class FakeBackend:
     def make_sure_it_ended(self, wd):
         wd.publish("FAILURE", attempt=0, summary="its supervisor is gone", time=0.0)
 
+    def page_url(self, wd):
+        """None: it is in the directory."""
+
     def gather_logs(self, wd):
         """All logs are in the directory."""
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 from pyarrow import parquet
@@ -295,3 +296,42 @@ def test_the_example_of_the_page(tmp_path):
     assert done.returncode == 0, done.stderr
     for name in ("model.json", "arrays.safetensors"):
         assert (tmp_path / "bst" / name).read_bytes() == (tmp_path / "bst_of_job" / name).read_bytes()
+
+
+def test_a_job_is_shown_has_a_page_and_is_bundled(home, trained, tmp_path):
+    job_id, address = trained
+    shown = dict(line.split("\t") for line in samesum("jobs", "show", job_id, **home).stdout.splitlines())
+    assert (shown["job_id"], shown["state"], shown["job.Ranks"]) == (job_id, "SUCCESS", "2")
+    assert shown["last row.Iteration"] == "12"
+    assert shown["files.model"].startswith(f"{address}/attempts/1/model")
+    found = json.loads(samesum("jobs", "show", job_id, "--json", **home).stdout)
+    assert found["spec"]["target"] == "label"
+    assert [each["rank"] for each in found["containers"]] == [0, 1]
+    assert samesum("jobs", "page", job_id, **home).stdout == f"file://{address}/report.html\n"
+    page = tmp_path / "page.html"
+    assert samesum("jobs", "page", job_id, "--output", page, **home).stdout == f"{page}\n"
+    assert "Learning curves" in page.read_text()
+    bundle = tmp_path / "job.zip"
+    assert samesum("jobs", "bundle", job_id, bundle, **home).stdout == f"{bundle}\n"
+    with zipfile.ZipFile(bundle) as archive:
+        assert f"{job_id}/state.json" in archive.namelist()
+    done = samesum("jobs", "show", "no-such-job", **home)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_training_without_a_job_writes_a_page_too(tmp_path, ranks):
+    words = ("--output", tmp_path / "model", "--report", tmp_path / "page.html", "--quiet")
+    done = samesum("train", *TRAIN, *words, ranks=ranks if ranks > 1 else 0)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    page = (tmp_path / "page.html").read_text()
+    assert "Learning curves" in page
+    assert page.count("<td>ended</td>") == ranks
+    assert ("communicating and waiting<" in page) == (ranks > 1)
+
+
+def test_a_page_that_is_none_is_refused_before_training(tmp_path):
+    done = samesum("train", *TRAIN, "--output", tmp_path / "model", "--report", tmp_path / "page.txt")
+    assert done.returncode == 2
+    assert "with the extension .html" in done.stderr
+    assert not (tmp_path / "model").exists()
