@@ -15,6 +15,8 @@ RANKS ?= 1 2 3 4
 BENCH ?=
 BASE_EXTRAS := '.[mpich]'
 TEST_EXTRAS := '.[test,lint,docs]'
+# Built against Kerberos' headers, which install_servers.sh brings.
+KERBEROS := 'requests-gssapi>=1.3'
 BENCH_EXTRAS := '.[bench]'
 KERNELS := $(wildcard engine/_kernels/*.pyx engine/_kernels/*.pxd engine/_kernels/*.h) launch/yarn/ports.c
 # What a checked build needs: sources only, never what another build made of them.
@@ -103,8 +105,9 @@ test-mpi: setup
 			|| { tail -n 50 .build/logs/mpi-*.log; exit 1; }; \
 	done
 
-# make test-cluster  everything on a real HDFS, YARN, Slurm and S3 server, which it starts; needs root, Java, Maven and Slurm, and installs them
+# make test-cluster  everything on a real HDFS, YARN, Kerberos, Slurm and S3 server, which it starts; needs root, Java, Maven, Kerberos and Slurm, and installs them
 test-cluster: servers setup
+	@$(PYTHON) -c 'import requests_gssapi' 2>/dev/null || $(call pip_install,$(KERBEROS))
 	$(PYTHON) -m pytest -o faulthandler_timeout=900 tests/cluster
 
 servers:
@@ -129,7 +132,7 @@ torture: $(VENV)/.test $(VENV)/.kernels
 	@$(PYTHON) benchmarks/torture.py --family jobs --kills 100 $(TORTURE)
 	@bash tests/cluster/install_servers.sh
 	@$(PYTHON) benchmarks/torture_yarn.py $(TORTURE)
-	@$(PYTHON) benchmarks/torture_submits.py
+	@unshare --mount sh -c 'mount -t tmpfs tmpfs /dev/shm && exec $(PYTHON) benchmarks/torture_submits.py'
 
 # make bench   speed beside peers, results in benchmarks/results; BENCH="--scenario floats --repeats 1" for some of the trees alone
 bench: setup

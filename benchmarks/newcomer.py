@@ -47,12 +47,10 @@ LATER: dict[str, tuple[str, str, str]] = {
         "samesum train boosted_trees_classifier examples/data/mushroom.csv --target label --max-iterations 2 --output first",
         "",
     ),
-    "no MPI: two workers": ("samesum cluster local two --num-workers 2", f"{JOB} two --wait", "pip install"),
+    "no MPI: two workers": ("samesum cluster create two --num-workers 2", f"{JOB} two --wait", "pip install"),
     "no MPI: mpirun of another library": ("true", "PMI_SIZE=2 PMI_RANK=0 python examples/mushroom.py", "pip install"),
     "no Slurm": ("samesum cluster slurm tower ~/jobs", f"{JOB} tower", "'sbatch' is not on this machine's PATH"),
     "no PBS": ("samesum cluster pbs cray ~/jobs", f"{JOB} cray", "'qsub' is not on this machine's PATH"),
-    "no skein": ("samesum cluster hadoop farm hdfs://nowhere/jobs --hadoop-conf-dir ~", f"{JOB} farm", "pip install"),
-    "no Java": ("python -m pip install --quiet --no-build-isolation '.[yarn]'", f"{JOB} farm", "Java"),
     "no Java: the tests": ("true", "make test-cluster", "apt-get install openjdk-17-jre-headless"),
 }
 

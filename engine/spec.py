@@ -126,7 +126,8 @@ class YarnResources:
     ``packages`` are addresses of archives with packages for it. ``conf_dir`` is the folder with Hadoop's settings on the machine that
     submits. Ports of MPI are from ``start_port`` to ``end_port``; all containers must be there ``start_within`` seconds after the
     application's start, or are given back and asked for again; with ``min_containers`` the job goes on with that many, or more, if not
-    all have come. ``tags`` are those of the application.
+    all have come. ``tags`` are those of the application. ``view_users`` may look at it on a
+    cluster with Kerberos, beside its owner.
     """
 
     conf_dir: str | None = None
@@ -140,6 +141,7 @@ class YarnResources:
     start_within: float = 300.0
     min_containers: int | None = None
     tags: tuple[str, ...] = ()
+    view_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +338,7 @@ _YARN_FIELDS = {
     "start_within": NUMBER,
     "min_containers": or_null(INT),
     "tags": STRINGS,
+    "view_users": STRINGS,
 }
 _BATCH_FIELDS = {
     "nodes": INT,

@@ -88,6 +88,7 @@ class Agent:
 
     def make_folders(self) -> None:
         """The gang's own folders on this machine."""
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("ranks", "errors", "heartbeat", "tmp"):
             (self.scratch / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         pathlib.Path(self.order.logs).mkdir(parents=True, exist_ok=True)

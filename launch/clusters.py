@@ -112,6 +112,9 @@ class Cluster:
         """The number of workers; each is one rank."""
         return self.num_workers
 
+    def enter(self) -> None:
+        """Have this process, and those that it starts, reach the cluster."""
+
     def can_read(self, address: str) -> bool:
         """Whether workers can read what this machine finds at ``address``."""
         return not storage.is_local(address)
@@ -161,13 +164,16 @@ environments = Environments()
 def find_cluster(env: Any) -> Cluster:
     """A cluster, or the one that is kept under the name ``env``. Raises :class:`OptionError` for anything else."""
     if isinstance(env, Cluster):
+        env.enter()
         return env
     if not isinstance(env, str):
         raise OptionError(f"env must be a cluster, as local_cluster.create makes one, or the name of one, got {env!r}")
     if env not in environments:
         known = ", ".join(map(repr, environments)) or "none yet"
         raise OptionError(f"env must be a cluster or the name of one that was created, got {env!r}; there is {known}")
-    return environments[env]
+    found = environments[env]
+    found.enter()
+    return found
 
 
 def _folder() -> pathlib.Path:

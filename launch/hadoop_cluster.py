@@ -14,7 +14,7 @@ from engine.errors import MissingFileError, OptionError
 from engine.spec import YarnResources
 from launch import clusters
 from launch.clusters import Cluster, environments
-from launch.yarn import hadoop, ports
+from launch.yarn import hadoop, ports, security
 
 SETTINGS_FILE = "samesum.json"  # in the folder of the installation
 SMALLEST_CONTAINER = 256  # MB
@@ -52,6 +52,15 @@ def check_packages(name: str, value: Any) -> list[str] | None:
         return None
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(each, str) and each for each in value):
         raise OptionError(f"{name} must be a list of packages as pip takes them, such as ['polars>=1'], got {value!r}")
+    return list(value)
+
+
+def check_users(name: str, value: Any) -> list[str] | None:
+    """Names of users, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not all(isinstance(each, str) and each.strip() for each in value):
+        raise OptionError(f"{name} must be a list of users, ['*'] for all, got {value!r}")
     return list(value)
 
 
@@ -101,6 +110,9 @@ class HadoopCluster(Cluster):
         "queue": check_optional_name,
         "node_label": check_optional_name,
         "python": check_optional_name,
+        "principal": check_optional_name,
+        "keytab": clusters.check_optional_address,
+        "view_users": check_users,
         "archive": check_optional_name,
         "tags": check_tags,
         "start_within": clusters.check_seconds,
@@ -125,6 +137,9 @@ class HadoopCluster(Cluster):
     node_label: str | None = None
     python: str | None = None
     archive: str | None = None
+    principal: str | None = None
+    keytab: str | None = None
+    view_users: list[str] | None = field(default=None)
     tags: list[str] | None = field(default=None)
     start_within: float = 300.0
     min_containers: int | None = None
@@ -147,6 +162,11 @@ class HadoopCluster(Cluster):
         """The ports that a job listens at, as they are printed."""
         return f"{self.start_port} - {self.end_port}"
 
+    def enter(self) -> None:
+        """Have this process find the cluster, as the user that its keytab says."""
+        hadoop.use(self.hadoop_conf_dir)
+        security.use_keytab(self.principal, self.keytab)
+
     def resources(self) -> dict[str, Any]:
         """The settings that a job carries with it."""
         from launch.yarn.installing import packages_of
@@ -158,6 +178,7 @@ class HadoopCluster(Cluster):
         yarn["min_containers"] = self.min_containers
         yarn["packages"] = packages_of(self.dist_path, self.additional_packages)
         yarn["conf_dir"] = self.hadoop_conf_dir
+        yarn["view_users"] = tuple(self.view_users or ())
         yarn["tags"] = tuple(self.tags or ())
         common = ("num_workers", "num_threads", "worker_memory", "max_restarts", "hang_timeout", "node_tmp_dir", "hdfs_tmp_dir")
         return {"backend": "yarn", **{name: settings[name] for name in common}, "yarn": YarnResources(**yarn)}
@@ -190,6 +211,9 @@ def create(  # noqa: PLR0917  # the order is that of its model
     python: str | None = None,
     *,
     turi_dist_path: str | None = None,
+    principal: str | None = None,
+    keytab: str | os.PathLike[str] | None = None,
+    view_users: Sequence[str] | None = None,
     tags: Sequence[str] | None = None,
     start_within: float = 300.0,
     min_containers: int | None = None,
@@ -215,6 +239,9 @@ def create(  # noqa: PLR0917  # the order is that of its model
         python: An interpreter with samesum that all nodes have at this path. None: the packed environment of the installation.
         tags: Words by which YARN finds the applications of its jobs, beside ``samesum`` and the toolkit's name.
         turi_dist_path: Another name for ``dist_path``.
+        principal: Who submits, on a cluster with Kerberos, by the keys in ``keytab``. None: whoever has a ticket by ``kinit``.
+        keytab: The file with the keys of ``principal``.
+        view_users: Who may look at jobs and their page beside their owner, on a cluster with Kerberos; ``['*']`` for everybody.
         start_within: Seconds in which the application master must be there, or the job fails and says what the queue has; and then all
             containers, or they are given back and asked for again after a random while, three times in all before the job fails.
         min_containers: With how many containers a job may begin, or go on after a loss, where no more have come within
@@ -233,6 +260,8 @@ def create(  # noqa: PLR0917  # the order is that of its model
     address = clusters.check_address("dist_path", dist_path)
     conf = hadoop.use(None if hadoop_conf_dir is None else os.fspath(hadoop_conf_dir))
     hadoop.resource_manager(conf)
+    keytab = clusters.check_optional_address("keytab", keytab)
+    security.use_keytab(principal, keytab)
     given = {"num_containers": num_containers, "container_size": container_size, "num_vcores": num_vcores}
     installed = read_installation(address)
     settings = {**DEFAULTS, **installed, **{setting: value for setting, value in given.items() if value is not None}}
@@ -267,6 +296,9 @@ def create(  # noqa: PLR0917  # the order is that of its model
         node_label=node_label,
         python=python,
         archive=archive,
+        principal=principal,
+        keytab=keytab,
+        view_users=None if view_users is None else list(view_users),
         tags=None if tags is None else list(tags),
         start_within=start_within,
         min_containers=min_containers,

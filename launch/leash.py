@@ -82,7 +82,7 @@ def wait_for(child: int, agent: str) -> tuple[int, int, float]:
 
 def redirect_output(log: pathlib.Path) -> None:
     """Standard output and error go to the rank's own file: lines of several ranks would mix."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)  # YARN gathers logs as a member of their group
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)

@@ -22,10 +22,11 @@ _MOST_VARIABLES = 20
 
 
 class Cluster(NamedTuple):
-    """One HDFS: the addresses at which its name nodes answer, and whether they ask for Kerberos."""
+    """One HDFS: where its name nodes answer, whether they ask for Kerberos, and what tokens for it may call it."""
 
     urls: tuple[str, ...]
     kerberos: bool
+    services: tuple[str, ...] = ()
 
 
 def find_cluster(authority: str) -> Cluster:
@@ -38,9 +39,10 @@ def find_cluster(authority: str) -> Cluster:
     option = os.environ.get("SAMESUM_WEBHDFS_URL", "")
     authority = authority or _default_authority(conf)
     if known := _known_urls(conf, authority):
-        return Cluster(known, kerberos)
+        return Cluster(known, kerberos, (f"ha-hdfs:{authority}", _with_port(authority)))
     if option:
-        return Cluster(tuple(url.strip().rstrip("/") for url in re.split("[;,]", option) if url.strip()), kerberos)
+        urls = tuple(url.strip().rstrip("/") for url in re.split("[;,]", option) if url.strip())
+        return Cluster(urls, kerberos, (_with_port(authority),))
     if not authority:
         raise StorageError(
             "could not find the name node of 'hdfs:///': name it in the address (hdfs://host/path), set HADOOP_CONF_DIR to a folder whose "
@@ -48,7 +50,8 @@ def find_cluster(authority: str) -> Cluster:
         )
     scheme = _schemes(conf)[0]
     host, _, port = authority.partition(":")
-    return Cluster((f"{scheme}://{host}:{_PORTS[scheme] if not port or port in _RPC_PORTS else port}",), kerberos)
+    url = f"{scheme}://{host}:{_PORTS[scheme] if not port or port in _RPC_PORTS else port}"
+    return Cluster((url,), kerberos, (_with_port(authority),))
 
 
 def conf_folder() -> str:

@@ -6,6 +6,7 @@ Name nodes are asked through the ``hdfs`` package. Its answers are translated to
 
 from __future__ import annotations
 
+import functools
 import getpass
 import http.client
 import json
@@ -20,11 +21,13 @@ from typing import Any, BinaryIO, NoReturn
 
 import hdfs
 import requests
-from hdfs.client import Client, InsecureClient, _Request
+from hdfs.client import Client, InsecureClient, TokenClient, _Request
 
 from engine.errors import MissingFileError, StorageError
+from engine.storage import kerberos
 from engine.storage.hadoop_conf import Cluster
 from engine.storage.retry import RetriableError
+from engine.storage.tokens import VARIABLE, find_token
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # seconds
 _LATER = (
@@ -45,6 +48,10 @@ _NO_ROOM_TEXTS = ("could only be written to 0 of", "could only be replicated to 
 _BUSY = (408, 429, 500, 502, 503, 504)
 # The package logs what our errors say, and warns each time that it has asked all name nodes of a pair.
 logging.getLogger("hdfs").addHandler(logging.NullHandler())
+_TOKEN_TEXT = (
+    "the token by which the job is known to HDFS has expired or was cancelled: YARN renews it for at most "
+    "dfs.namenode.delegation.token.max-lifetime (7 days); submit again with resume_from_checkpoint"
+)
 _UNKNOWN_NAME = "no host has this name"
 
 
@@ -65,7 +72,7 @@ class _Checks(Client):  # type: ignore[misc]
 
     def _request(self, method: str, url: str, **options: Any) -> Any:
         answer = super()._request(method, url, **options)
-        if answer.status_code == 401:
+        if answer.status_code == 401 and b"RemoteException" not in answer.content:
             raise StorageError(_authentication_text(answer.headers.get("WWW-Authenticate", "")))
         if answer.status_code in _BUSY and b"RemoteException" not in answer.content:
             raise _BusyError(f"the server answered {answer.status_code} {answer.reason}")
@@ -80,6 +87,10 @@ class _UserClient(_Checks, InsecureClient):  # type: ignore[misc]
     """Says who the user is, and is believed."""
 
 
+class _TokenClient(_Checks, TokenClient):  # type: ignore[misc]
+    """Shows the token that YARN gave this container."""
+
+
 def make_client(cluster: Cluster) -> Client:
     """A client for the use of one thread."""
     session = requests.Session()
@@ -89,17 +100,15 @@ def make_client(cluster: Cluster) -> Client:
     urls = ";".join(cluster.urls)
     if not cluster.kerberos:
         return _UserClient(urls, user=user_name(), **common)
-    try:
-        from hdfs.ext.kerberos import KerberosClient
-    except ImportError as error:
+    if (token := find_token(cluster.services)) is not None:
+        return _TokenClient(urls, token, **common)
+    if VARIABLE in os.environ:
         raise StorageError(
-            f"the HDFS at {cluster.urls[0]} asks for Kerberos: install 'samesum[kerberos]', then run kinit ({error})"
-        ) from None
-
-    class TicketClient(_Checks, KerberosClient):  # type: ignore[misc]
-        """Shows the ticket of the user."""
-
-    return TicketClient(urls, **common)
+            f"this container has no token for the HDFS at {host_of(cluster.urls[0])}: a job gets tokens for those that it names when it is "
+            "submitted"
+        )
+    session.auth = kerberos.negotiation()
+    return _Checks(urls, **common)
 
 
 def user_name() -> str:
@@ -150,7 +159,7 @@ class NameNode:
             raise_refusal(answer.status_code, answer.content)
 
     def _client(self) -> Any:
-        owner = (os.getpid(), user_name())
+        owner = (os.getpid(), user_name(), *kerberos.identity(), os.environ.get(VARIABLE))
         if getattr(self._local, "owner", None) != owner:
             self._local.client, self._local.owner = make_client(self.cluster), owner
         return self._local.client
@@ -218,9 +227,14 @@ def _connect(location: str) -> tuple[http.client.HTTPConnection, str]:
     target = f"{parts.path}?{parts.query}"
     host = parts.hostname or ""
     if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=certificates())
-        return http.client.HTTPSConnection(host, parts.port, timeout=READ_TIMEOUT, context=context), target
+        return http.client.HTTPSConnection(host, parts.port, timeout=READ_TIMEOUT, context=_trust(certificates())), target
     return http.client.HTTPConnection(host, parts.port, timeout=READ_TIMEOUT), target
+
+
+@functools.cache
+def _trust(certificates: str | None) -> ssl.SSLContext:
+    """Whose certificates are good; to read them takes longer than to connect."""
+    return ssl.create_default_context(cafile=certificates)
 
 
 def raise_refusal(status: int, content: bytes) -> NoReturn:
@@ -240,6 +254,8 @@ def _raise_remote(kind: str, message: str) -> NoReturn:
         raise MissingFileError(message) from None
     if any(text in message for text in _NO_ROOM_TEXTS) and "There are 0 datanode(s) running" not in message:
         raise RefusedError(kind, "no data node has room for it: remove files, or add data nodes") from None
+    if "InvalidToken" in kind + message:
+        raise RefusedError(kind, _TOKEN_TEXT) from None
     if kind in _LATER or any(text in message for text in _LATER_TEXTS):
         raise RetriableError(message or kind) from None
     raise RefusedError(kind, message or kind) from None
@@ -278,7 +294,7 @@ def reason_of(error: BaseException) -> str:
 def _authentication_text(wanted: str) -> str:
     if "Negotiate" in wanted:
         return (
-            "HDFS asks for Kerberos: set HADOOP_CONF_DIR to settings with hadoop.security.authentication = kerberos, install "
-            "'samesum[kerberos]', and run kinit"
+            "HDFS asks for Kerberos and took no ticket of yours: set HADOOP_CONF_DIR to settings with hadoop.security.authentication = "
+            "kerberos, install 'samesum[kerberos]', and run kinit"
         )
     return "HDFS does not accept who you are; check HADOOP_USER_NAME, or run kinit"

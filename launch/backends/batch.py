@@ -133,8 +133,12 @@ class BatchBackend:
                 time.sleep(POLL)
 
     def _look(self, wd: WorkingDir) -> Look:
-        job = self.job_of(wd)
-        return Look("over", "it was never submitted") if job is None else self.scheduler.look(job)
+        """At the job as it is called now: one that is over may have said meanwhile under which name it goes on."""
+        while (job := self.job_of(wd)) is not None:
+            look = self.scheduler.look(job)
+            if look.state != "over" or self.job_of(wd) == job:
+                return look
+        return Look("over", "it was never submitted")
 
     def _note(self, wd: WorkingDir, job: str) -> None:
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps({"job": job, "time": time.time()}).encode())

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import getpass
 import json
-import os
 import pathlib
 import time
 import uuid
@@ -18,7 +16,7 @@ from engine.errors import JobError, MissingFileError, OptionError, StorageError
 from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.backends import Status
-from launch.yarn import applications, hadoop
+from launch.yarn import applications, hadoop, security
 from launch.yarn.applications import SUBMIT_WITHIN, Report
 from launch.yarn.description import MASTER_MB, PAGE_PATH, describe
 from launch.yarn.diagnoses import last_words
@@ -45,13 +43,14 @@ class YarnBackend:
         """Submit the application; what it is called goes to ``submitted.json``."""
         spec, conf = wd.spec(), conf_of(wd)
         yarn = yarn_of(spec)
-        check_places(spec)
+        user = security.user_of(conf)
+        check_places(spec, user)
         public = check_archives([*([yarn.archive] if yarn.archive else []), *yarn.packages])
         share, found = applications.check_queue(conf, yarn.queue), applications.nodes(conf)
         check_room(spec, room_on(found), 1.0 if yarn.node_label else share)
         nodes = [] if yarn.node_label else preferred_nodes(spec, [node.host for node in found])  # YARN takes one or the other
-        description = describe(spec, wd.address, conf=conf, user=user_name(), nodes=nodes, public=public)
-        application = applications.submit(conf, description)
+        description = describe(spec, wd.address, conf=conf, user=user, nodes=nodes, public=public)
+        application = applications.submit(conf, security.secured(description, spec, wd.address, conf, user))
         about = {"application": application, "resource_manager": hadoop.resource_manager(conf), "time": time.time()}
         storage.put_bytes(wd.path(SUBMITTED_FILE), json.dumps(about).encode())
 
@@ -110,7 +109,7 @@ class YarnBackend:
             summary += f"; resume with resume_from_checkpoint={checkpoint!r}"
         wd.publish("FAILURE", attempt=max(wd.attempts(), default=0), summary=summary, time=time.time())
         if (known := self._application(wd)) is not None:
-            clear_away(known)
+            clear_away(conf_of(wd), known)
 
     def gather_logs(self, wd: WorkingDir) -> None:
         """Put the logs that YARN has gathered into the job's directory, unless they are there; it gathers them once a job has ended."""
@@ -168,7 +167,7 @@ class YarnBackend:
         if (application := self._application(wd)) is not None:
             applications.kill(conf_of(wd), application)
             self._wait_for_end(wd, GONE_WITHIN)
-            clear_away(application)
+            clear_away(conf_of(wd), application)
 
     def _application(self, wd: WorkingDir) -> str | None:
         about = self._submitted(wd)
@@ -195,10 +194,10 @@ class YarnBackend:
         return False
 
 
-def clear_away(application: str) -> None:
+def clear_away(conf: pathlib.Path, application: str) -> None:
     """Remove what skein has uploaded for an application, which its master does not do if it is killed."""
     with contextlib.suppress(StorageError):
-        storage.remove(f"hdfs:///user/{user_name()}/.skein/{application}")
+        storage.remove(f"hdfs:///user/{security.user_of(conf)}/.skein/{application}")
 
 
 def is_alive(wd: WorkingDir) -> bool:
@@ -261,7 +260,7 @@ def check_room(spec: JobSpec, room: Room, share: float = 1.0) -> None:
         )
 
 
-def check_places(spec: JobSpec) -> None:
+def check_places(spec: JobSpec, user: str) -> None:
     """See that the job's folders can be written by this user, as whom its containers run. Raises :class:`StorageError` for the first."""
     assert spec.resources is not None
     folders = {"hdfs_tmp_dir": spec.resources.hdfs_tmp_dir, "model_checkpoint_path": spec.options.get("model_checkpoint_path")}
@@ -273,12 +272,7 @@ def check_places(spec: JobSpec) -> None:
             storage.put_bytes(probe, b"")
             storage.remove(probe)
         except StorageError as error:
-            raise StorageError(f"{name} must be a folder that {user_name()!r} can write, got {str(folder)!r}: {error}") from error
-
-
-def user_name() -> str:
-    """The user as whom containers read and write HDFS."""
-    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+            raise StorageError(f"{name} must be a folder that {user!r} can write, got {str(folder)!r}: {error}") from error
 
 
 def _in_one_line(text: str) -> str:

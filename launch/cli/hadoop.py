@@ -23,6 +23,14 @@ Interpreter = Annotated[
     str | None,
     typer.Option(help="A Python with samesum that all nodes have at this path, in place of a packed one.", rich_help_panel=words.CLUSTER),
 ]
+Principal = Annotated[
+    str | None, typer.Option(help="Who submits, by the keys in --keytab, where Kerberos asks.", rich_help_panel=words.CLUSTER)
+]
+Keytab = Annotated[str | None, typer.Option(help="File with the keys of --principal.", rich_help_panel=words.CLUSTER)]
+Viewers = Annotated[
+    list[str] | None,
+    typer.Option("--view-user", help="Who may look at jobs beside their owner; may be repeated.", rich_help_panel=words.CLUSTER),
+]
 Packages = Annotated[
     list[str] | None,
     typer.Option("--package", help="A package for the workers, as pip takes it; may be repeated.", rich_help_panel=words.CLUSTER),
@@ -56,12 +64,15 @@ def install(
     node_tmp_dir: words.NodeFolder = None,
     hdfs_tmp_dir: words.StagingFolder = None,
     python: Interpreter = None,
+    principal: Principal = None,
+    keytab: Keytab = None,
     answer: Answer,
 ) -> None:
     """Pack this Python with samesum for the nodes of a Hadoop cluster, once per version, and write its defaults down."""
-    from launch.yarn import hadoop, installing
+    from launch.yarn import hadoop, installing, security
 
     hadoop.use(hadoop_conf_dir)
+    security.use_keytab(principal, keytab)
     settings = {
         "num_containers": num_containers,
         "container_size": container_size,
@@ -87,6 +98,9 @@ def describe(
     queue: Queue = None,
     node_label: NodeLabel = None,
     python: Interpreter = None,
+    principal: Principal = None,
+    keytab: Keytab = None,
+    view_user: Viewers = None,
     tag: Tags = None,
     start_within: Patience = 300.0,
     min_containers: Fewest = None,
@@ -109,6 +123,9 @@ def describe(
         queue,
         node_label,
         python,
+        principal=principal,
+        keytab=keytab,
+        view_users=view_user,
         tags=tag,
         start_within=start_within,
         min_containers=min_containers,

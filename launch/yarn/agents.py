@@ -23,10 +23,10 @@ POLL = 0.5  # seconds between looks at reports
 FAREWELL = 6.0  # seconds for the others to report once one has failed or is gone; YARN notices a loss within 5
 STOP_WITHIN = 20.0  # seconds for workers to end their ranks
 SILENCE = 60.0  # seconds without a sign of life after which a worker counts as lost
-# What mpiexec starts for each worker: the first argument is the worker's label, the others the command for it.
+# What mpiexec starts for each worker: the first argument is the worker's label, the others the command for it. It ends with the word of
+# the supervisor, or without it once the supervisor is gone, which holds the other end.
 LAUNCHER = """#!/bin/sh
 worker="$SAMESUM_WIRE/$1"; shift
-mkfifo "$worker.end"
 printf '%s\\0' "$@" > "$worker.partial" && mv "$worker.partial" "$worker.order"
 read -r code < "$worker.end"
 exit "${code:-1}"
@@ -70,6 +70,7 @@ class Gang:
         self._make_order = order
         self._folder = folder
         self._ordered: set[int] = set()
+        self._ends: list[int] = []  # by rank: where the launcher's process for it waits to be told how its worker has ended
         self._heard = dict.fromkeys(range(len(members)), (time.monotonic(), 0.0))
         self._trouble: float | None = None
         self._stopped: float | None = None
@@ -86,6 +87,10 @@ class Gang:
         script = self._folder / "launcher"
         script.write_text(LAUNCHER)
         script.chmod(0o700)
+        for rank in range(len(self.members)):
+            end = self._folder / f"rank_{rank}.end"
+            os.mkfifo(end, 0o600)
+            self._ends.append(os.open(end, os.O_RDWR | os.O_NONBLOCK))
         hosts = ",".join(f"rank_{rank}:1" for rank in range(len(self.members)))
         here = os.environ.get("NM_HOST")
         options = ["-launcher", "rsh", "-launcher-exec", str(script), "-hosts", hosts, "-genvnone", "-wdir", "/"]
@@ -149,16 +154,15 @@ class Gang:
         with contextlib.suppress(LostWireError):  # whoever is to be told is gone, and the workers' leases with it
             self.stop()
         codes = {rank: 0 if report.get("cause") == "done" else 1 for rank, report in self.reports.items()}
-        for rank in self._ordered:
-            with contextlib.suppress(OSError):
-                end = os.open(self._folder / f"rank_{rank}.end", os.O_WRONLY | os.O_NONBLOCK)
-                os.write(end, f"{codes.get(rank, 1)}\n".encode())
-                os.close(end)
+        for rank, end in enumerate(self._ends):
+            os.write(end, f"{codes.get(rank, 1)}\n".encode())
         if self._launcher is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._launcher.wait(2.0)
             self._launcher.kill()
             self._launcher.wait(2.0)
+        while self._ends:
+            os.close(self._ends.pop())
         here = {"rank": None, "container": self.wire.name, "host": os.environ.get("NM_HOST"), "diagnosis": "Application Master"}
         self.containers = [here, *(self._describe(rank, member) for rank, member in enumerate(self.members))]
 

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import skein
 
 from engine.errors import JobError, OptionError
+from engine.storage import kerberos
 from launch.yarn import hadoop
 
 DEADLINE = 30.0  # seconds for a call
 SUBMIT_WITHIN = 300.0  # seconds: files of this machine are uploaded
 START_WITHIN = 60.0  # seconds for the driver
+_KEYTAB = {"keytab": kerberos.KEYTAB, "principal": kerberos.PRINCIPAL}
 _drivers: dict[str, _Driver] = {}
 _lock = threading.Lock()
 
@@ -70,6 +72,7 @@ def driver(folder: pathlib.Path) -> _Driver:
 
 def _start(folder: pathlib.Path) -> _Driver:
     log = tempfile.NamedTemporaryFile(prefix="samesum-driver-", suffix=".log", delete=False).name  # noqa: SIM115
+    keytab = {name: os.environ[variable] for name, variable in _KEYTAB.items() if kerberos.KEYTAB in os.environ}
     security = skein.Security.new_credentials()  # for this process alone: no file that another one would read
     result: list[_Driver] = []
     trouble: list[BaseException] = []
@@ -77,7 +80,7 @@ def _start(folder: pathlib.Path) -> _Driver:
     def run() -> None:
         try:
             with _variables({"HADOOP_CONF_DIR": str(folder), "YARN_CONF_DIR": str(folder)}):
-                result.append(_Driver(security=security, log=log, log_level="WARN"))
+                result.append(_Driver(security=security, log=log, log_level="WARN", **keytab))
         except BaseException as error:
             trouble.append(error)
 

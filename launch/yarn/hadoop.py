@@ -10,6 +10,7 @@ import subprocess
 from xml.etree import ElementTree
 
 from engine.errors import JobError, OptionError
+from engine.storage import kerberos
 
 YARN_SITE = "yarn-site.xml"
 SHIPPED = ("core-site.xml", "hdfs-site.xml")  # what containers need to find HDFS
@@ -92,16 +93,16 @@ def check_commands() -> None:
 
 def fetch_logs(folder: pathlib.Path, application: str) -> bytes:
     """The logs of all containers, which YARN has gathered. Raises :class:`JobError` if it has not (yet)."""
-    environment = {**os.environ, "HADOOP_CONF_DIR": str(folder), "YARN_CONF_DIR": str(folder)}
     try:
-        done = subprocess.run(
-            ["yarn", "logs", "-applicationId", application],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=environment,
-            timeout=LOGS_WITHIN,
-            check=False,
-        )
+        with kerberos.ticket_for_others() as ticket:
+            done = subprocess.run(
+                ["yarn", "logs", "-applicationId", application],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env={**os.environ, "HADOOP_CONF_DIR": str(folder), "YARN_CONF_DIR": str(folder), **ticket},
+                timeout=LOGS_WITHIN,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise JobError(f"'yarn logs' gave no answer: {error}") from None
     if done.returncode or b"Container: " not in done.stdout:

@@ -19,7 +19,7 @@ from typing import Any
 
 import launch.agents
 from engine import storage
-from engine.errors import EngineError
+from engine.errors import EngineError, JobError
 from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
 from launch.agents import LocalAgent
@@ -29,6 +29,7 @@ from launch.scratch import held
 from launch.yarn import ports
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
+MPI_PROXY = "hydra_pmi_proxy"
 POLL = 0.2  # seconds between looks for an order
 LOOK, SAY = 1.0, 3.0  # seconds between looks whether the order stands, and between signs of life
 
@@ -74,7 +75,12 @@ class Worker:
     def do(self, attempt: int, what: dict[str, Any]) -> None:
         """Carry an order out and report how it ended."""
         spec = JobSpec.from_json(what["spec"])
-        order = complete(what, spec, attempt, self.logs)
+        try:
+            order = complete(what, spec, attempt, self.logs)
+        except JobError as error:
+            refusal = {"cause": "error", "ranks": [what["rank"]], "message": str(error), "containers": []}
+            self.wire.report(attempt, {"event": "ended", **refusal})
+            return
         containers: list[dict[str, Any]] = []
         if words := trouble_here(what, order):
             cause: dict[str, Any] = {"cause": "error", "ranks": [what["rank"]], "message": f"rank {what['rank']}: {words}"}
@@ -155,8 +161,9 @@ def trouble_here(what: dict[str, Any], order: Order) -> str | None:
 
 def provide_program(scratch: pathlib.Path) -> None:
     """Write the program that the rank begins with: it goes to this container's folder and puts the rank on a leash."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = scratch / "bin"
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700)
     leash = shlex.join([sys.executable, "-I", "-S", str(pathlib.Path(launch.agents.__file__).with_name("leash.py"))])
     program = folder / RANK_PROGRAM
     program.write_text(f'#!/bin/sh\ncd {shlex.quote(os.getcwd())} && exec {leash} "$@"\n')
@@ -164,9 +171,16 @@ def provide_program(scratch: pathlib.Path) -> None:
 
 
 def localized(command: list[str]) -> list[str]:
-    """The command with MPI's proxy as it is called here: its path is that of another container."""
-    name = pathlib.Path(command[0].strip('"'))
-    return [str(pathlib.Path(sys.executable).with_name(name.name)), *command[1:]] if name.name == "hydra_pmi_proxy" else command
+    """The command with MPI's proxy as it is called here: its path is that of another container.
+
+    Workers run that and the program of a rank, and nothing else. Raises :class:`JobError` for another command.
+    """
+    program = pathlib.PurePath(command[0].strip('"')).name
+    if program == MPI_PROXY:
+        return [str(pathlib.Path(sys.executable).with_name(program)), *command[1:]]
+    if command[0] != RANK_PROGRAM:
+        raise JobError(f"expected an order to run {MPI_PROXY} or {RANK_PROGRAM}, got {command[0]!r}: workers run nothing else")
+    return command
 
 
 def count_cores() -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from tests.cluster.s3_server import S3Server
 from tests.cluster.slurm import Slurm
 from tests.cluster.yarn import Yarn
 
-_SERVERS: list[Hdfs | S3Server | Slurm | Yarn] = []
+_SERVERS: list[Any] = []
 _FOREIGN = ("SAMESUM_WEBHDFS_URL", "SAMESUM_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN")
 
 
@@ -90,6 +92,13 @@ def new_folder(server: Hdfs | S3Server) -> str:
     folder = f"{server.url}/user/{USER}/{uuid.uuid4()}"
     storage.make_folder(folder)
     return folder
+
+
+def start(server: Any, running: contextlib.ExitStack) -> None:
+    """Start a server, which is stopped with ``running``; what it said is shown after a failure."""
+    _SERVERS.append(server)
+    running.callback(server.stop)
+    server.start()
 
 
 def enter(server: Hdfs | S3Server | Slurm | Yarn, monkeypatch) -> None:

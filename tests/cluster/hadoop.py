@@ -82,7 +82,13 @@ class Hdfs:
     """
 
     def __init__(
-        self, hadoop: Hadoop, *, data_nodes: int = 2, settings: Mapping[str, object] | None = None, names: Sequence[str] | None = None
+        self,
+        hadoop: Hadoop,
+        *,
+        data_nodes: int = 2,
+        settings: Mapping[str, object] | None = None,
+        names: Sequence[str] | None = None,
+        core: Mapping[str, object] | None = None,
     ) -> None:
         self.hadoop = hadoop
         self.hosts = [f"127.0.0.{number + 1}" for number in range(data_nodes)]
@@ -90,7 +96,9 @@ class Hdfs:
         self.url = f"hdfs://127.0.0.1:{rpc}"
         self.web = f"http://127.0.0.1:{web}"
         self.environment = {"HADOOP_CONF_DIR": str(hadoop.conf), "HADOOP_USER_NAME": USER}
-        write_site(hadoop.conf / "core-site.xml", {"fs.defaultFS": self.url, "hadoop.tmp.dir": hadoop.folder / "tmp"} | _GROUPS)
+        self.variables: dict[str, str] = {}  # that all programs of this Hadoop need
+        common = {"fs.defaultFS": self.url, "hadoop.tmp.dir": hadoop.folder / "tmp"}
+        write_site(hadoop.conf / "core-site.xml", common | _GROUPS | dict(core or {}))
         write_site(hadoop.conf / "hdfs-site.xml", _HDFS | self._name_node_settings(rpc, web) | dict(settings or {}))
         self.name_node = hadoop.daemon("namenode", "hdfs.server.namenode.NameNode")
         self.data_addresses = [f"{host}:{ports[3 * number + 1]}" for number, host in enumerate(self.hosts)]
@@ -100,6 +108,7 @@ class Hdfs:
         return {
             "dfs.namenode.rpc-address": f"127.0.0.1:{rpc}",
             "dfs.namenode.http-address": f"127.0.0.1:{web}",
+            "dfs.namenode.https-address": f"127.0.0.1:{web}",
             "dfs.namenode.name.dir": f"file://{self.hadoop.folder}/name",
         }
 
@@ -111,6 +120,7 @@ class Hdfs:
             "dfs.datanode.hostname": name,
             "dfs.datanode.address": f"127.0.0.1:{ports[0]}",  # where the name node sees it come from
             "dfs.datanode.http.address": self.data_addresses[number],
+            "dfs.datanode.https.address": self.data_addresses[number],
             "dfs.datanode.ipc.address": f"127.0.0.1:{ports[2]}",
         }
         write_site(conf / "hdfs-site.xml", own)
@@ -160,7 +170,11 @@ class Hdfs:
 
     def beans(self, query: str) -> list[dict[str, Any]]:
         """What the name node's monitoring says."""
-        return list(_get_json(f"{self.web}/jmx?qry={query}")["beans"])
+        return list(self.get_json(f"{self.web}/jmx?qry={query}")["beans"])
+
+    def get_json(self, url: str) -> Any:
+        """What a daemon's web server answers."""
+        return get_json(url)
 
     def as_superuser(self, operation: str, path: str, **parameters: str) -> None:
         """One operation of WebHDFS that changes something, by plain HTTP."""
@@ -182,7 +196,8 @@ def _reads(log: pathlib.Path) -> Iterator[tuple[str, int, int]]:
             yield path, int(words.get("offset", 0)), int(words.get("length", -1))
 
 
-def _get_json(url: str) -> Any:
+def get_json(url: str) -> Any:
+    """What a web server answers."""
     with contextlib.closing(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5)) as answer:
         return json.load(answer)
 

@@ -33,10 +33,11 @@ class Session:
     early: dict[str, str] = field(default_factory=dict)
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "session"})
     jobs: dict[str, Any] = field(default_factory=dict)
+    is_whole: bool = True
 
 
-def run_session(instead: dict[str, str]) -> Session:
-    """Run all cells, some of them with other code."""
+def run_session(instead: dict[str, str], until: str | None = None) -> Session:
+    """Run all cells, or those up to one, some of them with other code."""
     session = Session()
     cells = {**split_cells(SESSION.read_text()), **instead}
     for title, code in cells.items():
@@ -45,6 +46,9 @@ def run_session(instead: dict[str, str]) -> Session:
         if title == WAIT:
             session.early = {each: session.printed[each] for each in AGAIN}
             session.printed.update({each: _run(each, cells[each], session.names) for each in AGAIN})
+        if title == until:
+            session.is_whole = False
+            break
     return session
 
 
@@ -58,6 +62,8 @@ def check_printed(session: Session, golden: str) -> None:
     text = (ROOT / "tests" / "golden" / golden).read_text()
     masks = [line.split(" -> ") for line in CELL.split(text)[0].splitlines() if " -> " in line]
     expected = {title: cell.strip("\n") for title, cell in split_cells(text).items()}
+    if not session.is_whole:
+        expected = {title: cell for title, cell in expected.items() if title in session.printed}
     assert {title: _masked(session.printed[title], masks) for title in expected} == {
         title: _masked(text, masks) for title, text in expected.items()
     }

@@ -18,7 +18,7 @@ from typing import Any
 
 from launch.processes import Process, process_of
 from tests.cluster.daemons import Daemon, free_ports, wait_until
-from tests.cluster.hadoop import USER, Hdfs, _get_json, _superuser, write_site
+from tests.cluster.hadoop import USER, Hdfs, _superuser, write_site
 
 NODE_MB, NODE_VCORES = 10240, 16  # of two nodes: four containers of 4096 MB and 4 vcores, and the application master's
 MAIN = "yarn.server"
@@ -53,6 +53,7 @@ class Yarn:
             **hdfs.environment,
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "JAVA_HOME": str(java_home()),
+            **self.hdfs.variables,
             "SKEIN_DRIVER_JAVA_OPTIONS": "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         }
         self.resource_manager = self._daemon("resourcemanager", "resourcemanager.ResourceManager")
@@ -61,7 +62,7 @@ class Yarn:
 
     def _daemon(self, name: str, main_class: str, conf: pathlib.Path | None = None) -> Daemon:
         command = self.hadoop.java(f"{MAIN}.{main_class}", conf=conf, heap="400m")
-        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": str(self.hadoop.conf), "PYTHONPATH": ""}
+        environment = {"JAVA_HOME": str(java_home()), "HADOOP_CONF_DIR": str(self.hadoop.conf), "PYTHONPATH": "", **self.hdfs.variables}
         return Daemon(name, command, self.hadoop.folder / f"{name}.log", environment)
 
     def _node_manager(self, number: int, ports: list[int]) -> Daemon:
@@ -152,13 +153,13 @@ class Yarn:
 
     def metrics(self) -> dict[str, Any]:
         """What the ResourceManager says of the cluster."""
-        return dict(_get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
+        return dict(self.hdfs.get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
 
     def ask(self, what: str, body: Mapping[str, Any] | None = None) -> Any:
         """The ResourceManager's answer to a question, or to what an administrator says."""
         url = f"{self.web}/ws/v1/cluster/{what}"
         if body is None:
-            return _get_json(url)
+            return self.hdfs.get_json(url)
         url += f"{'&' if '?' in url else '?'}user.name={_superuser()}"
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -167,7 +168,7 @@ class Yarn:
 
     def applications(self) -> list[dict[str, Any]]:
         """All applications, the newest first."""
-        apps = _get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
+        apps = self.hdfs.get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
         return sorted(apps["app"], key=lambda app: app["id"], reverse=True)
 
 

@@ -17,6 +17,7 @@ from engine.spec import JobSpec
 from engine.working_dir import WorkingDir
 from launch.array import Array
 from launch.backends import pbs
+from launch.backends.batch import BatchBackend
 from launch.batch.schedulers import Look, Pbs, Slurm
 from launch.batch.script import SCRIPTS
 from launch.states import FinalState, State
@@ -88,7 +89,7 @@ def directory(job):
 
 
 def check_success(job, model, attempts=None):
-    assert job.wait(90) == FinalState.SUCCESS, f"{job.summary()}\n{read_logs(directory(job))}"
+    assert job.wait(160) == FinalState.SUCCESS, f"{job.summary()}\n{read_logs(directory(job))}"
     assert attempts is None or directory(job).attempts() == list(range(1, attempts + 1)), read_logs(directory(job))
     assert folder_bytes(directory(job).path(directory(job).result()["model"])) == model
     wait_until(lambda: processes_of(directory(job)) == [])
@@ -197,7 +198,7 @@ def sweep_on(cluster, data, depths=(2, 3, 4), **options):
 def test_a_sweep_is_an_array_whose_jobs_take_turns(cluster, data):
     sweep = sweep_on(cluster(ranks_per_node=1), data, max_at_once=1, max_iterations=2)
     assert [pbs.BACKEND.job_of(directory(job)) for job in sweep.jobs] == ["1[1].server", "1[2].server", "1[3].server"]
-    assert sweep.wait(90) == [FinalState.SUCCESS] * 3, [job.summary() for job in sweep.jobs]
+    assert sweep.wait(160) == [FinalState.SUCCESS] * 3, [job.summary() for job in sweep.jobs]
     began = [directory(job).attempt(1)["time"] for job in sweep.jobs]
     ended = [directory(job).result()["time"] for job in sweep.jobs]
     assert began[1] > ended[0]
@@ -223,7 +224,7 @@ def test_a_job_of_an_array_goes_on_as_a_job_of_its_own(cluster, data):
     first, second = sweep.jobs
     wait_until(lambda: directory(first).last_checkpoint())
     os.kill(directory(first).attempt(1)["pid"], signal.SIGUSR1)
-    assert sweep.wait(90) == [FinalState.SUCCESS] * 2, read_logs(directory(first))
+    assert sweep.wait(160) == [FinalState.SUCCESS] * 2, read_logs(directory(first))
     assert len(directory(first).attempts()) == 2
     assert "[" not in pbs.BACKEND.job_of(directory(first))
     assert pbs.BACKEND.job_of(directory(second)) == "1[2].server"
@@ -250,6 +251,23 @@ def test_what_qsub_refuses_is_said_at_once(cluster, data):
 
 def test_a_job_that_pbs_does_not_know_is_over(pbs_machine):
     assert Pbs().look("99.server").state == "over"
+
+
+def test_a_job_that_goes_on_while_somebody_looks_is_not_gone(tmp_path):
+    wd = WorkingDir(str(tmp_path))
+
+    class GoesOn(Pbs):
+        def look(self, job):
+            if job == "1.server":
+                backend._note(wd, "2.server")
+                return Look("over", "F (exit status 0)")
+            return Look("pending")
+
+    backend = BatchBackend("pbs", GoesOn())
+    backend._note(wd, "1.server")
+    assert backend.status(wd) == "pending"
+    backend.make_sure_it_ended(wd)
+    assert wd.result() is None
 
 
 def test_schedulers_that_are_not_there(monkeypatch):

@@ -1,9 +1,11 @@
 """A gang over several containers, from its supervisor's side: orders that pass a launcher, and why it ended; the workers are made up."""
 
+import os
 import time
 
 import pytest
 
+from launch.processes import find_processes
 from launch.yarn.agents import Gang, Member
 from launch.yarn.wire import YarnContainer
 
@@ -184,3 +186,17 @@ def test_what_others_make_of_a_loss(gang, wire):
     wire.say(1, "lost", ranks=[1], message="rank 1 ended by SIGKILL")
     wire.say(2, "stopped", message="ended by the supervisor")
     assert wait(gang) == {"cause": "lost", "ranks": [1], "message": "rank 1 ended by SIGKILL"}
+
+
+def test_nothing_of_the_launcher_outlives_the_supervisor(gang, wire, tmp_path):
+    """Who is killed tells nobody, but lets go of what the launcher's processes wait for."""
+    wait_for_orders(gang, wire)
+    waiting = find_processes("SAMESUM_WIRE", str(tmp_path / "wire"))
+    assert len(waiting) >= 3
+    gang._launcher.kill()
+    while gang._ends:
+        os.close(gang._ends.pop())
+    deadline = time.monotonic() + 20
+    while any(each.is_alive for each in waiting):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

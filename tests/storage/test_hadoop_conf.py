@@ -33,7 +33,7 @@ def settings(tmp_path, monkeypatch):
     ],
 )
 def test_addresses_alone(settings, authority, url):
-    assert find_cluster(authority) == ((url,), False)
+    assert find_cluster(authority)[:2] == ((url,), False)
 
 
 def test_nothing_says_where(settings):
@@ -75,7 +75,7 @@ def test_pairs(settings, policy, urls):
         "dfs.http.policy": policy,
     }
     settings({"fs.defaultFS": "hdfs://pair", "hadoop.security.authentication": "kerberos"}, hdfs)
-    assert find_cluster("pair") == find_cluster("") == (urls, True)
+    assert find_cluster("pair") == find_cluster("") == (urls, True, ("ha-hdfs:pair", "pair:8020"))
     assert find_cluster("b:8020").urls == (urls[1],)
 
 

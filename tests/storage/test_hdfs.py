@@ -252,14 +252,10 @@ def test_no_token_in_an_error(server, monkeypatch):
         assert address(server) in str(caught.value)
 
 
-def test_clusters_that_ask_for_kerberos(server, tmp_path, monkeypatch):
+def test_servers_that_do_not_know_who_asks(server):
     server.rules.append(lambda *_: (401, b""))
     with pytest.raises(StorageError, match=r"hdfs://.*does not accept who you are"):
         storage.read_bytes(address(server))
-    for name, value in ha_settings(tmp_path, server, **{"hadoop.security.authentication": "kerberos"}).items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(StorageError, match=r"asks for Kerberos: install 'samesum\[kerberos\]', then run kinit"):
-        storage.read_bytes("hdfs:///f")
 
 
 def test_what_is_not_webhdfs(server):
