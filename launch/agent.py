@@ -63,6 +63,8 @@ class Agent:
 
     def run(self) -> int:
         """Start the gang, wait until it has ended or must, and see that nothing is left of it."""
+        if self.is_told_to_stop(0.0):
+            return 0  # whoever saw the supervisor's end may have cleared the folders already
         self.make_folders()
         gang = self.gang
         try:
@@ -128,9 +130,9 @@ class Agent:
         while launcher.poll() is None and time.monotonic() < deadline and not self.is_told_to_stop():
             continue
 
-    def is_told_to_stop(self) -> bool:
-        """Whether the supervisor says to stop, or is gone; takes a moment."""
-        if select.select([0], [], [], POLL)[0]:
+    def is_told_to_stop(self, within: float = POLL) -> bool:
+        """Whether the supervisor says to stop, or is gone; waits for it ``within`` seconds."""
+        if select.select([0], [], [], within)[0]:
             self.told_to_stop = True
         return self.told_to_stop
 

@@ -69,9 +69,9 @@ class NodeAgent(Agent):
         self.report(0.0, event="here")
         return _Elsewhere(self)
 
-    def is_told_to_stop(self) -> bool:
-        """Whether the lease has ended; takes a moment."""
-        time.sleep(POLL)
+    def is_told_to_stop(self, within: float = POLL) -> bool:
+        """Whether the lease has ended, ``within`` seconds from now."""
+        time.sleep(within)
         if time.monotonic() > self._next_look:
             self._next_look = time.monotonic() + LOOK_AT_LEASE
             self.told_to_stop = self.told_to_stop or not storage.exists(self.lease)
