@@ -42,7 +42,9 @@ def test_the_page_of_a_job_that_runs_and_after(home, yarn, tmp_path):
     try:
         wait_for_state(job, job.STATE.RUNNING, 240)
         url = job.page_url
-        assert url.startswith(f"{yarn.web}/proxy/application_")
+        there = urllib.parse.urlsplit(url)
+        assert there.port == urllib.parse.urlsplit(yarn.web).port
+        assert there.path.startswith("/proxy/application_")
         parts = wait_for_ranks(url)
         assert "1024 MB" in parts["ranks"]
         headers, page = fetch(url)
