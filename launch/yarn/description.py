@@ -14,6 +14,7 @@ from launch.yarn import hadoop, ports
 
 MASTER_MB = 1024  # the application master's JVM and the supervisor
 ATTEMPTS = 1000  # of the application master, which is started anew and goes on from the last checkpoint: as many as the cluster allows
+OPENED = "--add-opens=java.base/java.util=ALL-UNNAMED"  # skein's templates look into maps, which Java since 16 allows only so
 PAGE, PAGE_PATH = "job", "/pages/job/"  # the job's page among those of its application
 ENVIRONMENT, PACKAGES, PROGRAM = "environment", "packages", "program.py"  # as containers call what they bring along
 
@@ -43,7 +44,11 @@ def describe(
             "resources": {"memory": f"{MASTER_MB} MiB", "vcores": 1},
             "script": script(yarn, "launch.yarn.supervisor", [address], said),
             "files": {**files, **files_of_master(conf)},
-            "env": {"LD_PRELOAD": f"$PWD/{ports.LIBRARY}", "SAMESUM_PORT_RANGE": f"{yarn.start_port}:{yarn.end_port}"},
+            "env": {
+                "LD_PRELOAD": f"$PWD/{ports.LIBRARY}",
+                "SAMESUM_PORT_RANGE": f"{yarn.start_port}:{yarn.end_port}",
+                "JDK_JAVA_OPTIONS": OPENED,
+            },
             "log_level": "WARN",
         },
         "services": {
@@ -95,6 +100,6 @@ def script(yarn: YarnResources, module: str, arguments: Sequence[str], said: Map
     interpreter = f'"$PWD/{ENVIRONMENT}/bin/python"' if yarn.python is None else shlex.quote(yarn.python)
     packages = ":".join(f"$PWD/{PACKAGES}{number}" for number in range(len(yarn.packages)))
     lines = [f"export {name}={shlex.quote(value)}" for name, value in said.items()]
-    lines += ['export HADOOP_CONF_DIR="$PWD"', "unset PYTHONHOME LD_PRELOAD"]
+    lines += ['export HADOOP_CONF_DIR="$PWD"', "unset PYTHONHOME LD_PRELOAD JDK_JAVA_OPTIONS"]
     lines += [f'export PYTHONPATH="{packages}"' if packages else "unset PYTHONPATH"]
     return "\n".join([*lines, f"exec {interpreter} -m {module} {shlex.join(arguments)}".rstrip(), ""])

@@ -45,6 +45,7 @@ def test_the_page_of_a_job_that_runs_and_after(home, yarn, tmp_path):
         there = urllib.parse.urlsplit(url)
         assert there.port == urllib.parse.urlsplit(yarn.web).port
         assert there.path.startswith("/proxy/application_")
+        assert "worker/" in fetch(urllib.parse.urljoin(url, "../../kv"))[1]  # skein's own page beside it
         parts = wait_for_ranks(url)
         assert "1024 MB" in parts["ranks"]
         headers, page = fetch(url)

@@ -84,10 +84,14 @@ class TestDescription:
     def test_the_application_master_keeps_to_the_ports(self, conf):
         """A library is loaded before its JVM, and not before what its script starts; it knows the ResourceManager; workers have neither."""
         found = describe(make_spec(python="/p", start_port=9000, end_port=9010), ADDRESS, conf=conf, user="me")
-        assert found["master"]["env"] == {"LD_PRELOAD": "$PWD/ports.so", "SAMESUM_PORT_RANGE": "9000:9010"}
+        assert found["master"]["env"] == {
+            "LD_PRELOAD": "$PWD/ports.so",
+            "SAMESUM_PORT_RANGE": "9000:9010",
+            "JDK_JAVA_OPTIONS": "--add-opens=java.base/java.util=ALL-UNNAMED",
+        }
         assert set(found["master"]["files"]) == {"core-site.xml", "hdfs-site.xml", "yarn-site.xml", "ports.so"}
         assert pathlib.Path(found["master"]["files"]["ports.so"]["source"].removeprefix("file://")).is_file()
-        assert "unset PYTHONHOME LD_PRELOAD\n" in found["master"]["script"]
+        assert "unset PYTHONHOME LD_PRELOAD JDK_JAVA_OPTIONS\n" in found["master"]["script"]
         assert set(found["services"]["worker"]["files"]) == {"core-site.xml", "hdfs-site.xml"}
         assert "env" not in found["services"]["worker"]
 
