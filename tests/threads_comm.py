@@ -46,8 +46,8 @@ class ThreadComm:
 
     @property
     def ranks_on_node(self) -> int:
-        """All threads share this node."""
-        return self.meeting.size
+        """All threads share this node, and one process: a thirtieth of the machine's memory may be less than that has already."""
+        return min(self.meeting.size, 8)
 
     def _exchange(self, value: Any, operation: str) -> list[Any]:
         """Every rank's ``value``, in rank order."""
