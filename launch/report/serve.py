@@ -6,11 +6,12 @@ the same container. It only ever reads, and answers nothing but the page and its
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.errors import EngineError
@@ -22,9 +23,12 @@ IDLE = 30.0  # seconds for a client to say what it wants
 
 
 class PageServer:
-    """Serves what ``collect`` gives, in threads, at ``address``, until it is closed."""
+    """Serves what ``collect`` gives, in threads, at ``address``, on the first of ``ports`` that is free, until it is closed.
 
-    def __init__(self, collect: Callable[[], Report]) -> None:
+    Raises :class:`OSError` if none is.
+    """
+
+    def __init__(self, collect: Callable[[], Report], ports: Sequence[int] = (0,)) -> None:
         self._collect = collect
         self._lock = threading.Lock()
         self._report: Report | None = None
@@ -35,7 +39,7 @@ class PageServer:
         class Handler(_Handler):
             page_server = server
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _listen(ports, Handler)
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}{self._path}"
         threading.Thread(target=self._server.serve_forever, name="page", daemon=True).start()
@@ -61,6 +65,13 @@ class PageServer:
                 self._report = self._collect()
                 self._read_at = time.monotonic()
             return self._report
+
+
+def _listen(ports: Sequence[int], handler: type[_Handler]) -> http.server.ThreadingHTTPServer:
+    for port in ports:
+        with contextlib.suppress(OSError):
+            return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    raise OSError(f"no port from {ports[0]} to {ports[-1]} is free")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ import socket
 
 from engine.errors import OptionError
 
-MASTER_PORTS = 3  # of the application master: its channel, its page, and mpiexec's
+MASTER_PORTS = 4  # of the application master: its channel, its pages, the job's page, and mpiexec's
 RANK_PORTS = 2  # of each rank and what starts it
 LIBRARY = "ports.so"  # as the application master's container calls it
 

@@ -58,7 +58,8 @@ class YarnSupervisor(Supervisor):
         """Serve the job's page, for YARN's proxy alone; without it the job goes on all the same."""
         try:
             collector = self.page.make_collector()
-            server = PageServer(lambda: collector.collect(usage=self.page.usage))
+            within = range(self.yarn.start_port, self.yarn.end_port + 1)
+            server = PageServer(lambda: collector.collect(usage=self.page.usage), within)
             self.wire.add_page(PAGE, server.address.rstrip("/"), "The job")
         except (OSError, LostWireError) as error:
             self.records.say(f"there is no page while the job runs: {error}")

@@ -91,7 +91,7 @@ def test_a_request_arrives_whole(home, yarn, fast_node, wheel, tmp_path):
     assert (about["appNodeLabelExpression"], about["applicationTags"]) == ("fast", "quarterly,samesum,script")
     assert application_of(job) in job.tracking_url
     deadline = time.monotonic() + 120
-    wanted = 2 + 1 + 2 * 2  # the application master's, mpiexec's, and two of each rank
+    wanted = 3 + 1 + 2 * 2  # the application master's and the page's, mpiexec's, and two of each rank
     while len(found := listening_ports(pids_of(job))) < wanted:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
@@ -99,7 +99,16 @@ def test_a_request_arrives_whole(home, yarn, fast_node, wheel, tmp_path):
     go_on.touch()
     assert job.wait(300) == job.FINAL_STATE.SUCCESS, job.summary()
     assert pathlib.Path(job.get_log_file_path()).read_text().count("hello from a package") >= 2
-    assert {each["host"] for each in WorkingDir(job.working_dir).containers()} == {fast_node}
+    assert set(hosts_of(job)) == {fast_node}
+
+
+def hosts_of(job):
+    """Where the ranks of a job that has ended were; the supervisor says so a moment after the result."""
+    deadline = time.monotonic() + 60
+    while not (found := [each["host"] for each in WorkingDir(job.working_dir).containers() if each["rank"] is not None]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
 
 
 def pids_of(job):
@@ -126,8 +135,7 @@ def test_containers_are_beside_the_data(home, hdfs, yarn):
     for host, job in jobs.items():
         model = job.get_results()
         assert model.coefficients.num_rows == 2
-        workers = [each["host"] for each in WorkingDir(job.working_dir).containers() if each["rank"] is not None]
-        assert [socket.gethostbyname(each) for each in workers] == [host, host]
+        assert [socket.gethostbyname(each) for each in hosts_of(job)] == [host, host]
 
 
 def test_ports_that_others_have(home, tmp_path, monkeypatch):
@@ -185,9 +193,9 @@ class TestRefusals:
             gl.run_script(make_cluster(home, queue="narrow"), program(tmp_path, SLEEP))
 
     def test_ports_too_few_later(self, home, tmp_path):
-        cluster = make_cluster(home, start_port=9100, end_port=9106)
+        cluster = make_cluster(home, start_port=9100, end_port=9107)
         cluster.num_containers = 3
-        with pytest.raises(OptionError, match="ports 9100 - 9106 are too few for 3 containers"):
+        with pytest.raises(OptionError, match="ports 9100 - 9107 are too few for 3 containers"):
             gl.run_script(cluster, program(tmp_path, SLEEP))
 
     def test_no_installation(self, home):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import pathlib
+import socket
 import time
 import urllib.parse
 import zipfile
@@ -214,6 +215,17 @@ class TestServed:
         server = PageServer(take)
         yield server, taken
         server.close()
+
+    def test_it_keeps_to_its_ports(self):
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            taken = holder.getsockname()[1]
+            with pytest.raises(OSError, match=f"no port from {taken} to {taken} is free"):
+                PageServer(Report, range(taken, taken + 1))
+            server = PageServer(Report, (taken, 0))
+            server.close()
+            assert urllib.parse.urlsplit(server.address).port != taken
 
     def get(self, server, path, method="GET"):
         address = urllib.parse.urlsplit(server.address)
