@@ -142,7 +142,7 @@ def test_ports_that_others_have(home, tmp_path, monkeypatch):
     """Neither the application master nor ranks take others: the job says which ports to free, or to give."""
     first = free_ports(1)[0] // 100 * 100
     taken = [take(port) for port in range(first, first + 9)]
-    left = [take(port) for port in range(first + 50, first + 56)]  # of 9: 2 for the application master, 1 for mpiexec, none for ranks
+    left = [take(port) for port in range(first + 50, first + 55)]  # of 9: 3 for the application master, 1 for mpiexec, none for ranks
     path = program(tmp_path, SLEEP)
     monkeypatch.setattr("launch.yarn.description.ATTEMPTS", 1)  # another node might have free ports; here there is none
     try:
