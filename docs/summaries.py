@@ -93,16 +93,22 @@ def second_rank() -> str:
 
 
 def storage() -> str:
-    """Megabytes a second from HDFS and S3, beside the plain clients."""
-    result = read("storage")
+    """Megabytes a second from HDFS and S3, beside the plain clients, on one rank and two; links of a given speed apart."""
     rows = []
-    for server in ("hdfs", "s3"):
+    for name in ("storage_hdfs", "storage_s3", "storage_links_hdfs", "storage_links_s3"):
+        result, server = read(name), name.rpartition("_")[2]
         speeds = result[server]["megabytes_per_second"]
-        for what, engine, plain in (("bytes", "engine", "plain"), ("CSV to a table", "csv by engine", "csv by plain")):
+        links = "this machine" if "links" not in result else f"{result['links'][server]:g} MB/s each"
+        for what, engine, plain in (
+            ("bytes", "engine", "plain"),
+            ("bytes, 2 ranks", "engine on 2 ranks", "plain"),
+            ("CSV to a table", "csv by engine", "csv by plain"),
+        ):
             ratio = speeds[engine] / speeds[plain]
-            rows.append((server.upper(), what, f"{speeds[engine]:.0f}", f"{speeds[plain]:.0f}", f"{ratio:.2f}"))
-    table = tabulate(("server", "what", "samesum, MB/s", "plain client, MB/s", "times"), rows)
-    return f"{where(result)} {result['note'].capitalize()}.\n\n{table}"
+            rows.append((server.upper(), links, what, f"{speeds[engine]:.0f}", f"{speeds[plain]:.0f}", f"{ratio:.2f}"))
+    table = tabulate(("server", "links", "what", "samesum, MB/s", "plain client, MB/s", "times"), rows)
+    result = read("storage_hdfs")
+    return f"{where(result)} {result['note'].capitalize()}; with links of a given speed they wait for these.\n\n{table}"
 
 
 def jobs() -> str:

@@ -44,7 +44,7 @@ PLACES = {
     "speed of graphs": Place("performance", summaries.graphs, "graphs_rank_20"),
     "loading of graphs": Place("performance", summaries.loading, "graphs_load_20"),
     "second rank": Place("performance", summaries.second_rank, "two_ranks"),
-    "speed of storage": Place("performance", summaries.storage, "storage"),
+    "speed of storage": Place("performance", summaries.storage, "storage_hdfs"),
     "cost of jobs": Place("performance", summaries.jobs, "jobs"),
 }
 
