@@ -22,10 +22,7 @@ MUSHROOM = str(ROOT / "examples" / "data" / "mushroom.csv")
 def backend(tmp_path, monkeypatch):
     """Nothing is started; tests say what becomes of a job."""
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
-    backend = FakeBackend()
-    monkeypatch.setattr("launch.submitting.backend_of", lambda spec: backend)
-    monkeypatch.setattr("launch.job.backend_of", lambda spec: backend)
-    return backend
+    return FakeBackend.installed(monkeypatch)
 
 
 @pytest.fixture

@@ -29,10 +29,7 @@ def backend(tmp_path, monkeypatch):
     """Nothing is started; tests say what becomes of a job."""
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
-    backend = FakeBackend()
-    monkeypatch.setattr("launch.submitting.backend_of", lambda spec: backend)
-    monkeypatch.setattr("launch.job.backend_of", lambda spec: backend)
-    return backend
+    return FakeBackend.installed(monkeypatch)
 
 
 @pytest.fixture

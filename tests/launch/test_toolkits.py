@@ -52,10 +52,7 @@ ORDER = {
 def backend(tmp_path, monkeypatch):
     """Nothing is started."""
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
-    backend = FakeBackend()
-    monkeypatch.setattr("launch.submitting.backend_of", lambda spec: backend)
-    monkeypatch.setattr("launch.job.backend_of", lambda spec: backend)
-    return backend
+    return FakeBackend.installed(monkeypatch)
 
 
 @pytest.fixture
