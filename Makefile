@@ -108,7 +108,7 @@ test-mpi: setup
 # make test-cluster  everything on a real HDFS, YARN, Kerberos, Slurm and S3 server, which it starts; needs root, Java, Maven, Kerberos and Slurm, and installs them
 test-cluster: servers setup
 	@$(PYTHON) -c 'import requests_gssapi' 2>/dev/null || $(call pip_install,$(KERBEROS))
-	$(PYTHON) -m pytest -o faulthandler_timeout=900 tests/cluster
+	$(PYTHON) -m pytest -v --timeout=480 --timeout-method=signal -o faulthandler_timeout=1200 tests/cluster
 
 servers:
 	@bash tests/cluster/install_servers.sh
