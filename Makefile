@@ -13,6 +13,8 @@ PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && command -v $$python && break; done)
 RANKS ?= 1 2 3 4
 BENCH ?=
+# A file of tests after the other in as many processes as there are cores, at most four.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 BASE_EXTRAS := '.[mpich]'
 TEST_EXTRAS := '.[test,lint,docs]'
 # Built against Kerberos' headers, which install_servers.sh brings.
@@ -94,7 +96,7 @@ docs: setup
 
 # make test-core     everything that runs in one process
 test-core: setup
-	$(PYTHON) -m pytest tests
+	$(PYTHON) -m pytest $(SPREAD) tests
 
 # make test-mpi      tests/mpi on 1, 2, 3 and 4 ranks; RANKS="2" for one of them. Rank 0 is shown, the others when one fails.
 test-mpi: setup
@@ -120,7 +122,7 @@ test-checked: setup
 	@cd $(CHECKED) && SAMESUM_BOUNDSCHECK=1 CFLAGS=-O1 $(PYTHON) setup.py --quiet build_ext --inplace --parallel 2
 	@grep -lq RaiseBufferIndexError $(CHECKED)/engine/_kernels/*.c
 	@cd $(CHECKED) && $(PYTHON) -c "import engine, sys; sys.exit(not engine.__file__.startswith('$(CURDIR)/$(CHECKED)'))"
-	cd $(CHECKED) && PYTHONPATH=. $(PYTHON) -m pytest tests/kernels tests/models
+	cd $(CHECKED) && PYTHONPATH=. $(PYTHON) -m pytest $(SPREAD) tests/kernels tests/models
 
 # make prove   the same bytes on 1, 2, 3, 4 and 7 ranks, on 1 and 2 threads, in changed environments
 prove: $(VENV)/.base $(VENV)/.kernels
