@@ -135,8 +135,11 @@ def yarn_server(hdfs_server) -> Iterator[Yarn]:
 
 
 @pytest.fixture
-def yarn(hdfs, yarn_server, monkeypatch, tmp_path) -> Yarn:
+def yarn(hdfs, yarn_server, monkeypatch, tmp_path) -> Iterator[Yarn]:
     """YARN, found by this process and those it starts; clusters are kept in a folder of the test's own."""
     enter(yarn_server, monkeypatch)
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
-    return yarn_server
+    before = yarn_server.running()
+    yield yarn_server
+    for name in yarn_server.running() - before:  # of a test that failed: the next ones need their room
+        yarn_server.end(name)

@@ -118,9 +118,11 @@ class Yarn:
         self.wait_until_ready()
 
     def stop(self) -> None:
-        """End all daemons."""
+        """End all daemons, and what still runs in containers."""
         for daemon in reversed(self.daemons):
             daemon.stop(signal.SIGKILL)
+        for number in range(self.nodes):
+            self._end_containers(number)
 
     def wait_until_ready(self) -> None:
         """Wait until all nodes are there."""
@@ -137,6 +139,9 @@ class Yarn:
     def lose_node(self, number: int) -> None:
         """End a NodeManager and every process of its containers, as a machine that fails does; :meth:`repair` brings it back, empty."""
         self.node_managers[number].stop(signal.SIGKILL)
+        self._end_containers(number)
+
+    def _end_containers(self, number: int) -> None:
         for process in _processes_with("LOG_DIRS", f"{self.node_folder(number)}/"):
             process.kill(signal.SIGKILL)
 
@@ -155,13 +160,13 @@ class Yarn:
         """What the ResourceManager says of the cluster."""
         return dict(self.hdfs.get_json(f"{self.web}/ws/v1/cluster/metrics")["clusterMetrics"])
 
-    def ask(self, what: str, body: Mapping[str, Any] | None = None) -> Any:
+    def ask(self, what: str, body: Mapping[str, Any] | None = None, *, method: str = "POST") -> Any:
         """The ResourceManager's answer to a question, or to what an administrator says."""
         url = f"{self.web}/ws/v1/cluster/{what}"
         if body is None:
             return self.hdfs.get_json(url)
         url += f"{'&' if '?' in url else '?'}user.name={_superuser()}"
-        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with contextlib.closing(opener.open(request, timeout=20)) as answer:
             return answer.read()
@@ -170,6 +175,14 @@ class Yarn:
         """All applications, the newest first."""
         apps = self.hdfs.get_json(f"{self.web}/ws/v1/cluster/apps")["apps"] or {"app": []}
         return sorted(apps["app"], key=lambda app: app["id"], reverse=True)
+
+    def running(self) -> set[str]:
+        """The names of the applications that have not ended."""
+        return {app["id"] for app in self.applications() if app["state"] not in ("FINISHED", "FAILED", "KILLED")}
+
+    def end(self, application: str) -> None:
+        """End an application, as an administrator does."""
+        self.ask(f"apps/{application}/state", {"state": "KILLED"}, method="PUT")
 
 
 def _processes_with(variable: str, beginning: str) -> list[Process]:
