@@ -15,7 +15,7 @@ from tests.cluster.conftest import enter, new_folder
 
 @pytest.fixture(scope="module")
 def session(hdfs_server, yarn_server, tmp_path_factory):
-    """The session after its last cell, run in the environment that was installed; and where the data are on HDFS."""
+    """The session after its last cell, run in the environment that was installed, for every user; and where the data are on HDFS."""
     folder = tmp_path_factory.mktemp("session")
     with pytest.MonkeyPatch.context() as patch, runner.serve(runner.MUSHROOM.parent) as web:
         enter(yarn_server, patch)
@@ -26,6 +26,7 @@ def session(hdfs_server, yarn_server, tmp_path_factory):
         installed = install(f"{home}/samesum", {"num_containers": 4})
         assert installed["is_new"]
         assert 50e6 < installed["bytes"] < 250e6
+        hdfs_server.as_superuser("SETPERMISSION", "/" + home.partition("://")[2].partition("/")[2], permission="711")
         gl.SFrame(runner.MUSHROOM).save(f"{home}/mushroom")
         patch.setattr("sys.argv", ["session", f"{web}/mushroom.csv", f"{home}/samesum", f"{home}/mushroom"])
         yield runner.run_session({}), f"{home}/mushroom"
@@ -43,9 +44,14 @@ def test_data_locality(session):
     runner.check_locality(*session)
 
 
-def test_the_installation(session):
-    """It is not made twice; the cluster is kept."""
+def test_the_installation(session, yarn_server):
+    """It is not made twice; the cluster is kept; each node has unpacked it once for all users, as all of them may read it."""
     cluster = session[0].names["c"]
+    archive = cluster.find_archive().rpartition("/")[2]
+    for number in range(yarn_server.nodes):
+        folder = yarn_server.node_folder(number) / "local"
+        assert len(list(folder.glob(f"filecache/*/{archive}"))) == 1
+        assert not list(folder.glob(f"usercache/*/filecache/*/{archive}"))
     assert not install(cluster.dist_path, {})["is_new"]
     assert gl.environments["my-first-hadoop-cluster"] == cluster
 
