@@ -139,7 +139,16 @@ def yarn(hdfs, yarn_server, monkeypatch, tmp_path) -> Iterator[Yarn]:
     """YARN, found by this process and those it starts; clusters are kept in a folder of the test's own."""
     enter(yarn_server, monkeypatch)
     monkeypatch.setenv("SAMESUM_CONFIG_DIR", str(tmp_path / "config"))
+    with leaving_none(yarn_server):
+        yield yarn_server
+
+
+@contextlib.contextmanager
+def leaving_none(yarn_server: Yarn) -> Iterator[None]:
+    """End the applications that were submitted meanwhile and still run, as after a failure: the next tests need their room."""
     before = yarn_server.running()
-    yield yarn_server
-    for name in yarn_server.running() - before:  # of a test that failed: the next ones need their room
-        yarn_server.end(name)
+    try:
+        yield
+    finally:
+        for name in yarn_server.running() - before:
+            yarn_server.end(name)

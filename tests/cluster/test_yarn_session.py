@@ -10,14 +10,14 @@ from engine import storage
 from launch.staging import staging_folder
 from launch.yarn.installing import install
 from tests.cluster import session as runner
-from tests.cluster.conftest import enter, new_folder
+from tests.cluster.conftest import enter, leaving_none, new_folder
 
 
 @pytest.fixture(scope="module")
 def session(hdfs_server, yarn_server, tmp_path_factory):
     """The session after its last cell, run in the environment that was installed, for every user; and where the data are on HDFS."""
     folder = tmp_path_factory.mktemp("session")
-    with pytest.MonkeyPatch.context() as patch, runner.serve(runner.MUSHROOM.parent) as web:
+    with pytest.MonkeyPatch.context() as patch, runner.serve(runner.MUSHROOM.parent) as web, leaving_none(yarn_server):
         enter(yarn_server, patch)
         for name in ("config", "cache"):
             patch.setenv(f"SAMESUM_{name.upper()}_DIR", str(folder / name))
