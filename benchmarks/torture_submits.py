@@ -30,6 +30,7 @@ from torture_yarn import hadoop
 import launch
 from engine import storage
 from launch.processes import find_processes, resident_bytes, shared_segments
+from launch.staging import staging_folder
 
 SEED = 53
 MUSHROOM = ROOT / "examples" / "data" / "mushroom.csv"
@@ -45,7 +46,7 @@ def main() -> int:
     """Do all of it; 1 if anything was left or has grown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--local", type=int, default=200)
-    parser.add_argument("--yarn", type=int, default=20)
+    parser.add_argument("--yarn", type=int, default=200)
     parser.add_argument("--output", default="torture_submits")
     arguments = parser.parse_args()
     result: dict[str, Any] = {}
@@ -93,7 +94,7 @@ def on_yarn(folder: pathlib.Path, count: int) -> dict[str, Any]:
             return launch.boosted_trees_classifier.submit_training_job(cluster, str(MUSHROOM), "label", **OPTIONS)
 
         found = again_and_again(submit, count, YARN_PAUSE)
-        places = {"staged": f"{home}/tmp", "applications": f"{home}/.skein"}
+        places = {"staged": staging_folder(cluster.hdfs_tmp_dir), "applications": f"{home}/.skein"}
         wait_until(lambda: not any(below(address) for address in places.values()))
         left: dict[str, Any] = {name: below(address) for name, address in places.items()}
     files = [path.name for path in temporary.iterdir()]

@@ -30,7 +30,7 @@ from engine.collectives.communicator import (
 )
 from engine.collectives.excepthook import install
 from engine.collectives.heartbeat import Heartbeat, Talk, open_board
-from engine.collectives.shared_memory import SharedArray, SharedParts, fits, has_room
+from engine.collectives.shared_memory import SharedArray, SharedParts, fits, forget_names, has_room
 from engine.collectives.watchdog import start_watchdog
 
 LARGEST_COUNT = 2**31 - 1
@@ -58,6 +58,7 @@ class MpiComm:
         self.ranks_on_node: int = node.Get_size()
         board, descriptor = open_board(node)
         cores: set[int] = set().union(*node.allgather(_cores()))
+        forget_names()  # whoever has sent its cores has mapped it
         self._crowded = self.ranks_on_node > len(cores)
         self._heartbeat = Heartbeat(board, node.Get_rank(), self.rank, knows_waiting=self._crowded)
         if self.size > 1:

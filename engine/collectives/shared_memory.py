@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pathlib
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +18,18 @@ from engine.collectives.communicator import Array
 # Larger arrays are rare, and a container's shared memory may be small: 64 MiB where nobody asked for more.
 LARGEST_WINDOW = 1 << 25
 FOLDER = "/dev/shm"
+_OF_MPICH = re.compile(rf"{FOLDER}/mpich_shm_\S+$", re.MULTILINE)
+
+
+def forget_names() -> None:
+    """Take the names from the memory that MPICH shares on this node, once all ranks on it have mapped it.
+
+    MPICH 5 keeps them until it ends, so that a rank that is killed leaves its memory behind; unlinked it goes with the last process.
+    """
+    with contextlib.suppress(OSError):
+        for path in set(_OF_MPICH.findall(pathlib.Path("/proc/self/maps").read_text())):
+            with contextlib.suppress(FileNotFoundError):  # another rank was quicker
+                os.unlink(path)
 
 
 class SharedArray:

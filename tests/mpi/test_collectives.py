@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import sys
 
 import numpy as np
@@ -43,6 +44,12 @@ class TestMpiComm(CommunicatorContract):
     @pytest.fixture
     def comm(self, group):
         return group
+
+
+def test_no_shared_memory_of_mpich_has_a_name(group):
+    """So that ranks which are killed leave nothing behind."""
+    mapped = pathlib.Path("/proc/self/maps").read_text()
+    assert not [line for line in mapped.splitlines() if "/mpich_shm_" in line and not line.endswith(" (deleted)")]
 
 
 class TestMpiCommInPieces(CommunicatorContract):
