@@ -3,8 +3,9 @@
 A real YARN of two nodes over a real HDFS runs on this machine. Jobs train the same trees on changing numbers of containers, while a rank,
 an agent, a container, a node with all its processes, a NodeManager alone or the application master's JVM is ended by SIGKILL every now and
 then. Every job must end in SUCCESS with the bytes of an undisturbed one; each checkpoint must be whole, no process of the job may be
-left, and of the restarts only as many may count as ranks, agents and containers were killed: the others were the cluster's doing. What happened goes to ``benchmarks/results/torture_yarn.json``;
-``--add`` adds to what is there, so that it can be done in pieces of ``--seconds`` each.
+left, and of the restarts only as many may count as ranks, agents and containers were killed: the others were the cluster's doing. What
+happened goes to ``benchmarks/results/torture_yarn.json``; ``--add`` adds to what is there, so that it can be done in pieces of
+``--seconds`` each.
 """
 
 from __future__ import annotations

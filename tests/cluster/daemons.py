@@ -68,6 +68,11 @@ class Daemon:
         """Whether it ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended by itself: its exit code, or less than 0 for a signal."""
+        return None if self._process is None else self._process.poll()
+
     def tail(self, n_lines: int = 30) -> str:
         """The end of what it wrote."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -84,7 +89,7 @@ def wait_until(is_ready: Callable[[], bool], daemons: Sequence[Daemon], what: st
     trouble: Exception | None = None
     while time.monotonic() < deadline:
         if ended := [daemon for daemon in daemons if daemon.has_ended]:
-            raise RuntimeError(f"{what}: {ended[0].name} ended\n{ended[0].tail()}")
+            raise RuntimeError(f"{what}: {ended[0].name} ended with {ended[0].exit_code}\n{ended[0].tail()}")
         try:
             if is_ready():
                 return

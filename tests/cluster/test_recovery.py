@@ -3,9 +3,10 @@
 Every job trains the same trees. It ends with the bytes of one process that nobody disturbed, or says why it could not.
 """
 
+import html
 import pathlib
+import re
 import signal
-import time
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.launch.supervised import wait_until
 
 SLOW = pathlib.Path(__file__).with_name("slow")
 OPTIONS = {"target": "label", "max_iterations": 16, "max_depth": 3}
-RESTARTED = "PROGRESS: restarted from"
+RESTARTED = re.compile(r"^PROGRESS: restarted from \d+$", re.MULTILINE)
 PATIENCE = 180.0
 
 
@@ -56,12 +57,13 @@ def submit(home, hold, monkeypatch, tmp_path):
     """Submit a training with a checkpoint every other iteration."""
     plain = HadoopCluster.resources
 
-    def run(**settings):
+    def run(*, max_iterations=OPTIONS["max_iterations"], model_checkpoint_interval=2, **settings):
         variables = {"PYTHONPATH": str(SLOW), "TEST_HOLD": str(hold)}
         own = {"environment": variables, "node_tmp_dir": str(tmp_path / "node")}
         monkeypatch.setattr(HadoopCluster, "resources", lambda self: {**plain(self), **own})
         said = {"env": make_cluster(home, **settings), "dataset": f"{home}/mushroom.csv", **OPTIONS}
-        return gl.distributed.boosted_trees_classifier.submit_training_job(model_checkpoint_interval=2, **said)
+        said |= {"max_iterations": max_iterations, "model_checkpoint_interval": model_checkpoint_interval}
+        return gl.distributed.boosted_trees_classifier.submit_training_job(**said)
 
     return run
 
@@ -91,13 +93,22 @@ def assert_the_same(job, expected, tmp_path, *, attempts, restarted=True):
     """It succeeded, with the same bytes, after so many attempts, and nothing of it runs anywhere."""
     assert job.wait(PATIENCE) == job.FINAL_STATE.SUCCESS, job.summary()
     assert WorkingDir(job.working_dir).attempts() == attempts, job.summary()
-    assert (RESTARTED in job.get_progress()) == restarted
+    assert bool(RESTARTED.search(job.get_progress())) == restarted
     assert same_bytes(job.get_results(), tmp_path, expected)
     assert_nothing_runs(job)
+    page = page_of(job)
+    assert "SUCCESS" in page
+    assert all(each["diagnosis"] in page for each in WorkingDir(job.working_dir).containers() if each.get("diagnosis"))
 
 
 def assert_nothing_runs(job):
     wait_until(lambda: not find_processes("SAMESUM_JOB", job.working_dir) and not processes(job))
+
+
+def page_of(job):
+    """The page that a job leaves, once its last process has ended."""
+    assert job.page_url == f"{job.working_dir}/report.html"
+    return html.unescape(storage.read_bytes(job.page_url).decode())
 
 
 def ends_of(job):
@@ -164,6 +175,33 @@ def test_a_node_manager_alone_is_lost(submit, hold, yarn, expected, tmp_path):
     assert "(-100)" in ends_of(job)[0]["message"]
 
 
+def test_a_zombie_writes_into_nothing(submit, hold, yarn, expected, tmp_path):
+    """A rank on a node without its manager, whom nobody tells that another attempt goes on, trains to its end and leaves no trace."""
+    job = submit(max_restarts=0, num_containers=1, container_size=10240)  # a node of its own
+    wait_for_checkpoint(job)
+    node, has_master = place_of_workers(yarn, job)
+    assert not has_master
+    there = [each for each in processes(job) if yarn.node_of(each) == node]
+    keepers = [each for each in there if any(word in command_of(each) for word in (b"launch.yarn.worker", b"launch.agent"))]
+    (rank,) = [each for each in there if b"-m\0engine" in command_of(each) and b"leash.py" not in command_of(each)]
+    for each in keepers:
+        each.kill(signal.SIGSTOP)
+    yarn.node_managers[node].stop(signal.SIGKILL)
+    yarn.repair()
+    wd = WorkingDir(job.working_dir)
+    wait_until(lambda: "model_checkpoint_4" in job.get_progress(), PATIENCE)  # where the other attempt stands still
+    assert rank.is_alive
+    hold.unlink()
+    wait_until(lambda: not rank.is_alive, PATIENCE)
+    for each in keepers:
+        each.kill(signal.SIGCONT)
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    assert ends_of(job)[0]["is_free"]
+    assert "another attempt" in wd.error(1)["message"]
+    assert not storage.exists(wd.attempt_path(1, "model"))
+    assert wd.result()["attempt"] == 2
+
+
 def test_a_container_is_preempted(submit, hold, home, yarn, expected, tmp_path):
     """Another queue takes back what is its own; the summary has YARN's words, for the container that YARN's log names."""
     job = submit(max_restarts=0, num_containers=4, container_size=4096, num_vcores=7)
@@ -180,6 +218,7 @@ def test_a_container_is_preempted(submit, hold, home, yarn, expected, tmp_path):
     assert f"containerId={lost[0]['container']}" in preempted(yarn, job)
     assert ends_of(job)[0]["is_free"]
     assert f"{lost[0]['container']}:\n  Container was preempted. (-102)" in job.summary()
+    assert "Container was preempted. (-102)" in page_of(job)
 
 
 def preempted(yarn, job):
@@ -214,18 +253,64 @@ def test_the_resource_manager_has_forgotten(submit, yarn):
     assert_nothing_runs(job)
 
 
-def test_hdfs_is_restarted(submit, hold, hdfs, expected, tmp_path):
-    """All its daemons, while nothing is written, and while a checkpoint is: what is to be written is tried again until they are back."""
+def restart(hdfs, meanwhile=lambda: None):
+    """End all daemons of HDFS, and start them again after something else."""
+    for daemon in hdfs.daemons:
+        daemon.stop(signal.SIGKILL)
+    meanwhile()
+    hdfs.repair()
+
+
+def test_hdfs_is_restarted_while_a_checkpoint_is_due(submit, hold, hdfs, expected, tmp_path):
+    """What is to be written is tried again until it can be."""
     job = submit()
     wait_for_checkpoint(job)
-    for is_writing in (False, True):
-        for daemon in hdfs.daemons:
-            daemon.stop(signal.SIGKILL)
-        if is_writing:
-            hold.unlink()
-            time.sleep(3.0)  # the next checkpoint is due meanwhile
-        hdfs.repair()
+    due = hold.with_name(f"{hold.name}.due")
+    due.unlink()
+
+    def write():
+        hold.unlink()
+        wait_until(due.exists, PATIENCE)
+
+    restart(hdfs, write)
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
+
+
+def test_hdfs_is_restarted_while_training(submit, hold, hdfs, tmp_path):
+    """Ranks compute on; what they say of it comes later."""
+    hold.unlink()
+    long = {**OPTIONS, "max_iterations": 4000}
+    job = submit(max_iterations=long["max_iterations"], model_checkpoint_interval=3000)
+    wait_until(lambda: last_row(job) > 10, PATIENCE)
+    at = last_row(job)
+    restart(hdfs)
+    assert job.get_state() == job.STATE.RUNNING
+    wait_until(lambda: last_row(job) > at, PATIENCE)
+    expected = engine.boosted_trees_classifier.create(str(MUSHROOM), verbose=False, **long)
+    assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
+
+
+def last_row(job):
+    """The last iteration that a job has told of."""
+    return max((event["number"] for event in WorkingDir(job.working_dir).events() if event["event"] == "row"), default=0)
+
+
+def test_no_master_is_left(submit, hold):
+    """YARN starts so many application masters and no more: the job has failed, says so, and how to go on."""
+    job = submit()
+    wait_for_checkpoint(job)
+    killed = set()
+    while job.get_state() != job.STATE.COMPLETED:
+        for master in {each for each in processes(job) if is_java(each)} - killed:
+            killed.add(master)
+            master.kill(signal.SIGKILL)
+    assert job.get_final_state() == job.FINAL_STATE.FAILURE
+    assert "its application ended as FAILED without a result" in job.summary()
+    assert f"resume_from_checkpoint={job.last_checkpoint()!r}" in job.summary()
+    assert len(killed) >= 5
+    read_checkpoint(job.last_checkpoint())
+    assert_nothing_runs(job)
+    assert "its application ended as FAILED" in page_of(job)
 
 
 def test_fewer_containers(submit, hold, home, expected, tmp_path):
