@@ -71,8 +71,10 @@ def main() -> int:
             chance = random.Random(SEED + len(jobs))
             jobs.append(torture(yarn, home, chance, expected, min(left, 12)))
             print(json.dumps(jobs[-1]), flush=True)
-            result = summary(jobs)
-            write_result(arguments.output, {**result, "sha256": expected, "jobs": jobs}, seed=SEED, packages=("mpi4py", "mpich", "skein"))
+            write_result(
+                arguments.output, {**summary(jobs), "sha256": expected, "jobs": jobs}, seed=SEED, packages=("mpi4py", "mpich", "skein")
+            )
+    result = summary(jobs)
     print(f"{result['kills']} kills in {len(jobs)} jobs, {result['same']} models with the same bytes; all as they must: {result['good']}")
     return 0 if result["good"] else 1
 

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from launch.causes import MPI_ERROR
@@ -22,7 +22,7 @@ from launch.usage import usage_of
 _ABORT = re.compile(r"MPI_Abort\([^)]*?(-?\d+)\)|MPI_ABORT was invoked.*?errorcode (-?\d+)")
 # What of a rank's use is said of its end too.
 USED = ("seconds", "cpu_seconds", "collective_seconds", "wait_seconds", "collectives", "bytes")
-LOOK_AT_MAPS = 40  # looks at ranks from one to the next at their shared memory
+LOOK_AT_MAPS = 4  # looks at ranks from one to the next at their shared memory
 
 
 class Gang:
@@ -41,9 +41,9 @@ class Gang:
     def look(self) -> dict[str, Any] | None:
         """Look at all ranks; why the gang must end, or None."""
         self.read_records()
-        running = {rank: Process(record["pid"], record["started"]) for rank, record in self.records.items() if "ended" not in record}
+        running = self.running()
         if self._looks % LOOK_AT_MAPS == 0:
-            self.note_segments()
+            self.note_segments(running.values())
         self._looks += 1
         return self.failed_rank() or self.memory.look(running) or self.hang.look(running)
 
@@ -57,11 +57,23 @@ class Gang:
         """What each rank here has used so far, as :func:`launch.usage.usage_of` says it."""
         return usage_of(self.scratch / "heartbeat", self.records, self.memory)
 
-    def note_segments(self) -> None:
+    def running(self) -> dict[int, Process]:
+        """The ranks that have not ended, by what is known."""
+        return {rank: Process(record["pid"], record["started"]) for rank, record in self.records.items() if "ended" not in record}
+
+    def note_segments(self, processes: Iterable[Process]) -> None:
         """Note which shared memory is the gang's, which can be seen only while it is there."""
-        for process in find_processes("SAMESUM_GANG", self.order.gang):
-            self.segments |= shared_segments(process.pid)
-        note_segments(self.scratch, self.segments)
+        found = self.segments.union(*(shared_segments(process.pid) for process in processes))
+        if found != self.segments:
+            self.segments = found
+            note_segments(self.scratch, found)
+
+    def freeze(self) -> None:
+        """Stop the ranks, which are to be killed, so that they make no more shared memory, and note what there is."""
+        self.read_records()
+        for process in self.running().values():
+            process.kill(signal.SIGSTOP)
+        self.note_segments(find_processes("SAMESUM_GANG", self.order.gang))
 
     def read_records(self) -> None:
         """Read what leashes and failing ranks wrote."""

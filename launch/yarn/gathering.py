@@ -18,7 +18,7 @@ from launch.yarn.room import ask, say_room
 from launch.yarn.wire import Wire
 
 POLL = 0.3  # seconds between looks for workers
-LOOK_AT_RESULT = 3.0  # seconds between looks whether the job was cancelled
+LOOK_AT_RESULT = 3.0  # seconds between looks whether the job was cancelled, or a container was lost
 TRIES = 3
 AWAY = 0.5  # of the limit: the longest while until the next try
 
@@ -56,9 +56,7 @@ class Gathering:
         raise JobError(self._too_few(most, facts))
 
     def _wait_for(self, wanted: int) -> list[Member] | None:
-        """Ask for what is missing and wait, at most until the limit; who is there then."""
-        live = [each for each in self.wire.containers() if not each.is_over]
-        self.wire.ask_for(max(0, wanted - len(live)))
+        """Ask for what is missing, and again for what is lost meanwhile, at most until the limit; who is there then."""
         until, next_look = time.monotonic() + self.yarn.start_within, 0.0
         while len(workers := self.wire.workers()) < wanted:
             now = time.monotonic()
@@ -66,6 +64,8 @@ class Gathering:
                 next_look = now + LOOK_AT_RESULT
                 if self.must_leave():
                     return None
+                live = [each for each in self.wire.containers() if not each.is_over]
+                self.wire.ask_for(max(0, wanted - len(live)))
             if now > until:
                 break
             time.sleep(POLL)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from engine import storage
 from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
 from launch.backends import StartedGang
@@ -24,6 +25,7 @@ from launch.yarn.description import PAGE, PROGRAM
 from launch.yarn.gathering import Gathering
 from launch.yarn.wire import RANK_PROGRAM, LostWireError, Wire
 
+LAST_WORDS = 3.0  # seconds for a storage to answer a supervisor that has lost its application master
 NEVER = 1e9  # seconds: agents count, the supervisor alone sees all ranks and says what is a hang
 
 
@@ -85,6 +87,9 @@ class YarnSupervisor(Supervisor):
         try:
             with held(scratch):
                 return super().run_gang(gang, scratch)
+        except LostWireError:
+            storage.limit_patience(LAST_WORDS)  # what tells where HDFS is goes with the container
+            raise
         finally:
             self.silent = [] if self.gang is None else [self.members[rank].key for rank in self.gang.lost]
 

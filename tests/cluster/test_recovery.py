@@ -4,6 +4,7 @@ Every job trains the same trees. It ends with the bytes of one process that nobo
 """
 
 import html
+import json
 import pathlib
 import re
 import signal
@@ -79,6 +80,12 @@ def command_of(process):
         return pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def variable_of(process, name):
+    """A variable in the environment that a process was started with."""
+    words = pathlib.Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+    return next(word.partition("=")[2] for word in words if word.startswith(f"{name}="))
 
 
 def master_of(job):
@@ -175,29 +182,41 @@ def test_a_node_manager_alone_is_lost(submit, hold, yarn, expected, tmp_path):
     assert "(-100)" in ends_of(job)[0]["message"]
 
 
+def submit_away_from_master(submit, yarn):
+    """A job of one container, which is not on the application master's node, and the node; YARN places it as it likes."""
+    for _ in range(8):
+        job = submit(max_restarts=0, num_containers=1, container_size=6144)
+        wait_for_checkpoint(job)
+        node, has_master = place_of_workers(yarn, job)
+        if not has_master:
+            return job, node
+        job.cancel()
+        assert_nothing_runs(job)
+    raise AssertionError("always on the application master's node")
+
+
 def test_a_zombie_writes_into_nothing(submit, hold, yarn, expected, tmp_path):
     """A rank on a node without its manager, whom nobody tells that another attempt goes on, trains to its end and leaves no trace."""
-    job = submit(max_restarts=0, num_containers=1, container_size=10240)  # a node of its own
-    wait_for_checkpoint(job)
-    node, has_master = place_of_workers(yarn, job)
-    assert not has_master
+    job, node = submit_away_from_master(submit, yarn)
     there = [each for each in processes(job) if yarn.node_of(each) == node]
     keepers = [each for each in there if any(word in command_of(each) for word in (b"launch.yarn.worker", b"launch.agent"))]
     (rank,) = [each for each in there if b"-m\0engine" in command_of(each) and b"leash.py" not in command_of(each)]
+    record = pathlib.Path(variable_of(rank, "SAMESUM_SCRATCH"), "ranks", "0.json")
     for each in keepers:
         each.kill(signal.SIGSTOP)
     yarn.node_managers[node].stop(signal.SIGKILL)
-    yarn.repair()
     wd = WorkingDir(job.working_dir)
     wait_until(lambda: "model_checkpoint_4" in job.get_progress(), PATIENCE)  # where the other attempt stands still
     assert rank.is_alive
     hold.unlink()
     wait_until(lambda: not rank.is_alive, PATIENCE)
+    assert "exit_code" in json.loads(record.read_text())  # by itself
     for each in keepers:
         each.kill(signal.SIGCONT)
+    yarn.repair()
     assert_the_same(job, expected, tmp_path, attempts=[1, 2])
     assert ends_of(job)[0]["is_free"]
-    assert "another attempt" in wd.error(1)["message"]
+    assert wd.error(1) is None
     assert not storage.exists(wd.attempt_path(1, "model"))
     assert wd.result()["attempt"] == 2
 
@@ -261,19 +280,25 @@ def restart(hdfs, meanwhile=lambda: None):
     hdfs.repair()
 
 
-def test_hdfs_is_restarted_while_a_checkpoint_is_due(submit, hold, hdfs, expected, tmp_path):
+def test_hdfs_is_restarted_while_a_checkpoint_is_due(submit, hold, hdfs, yarn, expected, tmp_path):
     """What is to be written is tried again until it can be."""
     job = submit()
     wait_for_checkpoint(job)
-    due = hold.with_name(f"{hold.name}.due")
-    due.unlink()
+    application = application_of(job)
+    waits = re.compile(r"waiting to \w+ '\S*/(?:result.json|checkpoints/\S*)'")  # which is looked for before a checkpoint is written
 
     def write():
         hold.unlink()
-        wait_until(due.exists, PATIENCE)
+        wait_until(lambda: waits.search(rank_logs(yarn, application)), PATIENCE)
 
     restart(hdfs, write)
     assert_the_same(job, expected, tmp_path, attempts=[1], restarted=False)
+
+
+def rank_logs(yarn, application):
+    """What an application's ranks have written, where they run."""
+    folders = [yarn.node_folder(number) / "logs" / application for number in range(yarn.nodes)]
+    return "\n".join(path.read_text() for folder in folders for path in folder.rglob("rank-*.log"))
 
 
 def test_hdfs_is_restarted_while_training(submit, hold, hdfs, tmp_path):

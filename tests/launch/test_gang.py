@@ -4,12 +4,17 @@ import json
 import os
 import pathlib
 import signal
+import sys
+import uuid
 
 import pytest
 
+from launch.agents import LocalAgent
+from launch.commands import gang_command
 from launch.gang import Gang
 from launch.order import Order
-from launch.processes import process_of
+from launch.processes import find_processes, process_of
+from tests.launch.supervised import wait_until
 
 
 @pytest.fixture
@@ -112,3 +117,41 @@ def test_ends_of_the_launcher(gang, code, cause, words):
     assert (found["cause"], found["message"]) == (cause, words)
     gang.add(1, ended=6.0, exit_code=0)
     assert gang.cause_of_end(code) == {"cause": "done"}, "ranks that ended well are what counts"
+
+
+MAPPED = """
+import mmap, pathlib, sys, time
+path = pathlib.Path(sys.argv[1])
+path.write_bytes(bytes(4096))
+with path.open("r+b") as file:
+    held = mmap.mmap(file.fileno(), 4096)
+time.sleep(60)
+"""
+
+
+def test_an_agent_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
+    """As YARN ends containers: it has a moment to end its rank, and to remove the shared memory that this has."""
+    segment = pathlib.Path("/dev/shm", f"samesum-test-{uuid.uuid4()}")
+    name = uuid.uuid4().hex
+    order = Order(
+        gang=name,
+        command=gang_command(1, [sys.executable, "-c", MAPPED, str(segment)]),
+        ranks=1,
+        folder=str(tmp_path),
+        scratch=str(tmp_path / "scratch"),
+        logs=str(tmp_path / "logs"),
+        hang_timeout=0.0,
+        environment={"SAMESUM_GANG": name},
+    )
+    agent = LocalAgent(order)
+    ends = []
+    try:
+        wait_until(lambda: segment.exists() and len(find_processes("SAMESUM_GANG", name)) == 2)
+        agent._process.send_signal(signal.SIGTERM)
+        wait_until(lambda: ends.append(agent.wait(0.1)) or ends[-1])
+        assert ends[-1]["cause"] == "stopped"
+        assert not segment.exists()
+        assert not find_processes("SAMESUM_GANG", name)
+    finally:
+        agent.end()
+        segment.unlink(missing_ok=True)

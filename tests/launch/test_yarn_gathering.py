@@ -69,6 +69,21 @@ def test_room_that_comes_later():
     assert [each.key for each in found] == ["worker_2", "worker_3"]
 
 
+def test_a_container_that_is_lost_while_others_come(monkeypatch):
+    """Another one is asked for at once; those that are there are kept."""
+    monkeypatch.setattr("launch.yarn.gathering.LOOK_AT_RESULT", 0.0)
+    monkeypatch.setattr("launch.yarn.gathering.POLL", 0.001)
+    wire = FakeWire(room=1)
+
+    def lose_the_first():
+        wire.room += wire.live.pop("worker_0", None) is not None
+        return False
+
+    found = gathering(wire, 2, must_leave=lose_the_first).members()
+    assert [each.key for each in found] == ["worker_1", "worker_2"]
+    assert wire.given_back == []
+
+
 def test_fewer_will_do():
     """The others are given back, also those that have not come."""
     wire = FakeWire(room=2)

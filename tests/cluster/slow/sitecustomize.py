@@ -1,11 +1,9 @@
 """For ranks of jobs under test: a pause after each checkpoint, so that a job can be disturbed. The product knows nothing of it.
 
-``TEST_PAUSE`` is how many seconds, ``TEST_HOLD`` a file: the pause lasts as long as it is there. Each checkpoint that is about to be
-written makes a file beside it whose name ends in ``.due``.
+``TEST_PAUSE`` is how many seconds, ``TEST_HOLD`` a file: the pause lasts as long as it is there.
 """
 
 import os
-import pathlib
 import time
 
 _SECONDS = float(os.environ.get("TEST_PAUSE", "0"))
@@ -17,8 +15,6 @@ if (_SECONDS or _HOLD) and "SAMESUM_SCRATCH" in os.environ:
     _plain = storage.put_folder
 
     def _put_folder(address, *arguments, **options):
-        if _HOLD and "model_checkpoint_" in str(address):
-            pathlib.Path(f"{_HOLD}.due").touch()
         result = _plain(address, *arguments, **options)
         if "model_checkpoint_" in str(address):
             time.sleep(_SECONDS)
