@@ -6,7 +6,7 @@ Working directory, supervisor, agents and leashes are the same for all.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 from engine.errors import OptionError
@@ -73,6 +73,13 @@ class Backend(Protocol):
 
     def tracking_url(self, wd: WorkingDir) -> str | None:
         """The address of the job's page, where its scheduler has pages."""
+
+
+def cancel_in_turn(cancel: Callable[[WorkingDir], None], wds: Sequence[WorkingDir]) -> None:
+    """End jobs one by one, the last ones first, which may still wait."""
+    for wd in reversed(wds):
+        if wd.result() is None:
+            cancel(wd)
 
 
 def backend_of(spec: JobSpec) -> Backend:

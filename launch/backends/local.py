@@ -18,7 +18,7 @@ from engine import storage
 from engine.working_dir import RUN_FILE, WorkingDir
 from launch.agents import LocalAgent
 from launch.array import Array
-from launch.backends import Status
+from launch.backends import Status, cancel_in_turn
 from launch.commands import gang_command, module_command
 from launch.order import Order
 from launch.processes import Process, kill_all, process_of
@@ -91,10 +91,8 @@ class LocalBackend:
         self._clear(wd)
 
     def cancel_all(self, wds: Sequence[WorkingDir]) -> None:
-        """The last ones first, which may still wait."""
-        for wd in reversed(wds):
-            if wd.result() is None:
-                self.cancel(wd)
+        """One after another."""
+        cancel_in_turn(self.cancel, wds)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """A job whose supervisor is gone fails; who sees that first says so."""

@@ -15,7 +15,7 @@ from engine import storage
 from engine.errors import JobError, MissingFileError, OptionError, StorageError
 from engine.spec import JobSpec, YarnResources
 from engine.working_dir import WorkingDir
-from launch.backends import Status
+from launch.backends import Status, cancel_in_turn
 from launch.yarn import applications, hadoop, security
 from launch.yarn.applications import SUBMIT_WITHIN, Report
 from launch.yarn.description import MASTER_MB, PAGE_PATH, describe
@@ -85,10 +85,8 @@ class YarnBackend:
         self._end_application(wd)
 
     def cancel_all(self, wds: Sequence[WorkingDir]) -> None:
-        """The last ones first, which may still wait."""
-        for wd in reversed(wds):
-            if wd.result() is None:
-                self.cancel(wd)
+        """One after another."""
+        cancel_in_turn(self.cancel, wds)
 
     def make_sure_it_ended(self, wd: WorkingDir) -> None:
         """An application that ended without a result has failed; YARN may know why."""

@@ -136,7 +136,7 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], types: Seq
         if types is not None:
             heading.append(f"\n{types[place]}", "dim not bold")
         is_number = bool(rows) and all(isinstance(row[place], int | float | None) and not isinstance(row[place], bool) for row in rows)
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=types is not None, overflow="fold")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=types is not None or name == "job_id", overflow="fold")
     for row in rows:
         texts = [_clip(text_of(value)) if types is not None else text_of(value) for value in row]
         table.add_row(*(Text(text or "-" * (types is None), _STATE_STYLES.get(text, "")) for text in texts))

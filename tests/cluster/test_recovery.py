@@ -92,8 +92,8 @@ def master_of(job):
     return next(each for each in processes(job) if is_java(each))
 
 
-def wait_for_checkpoint(job):
-    wait_until(lambda: "model_checkpoint_2" in job.get_progress(), PATIENCE)
+def wait_for_checkpoint(job, iteration=2):
+    wait_until(lambda: (job.last_checkpoint() or "").endswith(f"model_checkpoint_{iteration}"), PATIENCE)
 
 
 def assert_the_same(job, expected, tmp_path, *, attempts, restarted=True):
@@ -206,7 +206,7 @@ def test_a_zombie_writes_into_nothing(submit, hold, yarn, expected, tmp_path):
         each.kill(signal.SIGSTOP)
     yarn.node_managers[node].stop(signal.SIGKILL)
     wd = WorkingDir(job.working_dir)
-    wait_until(lambda: "model_checkpoint_4" in job.get_progress(), PATIENCE)  # where the other attempt stands still
+    wait_for_checkpoint(job, 4)  # where the other attempt stands still
     assert rank.is_alive
     hold.unlink()
     wait_until(lambda: not rank.is_alive, PATIENCE)

@@ -12,6 +12,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.parse
+import zipfile
 
 import pytest
 import skein
@@ -101,6 +103,12 @@ def lasting(secured, home, stale_token, tmp_path_factory):
     wait_for(lambda: storage.exists(f"{home}/lasting/began"), job)
     yield job
     job.cancel()
+
+
+@pytest.fixture(scope="module")
+def page_url(lasting):
+    """Where the user finds the job's page."""
+    return lasting.page_url
 
 
 def wait_for(condition, job, seconds=240.0):
@@ -218,12 +226,13 @@ class TestASecondUser:
         with pytest.raises(skein.ConnectionError):
             stranger.kv._apply_op(skein.kv.get_prefix("order/"), timeout=10)
 
-    def test_the_page(self, lasting, secured):
-        """Through YARN's proxy, which knows who asks; not at all without it."""
-        application = application_of(lasting)
-        proxied = f"{secured.web}/proxy/{application}/kv"
-        assert secured.hdfs.session(USER).get(proxied, timeout=60).status_code == 200
-        assert secured.hdfs.session(OTHER).get(proxied, timeout=60).status_code == 403
+    def test_the_page(self, lasting, page_url, secured):
+        """The job's page, and skein's beside it, through YARN's proxy, which knows who asks."""
+        for page in (page_url, f"{secured.web}/proxy/{application_of(lasting)}/kv"):
+            assert urllib.parse.urlsplit(page).path.startswith("/proxy/application_")
+            assert secured.hdfs.session(USER).get(page, timeout=60).status_code == 200
+            assert secured.hdfs.session(OTHER).get(page, timeout=60).status_code == 403
+        assert lasting.job_id in secured.hdfs.session(USER).get(page_url, timeout=60).text
 
     def test_what_yarn_says(self, lasting, secured):
         """Neither details of the application nor its end are another user's."""
@@ -234,38 +243,44 @@ class TestASecondUser:
         assert lasting.get_state() == lasting.STATE.RUNNING
 
 
-def test_nothing_secret_is_left(lasting, secured):
-    """Neither tokens nor keys are in command lines, environments, the job's folder, its logs or the store; their files are the owner's."""
+@pytest.fixture(scope="module")
+def secrets(lasting):
+    """The tokens that the job began with, as text and as bytes, and the key of its application."""
     variables, folder = container_of(lasting)
-    path = pathlib.Path(variables[VARIABLE])
-    assert path.stat().st_mode & 0o077 == 0
-    tokens = [token.text for token in read_tokens(str(path))]
+    tokens = [token.text for token in read_tokens(variables[VARIABLE])]
     assert tokens
     key = (folder / ".skein.pem").read_bytes()
-    secrets = [token.encode() for token in tokens] + [base64.urlsafe_b64decode(token + "===")[-60:] for token in tokens]
-    secrets += [line for line in key.splitlines() if len(line) > 40]
+    found = [token.encode() for token in tokens] + [base64.urlsafe_b64decode(token + "===")[-60:] for token in tokens]
+    return found + [line for line in key.splitlines() if len(line) > 40]
 
-    def check(where, data):
-        assert not any(secret in data for secret in secrets), f"a secret is in {where}"
 
+def check_no_secret(secrets, where, data):
+    assert not any(secret in data for secret in secrets), f"a secret is in {where}"
+
+
+def test_nothing_secret_is_left(lasting, secured, secrets):
+    """Neither tokens nor keys are in command lines, environments, the job's folder, its logs or the store; their files are the owner's."""
+    variables, folder = container_of(lasting)
+    assert pathlib.Path(variables[VARIABLE]).stat().st_mode & 0o077 == 0
     processes = find_processes("SKEIN_APPLICATION_ID", application_of(lasting))
     assert len(processes) >= 4
     for process in processes:
         for name in ("cmdline", "environ"):
             with contextlib.suppress(OSError):
-                check(f"{name} of {process.pid}", pathlib.Path(f"/proc/{process.pid}/{name}").read_bytes())
+                check_no_secret(secrets, f"{name} of {process.pid}", pathlib.Path(f"/proc/{process.pid}/{name}").read_bytes())
     logs = [each for each in pathlib.Path(variables["LOG_DIRS"]).parent.rglob("*") if each.is_file()]
     assert logs
     for each in logs:
-        check(each, each.read_bytes())
+        check_no_secret(secrets, each, each.read_bytes())
     for address in storage.list_files(f"{lasting.working_dir}/**"):
-        check(address, storage.read_bytes(address))
-    own = skein.Security(cert_bytes=(folder / ".skein.crt").read_bytes(), key_bytes=key)
+        check_no_secret(secrets, address, storage.read_bytes(address))
+    own = skein.Security(cert_bytes=(folder / ".skein.crt").read_bytes(), key_bytes=(folder / ".skein.pem").read_bytes())
     master = skein.ApplicationClient(variables["SKEIN_APPMASTER_ADDRESS"], variables["SKEIN_APPLICATION_ID"], security=own)
-    store = master.kv.get_prefix("order/")
-    assert store
-    for name, value in store.items():
-        check(name, value)
+    for prefix in ("order/", "worker/", "report/"):
+        store = master.kv.get_prefix(prefix)
+        assert store
+        for name, value in store.items():
+            check_no_secret(secrets, name, value)
 
 
 def test_folders_are_the_owners(lasting, secured):
@@ -297,12 +312,20 @@ def test_a_token_past_its_renewal(home, stale_token, monkeypatch, tmp_path):
     assert time.monotonic() - began < QUICKLY
     assert re.search(r"token .* has expired or was cancelled.*resume_from_checkpoint", str(caught.value))
     assert token not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_job_outlives_its_first_tokens(lasting, home, stale_token):
+def test_a_job_outlives_its_first_tokens(lasting, home, stale_token, secrets, tmp_path):
     """YARN has renewed them: a token of the same age that nobody renewed is no good any more."""
     time.sleep(max(0.0, stale_token[1] - time.time()))
     storage.put_bytes(f"{home}/lasting/go", b"")
     assert lasting.wait(120) == lasting.FINAL_STATE.SUCCESS, lasting.summary()
     assert storage.exists(f"{home}/lasting/ended")
     assert WorkingDir(lasting.working_dir).attempts() == [1]
+    with zipfile.ZipFile(lasting.bundle(tmp_path / "out.zip")) as bundle:
+        files = {name.partition("/")[2]: bundle.read(name) for name in bundle.namelist()}
+    for name, data in files.items():
+        check_no_secret(secrets, name, data)
+    assert {each["diagnosis"] for each in json.loads(files["containers.json"])} >= {"Application Master", "ended well"}
+    assert b"SUCCESS" in files["state.json"]
+    assert any(name.startswith("logs/") for name in files)

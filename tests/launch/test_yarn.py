@@ -10,7 +10,7 @@ import pytest
 from engine.errors import OptionError
 from engine.spec import DataSpec, JobSpec, Resources, ScriptSpec, YarnResources
 from launch.hadoop_cluster import HadoopCluster, check_tags
-from launch.yarn import hadoop
+from launch.yarn import applications, hadoop
 from launch.yarn.description import describe
 from launch.yarn.diagnoses import diagnose
 from launch.yarn.installing import added_files, content_hash, environment_files, needed_packages, packages_of, pip_install, put_archive
@@ -130,6 +130,21 @@ class TestDescription:
     def test_the_spec_survives_json(self):
         spec = make_spec(queue="q", packages=("a", "b"), node_label="gpu", start_within=7.5)
         assert JobSpec.from_json(spec.to_json()) == spec
+
+
+def test_each_job_has_credentials_of_its_own(conf, monkeypatch):
+    """With which its application master knows its workers and they it; the driver's are nobody else's either."""
+    submitted = []
+
+    class Driver:
+        def submit(self, spec):
+            submitted.append(spec.master.security)
+            return f"application_{len(submitted)}"
+
+    monkeypatch.setattr(applications, "driver", lambda folder: Driver())
+    description = describe(make_spec(archive="hdfs:///e.tar.gz"), ADDRESS, conf=conf, user="me")
+    assert [applications.submit(conf, description) for _ in range(2)] == ["application_1", "application_2"]
+    assert len({each.key_bytes for each in submitted}) == len({each.cert_bytes for each in submitted}) == 2
 
 
 def test_what_is_copied_to_hdfs():
