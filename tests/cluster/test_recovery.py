@@ -93,7 +93,7 @@ def master_of(job):
 
 
 def wait_for_checkpoint(job, iteration=2):
-    wait_until(lambda: (job.last_checkpoint() or "").endswith(f"model_checkpoint_{iteration}"), PATIENCE)
+    wait_until(lambda: (WorkingDir(job.working_dir).last_checkpoint() or "").endswith(f"model_checkpoint_{iteration}"), PATIENCE)
 
 
 def assert_the_same(job, expected, tmp_path, *, attempts, restarted=True):
