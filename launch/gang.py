@@ -148,7 +148,9 @@ class Gang:
             return {"cause": "lost", "ranks": [], "message": "a rank ended by SIGKILL before it had begun"}
         words = tail(pathlib.Path(self.order.logs, "launcher.log"))
         started = f"{len(self.records)} of {self.order.ranks} ranks started"
-        return {"cause": "error", "ranks": [], "message": f"the launcher ended with exit code {launcher_code}, {started}: {words}"}
+        # With all its ranks started, and none that failed, it has lost what it was connected to: another node's part of it.
+        kind = "lost" if len(self.records) == self.order.ranks else "error"
+        return {"cause": kind, "ranks": [], "message": f"the launcher ended with exit code {launcher_code}, {started}: {words}"}
 
     def containers(self, cause: dict[str, Any]) -> list[dict[str, Any]]:
         """A description of each rank's end."""

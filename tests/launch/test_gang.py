@@ -119,6 +119,16 @@ def test_ends_of_the_launcher(gang, code, cause, words):
     assert gang.cause_of_end(code) == {"cause": "done"}, "ranks that ended well are what counts"
 
 
+def test_a_launcher_that_fails_while_its_ranks_run_was_lost(gang):
+    """As a proxy of MPI fails when another node's is killed; that is retried, as every loss is."""
+    pathlib.Path(gang.order.logs, "launcher.log").write_text("assert (!closed) failed")
+    gang.add(0)
+    gang.add(1)
+    found = gang.cause_of_end(7)
+    assert found["cause"] == "lost"
+    assert found["message"] == "the launcher ended with exit code 7, 2 of 2 ranks started: assert (!closed) failed"
+
+
 MAPPED = """
 import mmap, pathlib, sys, time
 path = pathlib.Path(sys.argv[1])
