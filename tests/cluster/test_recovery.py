@@ -210,7 +210,7 @@ def test_a_zombie_writes_into_nothing(submit, hold, yarn, expected, tmp_path):
     assert rank.is_alive
     hold.unlink()
     wait_until(lambda: not rank.is_alive, PATIENCE)
-    assert "exit_code" in json.loads(record.read_text())  # by itself
+    wait_until(lambda: "exit_code" in json.loads(record.read_text()))  # by itself
     for each in keepers:
         each.kill(signal.SIGCONT)
     yarn.repair()
@@ -285,7 +285,7 @@ def test_hdfs_is_restarted_while_a_checkpoint_is_due(submit, hold, hdfs, yarn, e
     job = submit()
     wait_for_checkpoint(job)
     application = application_of(job)
-    waits = re.compile(r"waiting to \w+ '\S*/(?:result.json|checkpoints/\S*)'")  # which is looked for before a checkpoint is written
+    waits = re.compile(r"waiting to \w+ '\S*/(?:result.json|checkpoints)\S*'")  # what is asked before and after one is written
 
     def write():
         hold.unlink()
