@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import time
-from types import FrameType
 from typing import Any, Protocol
 
 from launch.causes import STOPPED
@@ -48,12 +47,8 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # the lease ends the agent
     with open(0, "rb", buffering=0, closefd=False) as lease:
         line = lease.readline()
-    if not line:
-        return 1
     os.set_blocking(1, False)
-    agent = Agent(Order.from_json(line.decode()))
-    signal.signal(signal.SIGTERM, agent.take_word)  # as YARN says it to containers, a moment before it kills them
-    return agent.run()
+    return Agent(Order.from_json(line.decode())).run() if line else 1
 
 
 class Agent:
@@ -134,10 +129,6 @@ class Agent:
         deadline = time.monotonic() + {"error": FAREWELL, "lost": FAREWELL / 6}.get(cause["cause"], 0.0)
         while launcher.poll() is None and time.monotonic() < deadline and not self.is_told_to_stop():
             continue
-
-    def take_word(self, number: int, frame: FrameType | None) -> None:
-        """Somebody says to stop by a signal."""
-        self.told_to_stop = True
 
     def is_told_to_stop(self, within: float = POLL) -> bool:
         """Whether the supervisor says to stop, or is gone; waits for it ``within`` seconds."""

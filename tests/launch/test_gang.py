@@ -139,8 +139,8 @@ time.sleep(60)
 """
 
 
-def test_an_agent_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
-    """As YARN ends containers: it has a moment to end its rank, and to remove the shared memory that this has."""
+def test_an_agent_that_is_told_to_stop_leaves_no_shared_memory(tmp_path):
+    """What its rank has is noted before that is killed, and removed after."""
     segment = pathlib.Path("/dev/shm", f"samesum-test-{uuid.uuid4()}")
     name = uuid.uuid4().hex
     order = Order(
@@ -157,7 +157,7 @@ def test_an_agent_that_is_ended_by_a_signal_leaves_nothing(tmp_path):
     ends = []
     try:
         wait_until(lambda: segment.exists() and len(find_processes("SAMESUM_GANG", name)) == 2)
-        agent._process.send_signal(signal.SIGTERM)
+        agent.stop()
         wait_until(lambda: ends.append(agent.wait(0.1)) or ends[-1])
         assert ends[-1]["cause"] == "stopped"
         assert not segment.exists()
