@@ -55,16 +55,15 @@ def hold(tmp_path):
 
 @pytest.fixture
 def submit(home, hold, monkeypatch, tmp_path):
-    """Submit a training with a checkpoint every other iteration."""
+    """Submit a training, with a checkpoint every other iteration unless a test says otherwise."""
     plain = HadoopCluster.resources
 
-    def run(*, max_iterations=OPTIONS["max_iterations"], model_checkpoint_interval=2, **settings):
+    def run(*, options=OPTIONS, every=2, **settings):
         variables = {"PYTHONPATH": str(SLOW), "TEST_HOLD": str(hold)}
         own = {"environment": variables, "node_tmp_dir": str(tmp_path / "node")}
         monkeypatch.setattr(HadoopCluster, "resources", lambda self: {**plain(self), **own})
-        said = {"env": make_cluster(home, **settings), "dataset": f"{home}/mushroom.csv", **OPTIONS}
-        said |= {"max_iterations": max_iterations, "model_checkpoint_interval": model_checkpoint_interval}
-        return gl.distributed.boosted_trees_classifier.submit_training_job(**said)
+        said = {"env": make_cluster(home, **settings), "dataset": f"{home}/mushroom.csv", **options}
+        return gl.distributed.boosted_trees_classifier.submit_training_job(model_checkpoint_interval=every, **said)
 
     return run
 
@@ -305,7 +304,7 @@ def test_hdfs_is_restarted_while_training(submit, hold, hdfs, tmp_path):
     """Ranks compute on; what they say of it comes later."""
     hold.unlink()
     long = {**OPTIONS, "max_iterations": 4000}
-    job = submit(max_iterations=long["max_iterations"], model_checkpoint_interval=3000)
+    job = submit(options=long, every=3000)
     wait_until(lambda: last_row(job) > 10, PATIENCE)
     at = last_row(job)
     restart(hdfs)

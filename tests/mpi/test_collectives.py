@@ -203,6 +203,7 @@ def test_ranks_go_on_where_none_failed(comm):
 def test_ranks_agree_on_options(comm):
     agree_on_value(comm, {"max_depth": 6, "features": ["a", "b"], "seed": None}, "options")
     agree_on_value(comm, 3.5, "fraction")
+    assert comm.gather_objects(comm.rank, name="after") == list(range(comm.size)), "nobody was left behind"
 
 
 def test_options_that_differ_are_named(comm):
