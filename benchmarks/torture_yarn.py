@@ -37,6 +37,7 @@ from engine.working_dir import WorkingDir
 from launch.causes import counts
 from launch.processes import Process, find_processes
 from tests.cluster.hadoop import Hadoop, Hdfs
+from tests.cluster.processes import command_of, variable_of
 from tests.cluster.yarn import Yarn
 
 SEED = 47
@@ -177,7 +178,7 @@ def strike(yarn: Yarn, job: Any, victim: str, chance: random.Random) -> int:
     if victim in ("node", "node manager"):
         try:
             number = yarn.node_of(one)
-        except (OSError, StopIteration):
+        except StopIteration:
             return 0  # it has just ended
         if victim == "node":
             yarn.lose_node(number)
@@ -188,8 +189,8 @@ def strike(yarn: Yarn, job: Any, victim: str, chance: random.Random) -> int:
         return 1
     victims = [one]
     if victim == "container":  # as a NodeManager does
-        own = value_of(one, "CONTAINER_ID")
-        victims = [each for each in found if value_of(each, "CONTAINER_ID") == own and "leash.py" not in command_of(each)]
+        own = variable_of(one, "CONTAINER_ID")
+        victims = [each for each in found if variable_of(each, "CONTAINER_ID") == own and "leash.py" not in command_of(each)]
         victims = [each for each in victims if os.getpgid(each.pid) == os.getpgid(one.pid)] if one.is_alive else []
     for process in victims:
         process.kill(signal.SIGKILL)
@@ -207,21 +208,6 @@ def processes_of(job: Any) -> list[Process]:
         about = json.loads(storage.read_bytes(f"{job.working_dir}/submitted.json"))
         return find_processes("SKEIN_APPLICATION_ID", about["application"])
     return []
-
-
-def command_of(process: Process) -> str:
-    """The command line; empty if it has ended."""
-    with contextlib.suppress(OSError):
-        return pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-    return ""
-
-
-def value_of(process: Process, variable: str) -> str:
-    """A variable in the environment that a process was started with."""
-    with contextlib.suppress(OSError):
-        words = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes().decode(errors="replace").split("\0")
-        return next((word.partition("=")[2] for word in words if word.startswith(f"{variable}=")), "")
-    return ""
 
 
 def left_of(job: Any) -> list[str]:

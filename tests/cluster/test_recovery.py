@@ -20,6 +20,7 @@ from engine.working_dir import WorkingDir
 from launch.hadoop_cluster import HadoopCluster
 from launch.processes import find_processes
 from tests.cluster.conftest import new_folder
+from tests.cluster.processes import command_of, variable_of
 from tests.cluster.test_yarn import MUSHROOM, SLEEP, application_of, is_java, make_cluster, program, same_bytes, wait_for_state
 from tests.launch.supervised import wait_until
 
@@ -71,20 +72,7 @@ def submit(home, hold, monkeypatch, tmp_path):
 def processes(job, word=""):
     """The processes of the application, those whose command has a word."""
     found = find_processes("SKEIN_APPLICATION_ID", application_of(job))
-    return [each for each in found if word.encode() in command_of(each)]
-
-
-def command_of(process):
-    try:
-        return pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def variable_of(process, name):
-    """A variable in the environment that a process was started with."""
-    words = pathlib.Path(f"/proc/{process.pid}/environ").read_text().split("\0")
-    return next(word.partition("=")[2] for word in words if word.startswith(f"{name}="))
+    return [each for each in found if word in command_of(each)]
 
 
 def master_of(job):
@@ -198,8 +186,8 @@ def test_a_zombie_writes_into_nothing(submit, hold, yarn, expected, tmp_path):
     """A rank on a node without its manager, whom nobody tells that another attempt goes on, trains to its end and leaves no trace."""
     job, node = submit_away_from_master(submit, yarn)
     there = [each for each in processes(job) if yarn.node_of(each) == node]
-    keepers = [each for each in there if any(word in command_of(each) for word in (b"launch.yarn.worker", b"launch.agent"))]
-    (rank,) = [each for each in there if b"-m\0engine" in command_of(each) and b"leash.py" not in command_of(each)]
+    keepers = [each for each in there if any(word in command_of(each) for word in ("launch.yarn.worker", "launch.agent"))]
+    (rank,) = [each for each in there if "-m engine" in command_of(each) and "leash.py" not in command_of(each)]
     record = pathlib.Path(variable_of(rank, "SAMESUM_SCRATCH"), "ranks", "0.json")
     for each in keepers:
         each.kill(signal.SIGSTOP)

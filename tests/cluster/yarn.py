@@ -19,6 +19,7 @@ from typing import Any
 from launch.processes import Process, process_of
 from tests.cluster.daemons import Daemon, free_ports, wait_until
 from tests.cluster.hadoop import USER, Hdfs, _superuser, write_site
+from tests.cluster.processes import variable_of
 
 NODE_MB, NODE_VCORES = 10240, 16  # of two nodes: four containers of 4096 MB and 4 vcores, and the application master's
 MAIN = "yarn.server"
@@ -132,8 +133,7 @@ class Yarn:
 
     def node_of(self, process: Process) -> int:
         """The node in whose folder a container's process was started."""
-        words = pathlib.Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-        folder = next(word.decode().partition("=")[2] for word in words if word.startswith(b"LOG_DIRS="))
+        folder = variable_of(process, "LOG_DIRS")
         return next(number for number in range(self.nodes) if folder.startswith(f"{self.node_folder(number)}/"))
 
     def lose_node(self, number: int) -> None:
