@@ -29,7 +29,7 @@ from torture_yarn import hadoop
 
 import launch
 from engine import storage
-from launch.processes import find_processes, resident_bytes, shared_segments
+from launch.processes import find_processes, resident_bytes, used_segments
 from launch.staging import staging_folder
 
 SEED = 53
@@ -136,11 +136,7 @@ def judged(found: dict[str, Any], left: dict[str, Any]) -> dict[str, Any]:
 
 def unused_segments() -> set[str]:
     """Shared memory of MPI that no process has in its memory."""
-    used: set[str] = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            used |= shared_segments(int(entry))
-    return {str(path) for path in pathlib.Path("/dev/shm").iterdir() if SHARED.match(path.name)} - used
+    return {str(path) for path in pathlib.Path("/dev/shm").iterdir() if SHARED.match(path.name)} - used_segments()
 
 
 def below(address: str) -> list[str]:

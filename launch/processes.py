@@ -132,6 +132,11 @@ def shared_segments(pid: int) -> set[str]:
     return set()
 
 
+def used_segments() -> set[str]:
+    """The files in ``/dev/shm`` that any process has in its memory, of those that let it be seen."""
+    return set().union(*(shared_segments(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()))
+
+
 def _open_process(pid: int) -> int | None:
     """A descriptor that stays the process's own; None on systems that have none."""
     try:

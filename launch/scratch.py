@@ -12,17 +12,24 @@ import os
 import pathlib
 import shutil
 import stat
+import time
 from collections.abc import Iterator
+
+from launch.processes import used_segments
 
 PREFIX = "samesum-"
 LOCK_FILE = "lock"
 SEGMENTS_FILE = "segments.json"  # the shared memory of the ranks, which outlives them
+SHARED_MEMORY = pathlib.Path("/dev/shm")
+OF_MPICH = "mpich_shm_*"
+YOUNG = 30.0  # seconds after which every rank has mapped the memory that the first has made
 
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path) -> Iterator[None]:
     """Make a scratch folder unless it is there, and hold it meanwhile; those beside it that nobody holds any more are removed first."""
     remove_left(folder.parent)
+    remove_unused_segments()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = folder / f".{LOCK_FILE}"
     with fresh.open("w") as lock:
@@ -54,10 +61,31 @@ def note_segments(folder: pathlib.Path, segments: set[str]) -> None:
         partial.rename(folder / SEGMENTS_FILE)
 
 
+def remove_unused_segments() -> list[pathlib.Path]:
+    """Remove this user's shared memory of MPICH that no process has mapped; returns what it was.
+
+    Ranks that are killed as they make it, and their agent with them, leave it behind and no note of it. It is left alone while it is young.
+    """
+    left = [path for path in SHARED_MEMORY.glob(OF_MPICH) if _is_old_and_own(path)]
+    used = used_segments() if left else set()
+    left = [path for path in left if str(path) not in used]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def _is_old_and_own(path: pathlib.Path) -> bool:
+    try:
+        about = path.lstat()
+    except OSError:
+        return False
+    return about.st_uid == os.getuid() and time.time() - about.st_mtime > YOUNG
+
+
 def _remove(folder: pathlib.Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         for segment in json.loads((folder / SEGMENTS_FILE).read_text()):
-            if os.path.dirname(segment) == "/dev/shm":
+            if os.path.dirname(segment) == str(SHARED_MEMORY):
                 with contextlib.suppress(OSError):
                     os.unlink(segment)
     shutil.rmtree(folder, ignore_errors=True)

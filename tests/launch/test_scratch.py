@@ -1,13 +1,16 @@
 """Scratch folders: gone when nobody holds them any more, and never before."""
 
+import mmap
+import os
 import pathlib
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
 
-from launch.scratch import held, note_segments, remove_left
+from launch.scratch import YOUNG, held, note_segments, remove_left, remove_unused_segments
 
 HOLD = """
 import pathlib, sys
@@ -57,6 +60,38 @@ def test_shared_memory_goes_along(holder, tmp_path):
     assert remove_left(tmp_path) == [folder]
     assert not segment.exists()
     assert other.exists()
+
+
+@pytest.fixture
+def segment():
+    """A function that makes shared memory of this age as MPICH names it."""
+    made = []
+
+    def make(age):
+        made.append(pathlib.Path("/dev/shm", f"mpich_shm_{uuid.uuid4().hex[:8]}_0"))
+        made[-1].write_bytes(bytes(mmap.PAGESIZE))
+        os.utime(made[-1], (time.time() - age,) * 2)
+        return made[-1]
+
+    yield make
+    for path in made:
+        path.unlink(missing_ok=True)
+
+
+def test_shared_memory_that_nobody_noted(segment, tmp_path, monkeypatch):
+    """It goes when the next scratch folder is made, if nobody has mapped it, and it is neither young nor another user's."""
+    unused, young, mapped = segment(2 * YOUNG), segment(0.0), segment(2 * YOUNG)
+    with mapped.open("r+b") as file, mmap.mmap(file.fileno(), 0):
+        with held(tmp_path / "samesum-own"):
+            assert not unused.exists()
+        assert young.exists()
+        assert mapped.exists()
+        os.utime(young, (0.0, 0.0))
+        with monkeypatch.context() as other:
+            other.setattr(os, "getuid", lambda: os.geteuid() + 1)
+            assert remove_unused_segments() == []
+        assert young in remove_unused_segments()
+    assert mapped in remove_unused_segments()
 
 
 def test_what_is_nobodys_stays(tmp_path):
