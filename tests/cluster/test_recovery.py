@@ -124,6 +124,32 @@ def test_a_container_is_killed(submit, hold, expected, tmp_path):
     assert not end["is_free"]
 
 
+def test_a_container_is_preempted(submit, hold, home, yarn, expected, tmp_path):
+    """Another queue takes back what is its own; the summary has YARN's words, for the container that YARN's log names."""
+    job = submit(max_restarts=0, num_containers=4, container_size=4096, num_vcores=7)
+    wait_for_checkpoint(job)
+    urgent = make_cluster(home, queue="urgent", num_containers=1, container_size=4096, num_vcores=4)
+    other = gl.run_script(urgent, program(tmp_path, "import time\ntime.sleep(1)\n"))
+    wait_until(lambda: preempted(yarn, job), PATIENCE, lambda: f"{other.summary()}\n{job.summary()}\n{yarn.describe()}")
+    hold.unlink()
+    assert other.wait(PATIENCE) == other.FINAL_STATE.SUCCESS
+    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
+    lost = [each for each in WorkingDir(job.working_dir).containers() if each.get("diagnosis") == "Container was preempted. (-102)"]
+    assert len(lost) == 1
+    assert "preempted by scheduler" in lost[0]["said"]
+    assert f"containerId={lost[0]['container']}" in preempted(yarn, job)
+    assert ends_of(job)[0]["is_free"]
+    assert f"{lost[0]['container']}:\n  Container was preempted. (-102)" in job.summary()
+    assert "Container was preempted. (-102)" in page_of(job)
+
+
+def preempted(yarn, job):
+    """What the ResourceManager says of containers that it has preempted."""
+    application = application_of(job).removeprefix("application_")
+    lines = yarn.resource_manager.log.read_text(errors="replace").splitlines()
+    return "\n".join(line for line in lines if "container preempted" in line and application in line)
+
+
 def test_the_application_master_is_killed(submit, hold, expected, tmp_path):
     """YARN starts another one, whose supervisor goes on from the last checkpoint with containers of its own."""
     job = submit(max_restarts=0)
@@ -206,32 +232,6 @@ def test_a_zombie_writes_into_nothing(submit, hold, yarn, expected, tmp_path):
     assert wd.error(1) is None
     assert not storage.exists(wd.attempt_path(1, "model"))
     assert wd.result()["attempt"] == 2
-
-
-def test_a_container_is_preempted(submit, hold, home, yarn, expected, tmp_path):
-    """Another queue takes back what is its own; the summary has YARN's words, for the container that YARN's log names."""
-    job = submit(max_restarts=0, num_containers=4, container_size=4096, num_vcores=7)
-    wait_for_checkpoint(job)
-    urgent = make_cluster(home, queue="urgent", num_containers=1, container_size=4096, num_vcores=4)
-    other = gl.run_script(urgent, program(tmp_path, "import time\ntime.sleep(1)\n"))
-    wait_until(lambda: preempted(yarn, job), PATIENCE)
-    hold.unlink()
-    assert other.wait(PATIENCE) == other.FINAL_STATE.SUCCESS
-    assert_the_same(job, expected, tmp_path, attempts=[1, 2])
-    lost = [each for each in WorkingDir(job.working_dir).containers() if each.get("diagnosis") == "Container was preempted. (-102)"]
-    assert len(lost) == 1
-    assert "preempted by scheduler" in lost[0]["said"]
-    assert f"containerId={lost[0]['container']}" in preempted(yarn, job)
-    assert ends_of(job)[0]["is_free"]
-    assert f"{lost[0]['container']}:\n  Container was preempted. (-102)" in job.summary()
-    assert "Container was preempted. (-102)" in page_of(job)
-
-
-def preempted(yarn, job):
-    """What the ResourceManager says of containers that it has preempted."""
-    application = application_of(job).removeprefix("application_")
-    lines = yarn.resource_manager.log.read_text(errors="replace").splitlines()
-    return "\n".join(line for line in lines if "container preempted" in line and application in line)
 
 
 def test_the_resource_manager_is_restarted(submit, hold, yarn, expected, tmp_path):

@@ -180,6 +180,19 @@ class Yarn:
         """The names of the applications that have not ended."""
         return {app["id"] for app in self.applications() if app["state"] not in ("FINISHED", "FAILED", "KILLED")}
 
+    def describe(self) -> str:
+        """What the ResourceManager knows of nodes, queues and applications, to be shown after a failure."""
+        wanted = {
+            "nodes": ("nodeHostName", "state", "numContainers", "usedMemoryMB", "usedVirtualCores", "availableVirtualCores", "nodeLabels"),
+            "apps": ("id", "queue", "state", "diagnostics", "allocatedMB", "allocatedVCores", "preemptedResourceVCores"),
+        }
+        lines = [json.dumps(self.metrics())]
+        for what, names in wanted.items():
+            for each in next(iter((self.ask(what)[what] or {"none": []}).values())):
+                lines.append(json.dumps({name: each.get(name) for name in names}))
+        queues = self.ask("scheduler")["scheduler"]["schedulerInfo"]["queues"]["queue"]
+        return "\n".join([*lines, *(json.dumps(queue) for queue in queues)])
+
     def end(self, application: str) -> None:
         """End an application, as an administrator does."""
         self.ask(f"apps/{application}/state", {"state": "KILLED"}, method="PUT")

@@ -70,11 +70,11 @@ def finish(wd, patience=PATIENCE):
     return result
 
 
-def wait_until(condition, patience=PATIENCE):
-    """Wait for something to become true."""
+def wait_until(condition, patience=PATIENCE, say=lambda: "it did not come true"):
+    """Wait for something to become true; ``say`` tells what there is instead."""
     deadline = time.monotonic() + patience
     while not (found := condition()):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, say()
         time.sleep(0.02)
     return found
 
