@@ -27,6 +27,7 @@ from engine._kernels import (
     leaves,
     linear,
     metrics,
+    nodes,
     partition,
     prediction,
     quantiles,
@@ -358,7 +359,7 @@ def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:
         "best sets": (splits.PARTITION, CODES, unbounded),
         f"best sets of {COLUMNS * CODES}": (splits.PARTITION, COLUMNS * CODES, unbounded),
     }
-    best = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n)
+    best = np.empty(n, nodes.OFFER)
 
     def cumulate() -> object:
         g, h = np.cumsum(hist.reshape(n, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
@@ -369,7 +370,7 @@ def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:
         starts = np.arange(0, COLUMNS * CODES + 1, n_codes)
         subset = np.empty((n, -(-n_codes // 64)), dtype=np.uint64)
         search = partial(
-            splits.find_best_splits, hist, starts, kind * every, 0 * every, every, *limits, 1.0, 1.0, 1.0, 0.0, 0.1, 1e-6, *best, subset,
+            splits.find_best_splits, hist, starts, kind * every, 0 * every, every, *limits, 1.0, 1.0, 1.0, 0.0, 0.1, 1e-6, 0, best, subset,
             threads,
         )  # fmt: skip
         yield Case(name, search, cumulate, n * COLUMNS * CODES)

@@ -102,6 +102,10 @@ class ThreadComm:
         """Every rank's array."""
         return [part.copy() for part in self._exchange(array.copy(), f"allgather {name} {array.dtype}")]
 
+    def stack(self, array: Array, *, name: str) -> Array:
+        """Every rank's array in one."""
+        return np.stack(self._exchange(array.copy(), f"stack {name} {array.shape} {array.dtype}"))
+
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """What each rank sent here."""
         assert len(arrays) == self.size

@@ -34,7 +34,7 @@ cdef enum:
     FEW_ROWS = 512
 
 
-def cut_chunks(const int64_t[::1] begin, const int64_t[::1] end):
+def cut_chunks(const int64_t[:] begin, const int64_t[:] end):
     """Cut every node's rows into chunks of at most ``CHUNK_ROWS``: int64 [n_chunks, 3], node, first row, end."""
     cdef Py_ssize_t k, n = 0
     cdef int64_t first

@@ -5,6 +5,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 import numpy as np
 
+from engine._kernels.nodes cimport Node
+
 cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
     enum: SAMESUM_FAR_AHEAD
@@ -64,6 +66,29 @@ def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:,
         begin = chunks[t, 1]
         samesum_place_rows(NULL if order == NULL else order + begin, <uint32_t> begin, chunks[t, 2] - begin, counts[t],
                            &said[word[t]], &out[0] + place[t, 0], &out[0] + place[t, 1])
+
+
+def ask_questions(const Node[::1] nodes, const int64_t[::1] which, const Question[::1] columns, const int32_t[::1] missing,
+                  Question[::1] out):
+    """What the nodes ``which`` ask their rows, to ``out``: each column's own of ``columns``, with the code that its node has chosen.
+
+    A column of numbers has ``low`` 0 there, one of categories -1, one whose categories part into sets ``high`` -1 and ``subset`` 0: the
+    k-th node's set is in row k. ``missing``: the code of each column's missing values, -1 if it has none.
+    """
+    cdef Py_ssize_t k
+    cdef int32_t column, code
+    if out.shape[0] != which.shape[0]:
+        raise ValueError(f"expected room for the questions of {which.shape[0]} nodes, got {out.shape[0]}")
+    for k in range(which.shape[0]):
+        column, code = nodes[which[k]].column, nodes[which[k]].code
+        out[k] = columns[column]
+        if out[k].subset >= 0:
+            out[k].subset = <int32_t> k
+        else:
+            out[k].high = code
+            if out[k].low < 0:
+                out[k].low = code
+        out[k].missing = missing[column] if nodes[which[k]].missing_yes == 1 else -1
 
 
 def assign_leaves(const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide,

@@ -12,6 +12,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+from engine._kernels.nodes cimport Offer
+
 cdef extern from "tree_kernels.h" nogil:
     void samesum_expand(int64_t n, const int64_t* parent, const int64_t* built, int64_t* small, int64_t* large)
 
@@ -91,11 +93,11 @@ def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, co
 
 
 def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] kind,
-                     const uint8_t[::1] has_missing, const uint8_t[::1] columns, const int8_t[::1] monotone, const double[::1] lower,
-                     const double[::1] upper, double g_unit, double h_unit, double reg_lambda, double reg_alpha, double min_child_weight,
-                     double min_gain, double[::1] gain, int32_t[::1] column, int32_t[::1] code, uint8_t[::1] missing_yes,
-                     double[::1] middle, uint64_t[:, ::1] subset, int num_threads):
-    """Choose for every node the split with the largest gain above ``min_gain``, ties by the lowest column, then the lowest code.
+                     const uint8_t[::1] has_missing, const uint8_t[::1] columns, const int8_t[::1] monotone, const double[:] lower,
+                     const double[:] upper, double g_unit, double h_unit, double reg_lambda, double reg_alpha, double min_child_weight,
+                     double min_gain, int32_t first_column, Offer[::1] best, uint64_t[:, ::1] subset, int num_threads):
+    """Choose for every node the split with the largest gain above ``min_gain``, ties by the lowest column, then the lowest code; it goes
+    to ``best`` [n_nodes] (:data:`engine._kernels.nodes.OFFER`), the column's number counted from ``first_column``.
 
     ``hist``: [n_nodes, n_codes of all columns, 2] integer gradients and hessians, worth ``g_unit`` and ``h_unit`` each, powers of two;
     column j's codes are ``column_start[j]`` to ``column_start[j + 1]``, the last one the missing values where ``has_missing[j]``.
@@ -104,8 +106,8 @@ def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_st
     values of categories are a level as any other.
 
     ``monotone`` [n_columns]: 1 where weights may not fall as the column grows, -1 where they may not rise, 0 elsewhere; or empty, and then
-    ``lower``, ``upper`` [n_nodes], bounds on the weights of the leaves below each node, are not read. ``middle``, which is set
-    only with bounds: the mean of the children's weights. Where the split's column has a direction, it is a bound for both sides: for 1
+    ``lower``, ``upper`` [n_nodes], bounds on the weights of the leaves below each node, are not read. ``middle``, which is 0
+    without bounds: the mean of the children's weights. Where the split's column has a direction, it is a bound for both sides: for 1
     the upper one of yes and the lower one of no, for -1 the other way round; all other bounds are the node's.
 
     ``column`` is -1 where there is no split. ``missing_yes``: 1 or 0, and 2 where the node has no missing value in that column, so that
@@ -151,16 +153,16 @@ def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_st
         for share in range(1, n_shares):
             if found[k * n_shares + share].gain > found[t].gain:
                 t = k * n_shares + share
-        gain[k], column[k], code[k], missing_yes[k] = found[t].gain, found[t].column, found[t].code, found[t].missing_yes
-        if shared.bounded:
-            middle[k] = found[t].middle
+        best[k].gain, best[k].middle, best[k].code = found[t].gain, found[t].middle, found[t].code
+        best[k].column = found[t].column if found[t].column < 0 else first_column + found[t].column
+        best[k].missing_yes, best[k].unused = found[t].missing_yes, 0
     free(found)
     subset[:] = 0
-    for k in prange(n_nodes, nogil=True, num_threads=num_threads, schedule="dynamic"):
-        j = column[k]
+    for k in prange(n_nodes if subset.shape[1] else 0, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        j = best[k].column - first_column
         if j >= 0 and kind[j] == AS_PARTITION:
-            code[k] = fill_subset(&hist[k, column_start[j], 0], column_start[j + 1] - column_start[j], &scoring, code[k],
-                                  rooms + room_size * threadid(), &subset[k, 0])
+            best[k].code = fill_subset(&hist[k, column_start[j], 0], column_start[j + 1] - column_start[j], &scoring, best[k].code,
+                                       rooms + room_size * threadid(), &subset[k, 0])
     free(rooms)
 
 

@@ -1,4 +1,4 @@
-"""What the engine asks of a group of ranks: thirteen operations on arrays, in place where that can be.
+"""What the engine asks of a group of ranks: fourteen operations on arrays, in place where that can be.
 
 ``name`` says what is being exchanged; the watchdog shows it when a rank does not arrive. Sums are over integers only: they commute,
 so the result cannot depend on the number of ranks or on who adds first.
@@ -84,6 +84,9 @@ class Communicator(Protocol):
     def allgather(self, array: Array, *, name: str) -> list[Array]:
         """Every rank's 1-d ``array`` (one dtype, any lengths), in rank order, on every rank; may share memory with ``array``."""
 
+    def stack(self, array: Array, *, name: str) -> Array:
+        """Every rank's C-contiguous ``array``, [size, *shape] in rank order: of one shape and dtype, which ranks do not ask each other."""
+
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """Send ``arrays[r]`` (1-d, one dtype, any lengths) to rank r; return what each rank sent here, in rank order."""
 
@@ -140,6 +143,13 @@ def check_vector(array: Array) -> None:
     """Refuse anything but a 1-d array of plain numbers."""
     if array.ndim != 1:
         raise ValueError(f"expected a 1-d array to gather over ranks, got shape {array.shape}")
+    check_plain(array)
+
+
+def check_stackable(array: Array) -> None:
+    """Refuse arrays that are not plain numbers one after the other."""
+    if not array.flags.c_contiguous:
+        raise TypeError(f"expected a C-contiguous array to stack over ranks, got shape {array.shape} with strides {array.strides}")
     check_plain(array)
 
 

@@ -54,6 +54,11 @@ class MeteredComm:
         with self._metered(name, array.nbytes):
             return self._comm.allgather(array, name=name)
 
+    def stack(self, array: Array, *, name: str) -> Array:
+        """As of the communicator."""
+        with self._metered(name, array.nbytes):
+            return self._comm.stack(array, name=name)
+
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """As of the communicator."""
         with self._metered(name, sum(array.nbytes for array in arrays)):

@@ -25,6 +25,7 @@ from engine.collectives.communicator import (
     check_order,
     check_parts,
     check_root,
+    check_stackable,
     check_summable,
     check_vector,
 )
@@ -172,6 +173,20 @@ class MpiComm:
             for root, part in enumerate(parts):
                 self._broadcast(part, root)
             return parts
+
+    def stack(self, array: Array, *, name: str) -> Array:
+        """Every rank's ``array``, in one new array."""
+        check_stackable(array)
+        stacked = np.empty((self.size, *array.shape), dtype=array.dtype)
+        with self._entered(name, array.nbytes):
+            if stacked.size <= LARGEST_COUNT:
+                received, _, kind = _message(stacked.reshape(-1))
+                self._comm.Allgather(_message(array.reshape(-1)), [received, array.size, kind])  # counted by rank
+                return stacked
+            stacked[self.rank] = array
+            for root in range(self.size):
+                self._broadcast(stacked.reshape(self.size, -1)[root], root)
+            return stacked
 
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """What each rank sent here, as views of one buffer."""

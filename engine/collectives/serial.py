@@ -19,6 +19,7 @@ from engine.collectives.communicator import (
     check_order,
     check_parts,
     check_root,
+    check_stackable,
     check_summable,
     check_vector,
 )
@@ -68,6 +69,11 @@ class SerialComm:
         """Return ``[array]``."""
         check_vector(array)
         return [array]
+
+    def stack(self, array: Array, *, name: str) -> Array:
+        """A view of ``array``."""
+        check_stackable(array)
+        return array[np.newaxis]
 
     def alltoall(self, arrays: list[Array], *, name: str) -> list[Array]:
         """Return ``arrays`` as a new list."""

@@ -22,7 +22,7 @@ def triangle(size: int) -> int:
 
 
 class CommunicatorContract:
-    """Assertions on the thirteen operations; ``comm`` is a fixture."""
+    """Assertions on the fourteen operations; ``comm`` is a fixture."""
 
     def test_ranks_are_numbered_and_share_a_node(self, comm):
         assert 0 <= comm.rank < comm.size
@@ -166,6 +166,17 @@ class CommunicatorContract:
         parts = comm.allgather(np.arange(10)[comm.rank % 2 :: 2], name="strided")
         assert [part.tolist() for part in parts] == [list(range(rank % 2, 10, 2)) for rank in range(comm.size)]
 
+    def test_stack_of_any_shapes(self, comm):
+        for dtype, shape in itertools.product(PLAIN, [(0,), (5,), (2, 3), ()]):
+            length = int(np.prod(shape))
+            stacked = comm.stack(bytes_as(dtype, length, seed=comm.rank).reshape(shape), name="stack")
+            assert (stacked.shape, stacked.dtype) == ((comm.size, *shape), np.dtype(dtype))
+            assert stacked.tobytes() == b"".join(bytes_as(dtype, length, seed=rank).tobytes() for rank in range(comm.size))
+
+    def test_stack_of_every_second_element_is_refused(self, comm):
+        with pytest.raises(TypeError, match="C-contiguous"):
+            comm.stack(np.arange(10)[::2], name="strided")
+
     def test_alltoall_of_any_lengths(self, comm):
         for dtype in PLAIN:
             sent = [bytes_as(dtype, comm.rank + 2 * to, seed=100 * comm.rank + to) for to in range(comm.size)]
@@ -197,7 +208,7 @@ class CommunicatorContract:
 
     def test_python_objects_never_travel_as_arrays(self, comm):
         objects = np.array([None, "x"], dtype=object)
-        for refused in (comm.broadcast, comm.allgather):
+        for refused in (comm.broadcast, comm.allgather, comm.stack):
             with pytest.raises(TypeError, match="object"):
                 refused(objects, name="objects")
         with pytest.raises(TypeError, match="object"):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from engine._kernels.nodes import OFFER
 from engine._kernels.splits import (
     CATEGORY,
     MAX_LEVELS,
@@ -70,12 +71,11 @@ def best_splits(nodes: list[list[Column]], *, bounds: list[Bounds] | None = None
     for array in (hist, starts, kind, has_missing, searched, monotone, lower, upper):
         array.flags.writeable = False
     n, n_words = len(nodes), max((len(c.pairs) + 63) // 64 for c in columns) if columns else 0
-    gain, column, code, missing = np.full(n, np.nan), np.full(n, -9, np.int32), np.full(n, -9, np.int32), np.full(n, 9, np.uint8)
-    middle, subset = np.zeros(n), np.full((n, n_words), 2**64 - 1, np.uint64)
-    find_best_splits(
-        hist, starts, kind, has_missing, searched, monotone, lower, upper, *Rules(**rules),
-        gain, column, code, missing, middle, subset, num_threads,
-    )  # fmt: skip
+    offer, subset = np.full(n, -9, OFFER), np.full((n, n_words), 2**64 - 1, np.uint64)
+    first = 7  # of the columns of another rank
+    find_best_splits(hist, starts, kind, has_missing, searched, monotone, lower, upper, *Rules(**rules), first, offer, subset, num_threads)
+    gain, middle, column, code, missing = (offer[name] for name in ("gain", "middle", "column", "code", "missing_yes"))
+    column[column >= 0] -= first
     bits = np.unpackbits(subset.view(np.uint8), axis=1, bitorder="little")
     sets = [frozenset(np.flatnonzero(row).tolist()) for row in bits]
     return [Best(*b) for b in zip(gain.tolist(), column.tolist(), code.tolist(), missing.tolist(), middle.tolist(), sets, strict=True)]

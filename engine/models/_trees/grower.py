@@ -7,25 +7,23 @@ they add up the leaves' full sums, from which the other nodes' follow.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from engine._kernels.histogram import cut_chunks
 from engine._kernels.leaves import sum_leaves
-from engine._kernels.partition import QUESTION, assign_leaves, partition_rows
+from engine._kernels.nodes import OFFER, make_children, take_best
+from engine._kernels.partition import QUESTION, ask_questions, assign_leaves, partition_rows
 from engine._kernels.splits import CATEGORY, NUMBER, PARTITION, expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
 from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
 from engine.models._trees.ensemble import LEAF
-from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, LeafValues, Level, choose_best_first, finish_tree
+from engine.models._trees.grown import MIN_GAIN, Cuts, GrownTree, GrowthOptions, LeafValues, Level, choose_best_first, finish_tree
 from engine.models._trees.histograms import NO_ROWS, HistogramBuilder, Ints
 from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 
 NO_DIRECTIONS = np.empty(0, dtype=np.int8)
-Values = NDArray[Any]
 Leaves = NDArray[np.uint16] | NDArray[np.uint32]
 MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for none
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
@@ -42,10 +40,15 @@ class TreeGrower:
         self.histograms = HistogramBuilder(bins, num_threads=num_threads, comm=comm)
         own = self._own = slice(self.histograms.columns.start, self.histograms.columns.stop)
         category = PARTITION if options.partition else CATEGORY
-        self._kind = np.array([category if spec.n_categories else NUMBER for spec in bins.specs], dtype=np.uint8)
+        kind = np.array([category if spec.n_categories else NUMBER for spec in bins.specs], dtype=np.uint8)
         self._n_words = max([-(-spec.n_categories // 64) for spec in bins.specs], default=0) if options.partition else 0
         self._missing_code = np.array([spec.n_codes - 1 if spec.has_missing else -1 for spec in bins.specs], dtype=np.int32)
-        self._own_kind = self._kind[own]
+        self._question = np.zeros(len(bins.specs), dtype=QUESTION)  # what each column asks, but for the code
+        self._question["position"], self._question["is_wide"] = bins.position, bins.is_wide
+        self._question["low"], self._question["high"] = np.where(kind == CATEGORY, -1, 0), np.where(kind == PARTITION, -1, 0)
+        self._question["subset"] = np.where(kind == PARTITION, 0, -1)
+        self._cuts = Cuts(bins.specs)
+        self._own_kind = kind[own]
         self._own_monotone = NO_DIRECTIONS if options.monotone is None else np.ascontiguousarray(options.monotone[own])
         self._all_columns = np.ones(len(bins.specs), dtype=np.uint8)
         self._own_has_missing = (self._missing_code[own] >= 0).astype(np.uint8)
@@ -67,25 +70,25 @@ class TreeGrower:
         self.histograms.begin_tree(fit, self.first_row)
         self._sample = NO_ROWS if rows is None else rows
         self._n_rows_local = self.bins.n_rows_local if rows is None else len(rows)
-        begin, end = np.zeros(1, dtype=np.int64), np.full(1, self._n_rows_local)
         n_rows = np.full(1, self.n_rows if rows is None else len(rows))
         if rows is not None:
             self.comm.allreduce_sum(n_rows, name="count rows of the sample")
-        level = Level.leaves(begin, end, n_rows, n_words=self._n_words)
-        hist = self.histograms.reduce_histograms(self._sample, begin, end)
-        self._choose_splits(level, slice(None), hist, fit.lanes)
+        level = Level.leaves(1, n_words=self._n_words)
+        level.nodes["end"], level.nodes["n_rows"] = self._n_rows_local, n_rows
+        hist = self.histograms.reduce_histograms(self._sample, level.nodes["begin"], level.nodes["end"])
+        self._choose_splits(level, hist, fit.lanes)
         kept: Ints | None = hist.copy()
         levels = [level]
         for depth in range(1, self.options.max_depth + 1):
             if self.options.max_leaves is not None:
-                level.column[~choose_best_first(levels, self.options.max_leaves)[-len(level.column) :]] = -1
-            if depth == self.options.max_depth or not (level.column >= 0).any():
+                chosen = choose_best_first(np.concatenate([level.nodes for level in levels]), self.options.max_leaves)
+                level.nodes["column"][~chosen[-len(level.nodes) :]] = -1
+            if depth == self.options.max_depth or not level.is_split.any():
                 break
             level, kept = self._grow_level(level, kept, fit.lanes, depth)
             levels.append(level)
         self._number_leaves(levels)
-        self._reduce_sums(levels, gradients)
-        return finish_tree(levels, self.bins.specs, gradients, self.options)
+        return finish_tree(levels, self._reduce_sums(levels, gradients), self._cuts, gradients, self.options)
 
     def _rows_at(self, depth: int) -> NDArray[np.uint32]:
         """This rank's rows in the order of the nodes at ``depth``, leaves above left out; of length 0 for all rows in order."""
@@ -104,96 +107,94 @@ class TreeGrower:
 
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
-        split = np.flatnonzero(parents.column >= 0)
-        children = self._split_rows(parents, split, depth)
+        split = np.flatnonzero(parents.is_split)
+        children, smaller = self._split_rows(parents, split, depth)
         rows = self._rows_at(depth)
-        small = np.arange(len(split)) * 2 + (2 * children.n_rows[0::2] > parents.n_rows[split])
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
         fits = len(split) <= per_batch
         hist: Ints | None = None
         for first in range(0, len(split), per_batch):
             pairs = slice(first, min(first + per_batch, len(split)))
             nodes = slice(2 * first, 2 * pairs.stop)
-            build = np.arange(nodes.start, nodes.stop) if kept is None else small[pairs]
-            hist = self.histograms.reduce_histograms(rows, children.begin[build], children.end[build])
+            build = np.arange(nodes.start, nodes.stop) if kept is None else smaller[pairs]
+            built = children.nodes[build]
+            hist = self.histograms.reduce_histograms(rows, built["begin"], built["end"])
             if kept is not None:
                 hist = self._expand_siblings(kept, split[pairs], hist, build - nodes.start, name="odd" if depth % 2 else "even")
             elif fits:
                 hist = hist.copy()
-            self._choose_splits(children, nodes, hist, lanes)
+            self._choose_splits(Level(children.nodes[nodes], children.subset[nodes]), hist, lanes)
         return children, hist if fits else None
 
-    def _split_rows(self, parents: Level, split: Ints, depth: int) -> Level:
-        """Partition this rank's rows into nodes at ``depth``; children come in pairs, yes before no. Collective: counts all ranks' rows."""
-        begin, end = parents.begin[split], parents.end[split]
-        n_yes = np.zeros(len(split), dtype=np.int64)
+    def _split_rows(self, parents: Level, split: Ints, depth: int) -> tuple[Level, Ints]:
+        """Partition this rank's rows into nodes at ``depth``; children come in pairs, yes before no. Collective: counts all ranks' rows.
+
+        Returns with them the child of each pair that has fewer rows.
+        """
+        asking = parents.nodes[split]
+        n_yes = np.empty((2, len(split)), dtype=np.int64)
         partition_rows(
-            self._rows_at(depth - 1), self._rows_at(depth), cut_chunks(begin, end), self.bins.narrow, self.bins.wide,
-            self._questions(parents, split), parents.subset[split], n_yes, self.num_threads,
+            self._rows_at(depth - 1), self._rows_at(depth), cut_chunks(asking["begin"], asking["end"]), self.bins.narrow, self.bins.wide,
+            self._questions(parents, split), parents.subset[split], n_yes[0], self.num_threads,
         )  # fmt: skip
-        middle = begin + n_yes
-        self.comm.allreduce_sum(n_yes, name="count rows of children")
-        children = Level.leaves(
-            begin=interleave(begin, middle),
-            end=interleave(middle, end),
-            n_rows=interleave(n_yes, parents.n_rows[split] - n_yes),
-            n_words=self._n_words,
-        )
-        return self._bounded(children, parents, split)
+        n_yes[1] = n_yes[0]
+        self.comm.allreduce_sum(n_yes[1], name="count rows of children")
+        children = Level.leaves(2 * len(split), n_words=self._n_words)
+        smaller = np.empty(len(split), dtype=np.int64)
+        make_children(parents.nodes, split, n_yes[0], n_yes[1], children.nodes, smaller)
+        self._bound(children, parents, split)
+        return children, smaller
 
-    def _bounded(self, children: Level, parents: Level, split: Ints) -> Level:
-        """Children with the bounds on their weights, if any column has a direction."""
+    def _bound(self, children: Level, parents: Level, split: Ints) -> None:
+        """Set the bounds on the children's weights, if any column has a direction."""
         if self.options.monotone is not None:
-            bound_children(children, parents, split, self.options.monotone)
-        return children
+            bound_children(children.nodes, parents.nodes[split], self.options.monotone)
 
-    def _questions(self, level: Level, split: Ints) -> NDArray[np.void]:
+    def _questions(self, level: Level, which: Ints) -> NDArray[np.void]:
         """What nodes ask their rows, for the kernels."""
-        column, code = level.column[split], level.code[split]
-        asked = np.empty(len(split), dtype=QUESTION)
-        asked["position"], asked["is_wide"] = self.bins.position[column], self.bins.is_wide[column]
-        kind = self._kind[column]
-        asked["low"], asked["high"] = np.where(kind == NUMBER, 0, code), np.where(kind == PARTITION, -1, code)
-        asked["missing"] = np.where(level.missing_yes[split] == 1, self._missing_code[column], -1)
-        asked["subset"] = np.where(kind == PARTITION, np.arange(len(split)), -1)
+        asked = np.empty(len(which), dtype=QUESTION)
+        ask_questions(level.nodes, which, self._question, self._missing_code, asked)
         return asked
 
     def _number_leaves(self, levels: list[Level]) -> None:
         """Number the leaf of every row, level by level; children of the greatest depth, which are leaves, become a last level."""
-        ends = [np.flatnonzero(level.column < 0) for level in levels]
-        last, split = levels[-1], np.flatnonzero(levels[-1].column >= 0)
+        ends = [np.flatnonzero(~level.is_split) for level in levels]
+        last, split = levels[-1], np.flatnonzero(levels[-1].is_split)
         n_leaves = sum(map(len, ends)) + 2 * len(split)
         self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
         if self._n_rows_local < len(self.leaf):
             self.leaf.fill(n_leaves)
         first = 0
-        for depth, (level, nodes) in enumerate(zip(levels, ends, strict=True)):
-            self._number(depth, level, nodes, np.full(len(nodes), -1, dtype=QUESTION), first + np.arange(len(nodes)))
-            first += len(nodes)
+        for depth, (level, which) in enumerate(zip(levels, ends, strict=True)):
+            if len(which):
+                self._number(depth, level, which, np.full(len(which), -1, dtype=QUESTION), first + np.arange(len(which)))
+            first += len(which)
         if len(split):
             self._number(len(levels) - 1, last, split, self._questions(last, split), first + 2 * np.arange(len(split)))
-            none = np.zeros(2 * len(split), dtype=np.int64)
-            levels.append(self._bounded(Level.leaves(none, none, none, n_words=self._n_words), last, split))
+            levels.append(Level.leaves(2 * len(split), n_words=self._n_words))
+            self._bound(levels[-1], last, split)
 
-    def _number(self, depth: int, level: Level, nodes: Ints, questions: NDArray[np.void], number: Ints) -> None:
-        """Number the rows of ``nodes``: as ``number``, or one more if they say no."""
-        chunks = cut_chunks(level.begin[nodes], level.end[nodes])
-        rows, subset = self._rows_at(depth), level.subset[nodes]
+    def _number(self, depth: int, level: Level, which: Ints, questions: NDArray[np.void], number: Ints) -> None:
+        """Number the rows of the nodes ``which``: as ``number``, or one more if they say no."""
+        asking = level.nodes[which]
+        chunks = cut_chunks(asking["begin"], asking["end"])
+        rows, subset = self._rows_at(depth), level.subset[which]
         assign_leaves(rows, chunks, self.bins.narrow, self.bins.wide, questions, subset, number, self.leaf, self.num_threads)
 
-    def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> None:
-        """Full sums of all nodes: those of leaves from their rows, those of others from their children; collective."""
-        leaves = [level.column < 0 for level in levels]
-        sums = np.zeros((sum(int(leaf.sum()) for leaf in leaves), 4), dtype=np.int64)
-        sum_leaves(gradients.values, gradients.hessian, self.leaf, sums, self.num_threads)
-        self.comm.allreduce_sum(sums, name="sum leaves")
-        normalize_limbs(sums)
-        children = sums[:0]
-        for level, leaf in zip(reversed(levels), reversed(leaves), strict=True):
-            at = len(sums) - int(leaf.sum())
-            level.sums[leaf] = sums[at:]
-            level.sums[~leaf] = normalize_limbs(children[0::2] + children[1::2])
-            children, sums = level.sums, sums[:at]
+    def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> Ints:
+        """Full sums of all nodes, [n_nodes, 4] limbs: those of leaves from their rows, those of others from their children; collective."""
+        is_split = np.concatenate([level.is_split for level in levels])
+        sums = np.zeros((len(is_split), 4), dtype=np.int64)
+        of_leaves = np.zeros((len(is_split) - np.count_nonzero(is_split), 4), dtype=np.int64)
+        sum_leaves(gradients.values, gradients.hessian, self.leaf, of_leaves, self.num_threads)
+        self.comm.allreduce_sum(of_leaves, name="sum leaves")
+        sums[~is_split] = normalize_limbs(of_leaves)
+        end = len(sums)
+        for level, children in zip(levels[-2::-1], levels[:0:-1], strict=True):
+            first = end - len(children.nodes)
+            sums[first - len(level.nodes) : first][level.is_split] = sums[first:end:2] + sums[first + 1 : end : 2]
+            end = first
+        return normalize_limbs(sums)  # low limbs have room for 2**37 leaves until then
 
     def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints, *, name: str) -> Ints:
         """Histograms of pairs of children: the built ones at their places, their siblings by subtraction. ``name``: of the buffer."""
@@ -202,42 +203,28 @@ class TreeGrower:
         expand_siblings(flat[0], parent, flat[1], place, flat[2], self.num_threads)
         return both
 
-    def _choose_splits(self, level: Level, batch: slice, hist: Ints, lanes: Lanes) -> None:
-        """Set the best split of every node of a batch: each rank searches its own columns, then all compare. Collective."""
-        n = len(hist)
-        gain, column, code, missing = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
-        middle, subset = np.zeros(n), np.zeros((n, self._n_words), np.uint64)
+    def _choose_splits(self, level: Level, hist: Ints, lanes: Lanes) -> None:
+        """Set the best split of every node: each rank searches its own columns, then all compare. Collective."""
+        nodes, n = level.nodes, len(level.nodes)
+        offer, subset = np.empty(n, dtype=OFFER), np.zeros((n, self._n_words), np.uint64)
         find_best_splits(
             hist, self.histograms.column_start, self._own_kind, self._own_has_missing, self._columns[self._own], self._own_monotone,
-            level.lower[batch], level.upper[batch], lanes.g_unit, lanes.h_unit, self.options.reg_lambda, self.options.reg_alpha,
-            self.options.min_child_weight, MIN_GAIN, gain, column, code, missing, middle, subset, self.num_threads,
+            nodes["lower"], nodes["upper"], lanes.g_unit, lanes.h_unit, self.options.reg_lambda, self.options.reg_alpha,
+            self.options.min_child_weight, MIN_GAIN, self._own.start, offer, subset, self.num_threads,
         )  # fmt: skip
-        offers = np.empty((n, 5))
-        offers[:, 0] = gain
-        offers[:, 1] = np.where(column >= 0, column + self._own.start, -1)
-        offers[:, 2], offers[:, 3], offers[:, 4] = code, missing, middle
-        every = np.concatenate(self.comm.allgather(offers.reshape(-1), name="choose splits")).reshape(-1, n, 5)
+        winner = np.empty(n, dtype=np.int64)
         # ranks own ascending columns, so the first of equal gains is the lowest column; no split counts as MIN_GAIN, below any split
-        winner = np.argmax(every[:, :, 0], axis=0)
-        best = every[winner, np.arange(n)]
-        level.gain[batch], level.column[batch], level.code[batch], level.missing_yes[batch] = best[:, :4].T
-        level.middle[batch] = best[:, 4]
+        take_best(self.comm.stack(offer, name="choose splits"), nodes, winner)
         if self._n_words:
             subset[winner != self.comm.rank] = 0
             self.comm.allreduce_sum(subset, name="choose sets of categories")
-            level.subset[batch] = subset
+            level.subset[:] = subset
 
 
-def bound_children(children: Level, parents: Level, split: Ints, monotone: NDArray[np.int8]) -> None:
+def bound_children(children: NDArray[np.void], parents: NDArray[np.void], monotone: NDArray[np.int8]) -> None:
     """Bounds on the children's weights: their parents', and between two children that must be in order the mean of their weights."""
-    direction, middle = monotone[parents.column[split]], parents.middle[split]
-    lower, upper = parents.lower[split], parents.upper[split]
-    children.lower = interleave(np.where(direction < 0, middle, lower), np.where(direction > 0, middle, lower))
-    children.upper = interleave(np.where(direction > 0, middle, upper), np.where(direction < 0, middle, upper))
-
-
-def interleave(yes: Values, no: Values) -> NDArray[Any]:
-    """``yes[0], no[0], yes[1], no[1], ...``."""
-    out = np.empty(2 * len(yes), dtype=yes.dtype)
-    out[0::2], out[1::2] = yes, no
-    return out
+    direction, middle = monotone[parents["column"]], parents["middle"]
+    for name, side in (("lower", -1), ("upper", 1)):
+        bound = parents[name]
+        children[name][0::2] = np.where(direction == side, middle, bound)  # yes
+        children[name][1::2] = np.where(direction == -side, middle, bound)  # no

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._kernels.leaves import add_leaf_values
+from engine._kernels.nodes import NODE
 from engine.collectives.exact import limbs_to_floats
 from engine.encode.bins import BinSpec
 from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, Link, TreeEnsemble
@@ -37,31 +38,42 @@ class GrowthOptions:
     partition: bool = False  # whether categories split into two sets, not into one and the rest
 
 
-@dataclass
-class Level:
-    """The nodes of one depth: rows on this rank, rows over all ranks, full sums, and the split chosen for each (column -1: none)."""
+NO_SPLIT = np.zeros((), dtype=NODE)
+NO_SPLIT["column"], NO_SPLIT["lower"], NO_SPLIT["upper"] = -1, -np.inf, np.inf
 
-    begin: Ints
-    end: Ints
-    n_rows: Ints
-    sums: Ints  # [n_nodes, 4] limbs of g and h
-    gain: Floats  # of the split, as the narrow lanes give it
-    column: NDArray[np.int32]
-    code: NDArray[np.int32]
-    missing_yes: NDArray[np.uint8]
-    subset: NDArray[np.uint64]  # [n_nodes, n_words] the categories that answer yes, where splits are sets
-    lower: Floats  # bounds on the weights of all leaves below
-    upper: Floats
-    middle: Floats  # of the weights of the split's children, where there are bounds
+
+class Level(NamedTuple):
+    """The nodes of one depth, and the categories that answer yes where splits are sets."""
+
+    nodes: NDArray[np.void]  # [n_nodes] of NODE
+    subset: NDArray[np.uint64]  # [n_nodes, n_words]
 
     @classmethod
-    def leaves(cls, begin: Ints, end: Ints, n_rows: Ints, *, n_words: int = 0) -> Level:
-        """Nodes without splits, their sums still unknown, and their weights unbounded."""
-        n = len(begin)
-        return cls(
-            begin, end, n_rows, np.zeros((n, 4), np.int64), np.zeros(n), np.full(n, -1, np.int32), np.zeros(n, np.int32),
-            np.zeros(n, np.uint8), np.zeros((n, n_words), np.uint64), np.full(n, -np.inf), np.full(n, np.inf), np.zeros(n),
-        )  # fmt: skip
+    def leaves(cls, n: int, *, n_words: int = 0) -> Level:
+        """Nodes without splits, their rows still unknown, and their weights unbounded."""
+        return cls(np.full(n, NO_SPLIT), np.zeros((n, n_words), np.uint64))
+
+    @property
+    def is_split(self) -> NDArray[np.bool_]:
+        """Which nodes have a split."""
+        return np.greater_equal(self.nodes["column"], 0)
+
+
+class Cuts:
+    """What becomes of a chosen code in a model: the thresholds of all columns, one column's after the other's."""
+
+    def __init__(self, specs: Sequence[BinSpec]) -> None:
+        counts = np.array([0 if spec.n_categories else len(spec.thresholds) for spec in specs], dtype=np.int64)
+        self._end = np.cumsum(counts)
+        self._start = self._end - counts
+        numbers = [spec.thresholds for spec in specs if not spec.n_categories]
+        self._values = np.concatenate([*numbers, [np.inf]])  # where all are passed, yes is every value that is not missing
+        self.n_categories = np.array([spec.n_categories for spec in specs], dtype=np.int64)
+
+    def thresholds(self, column: NDArray[np.int32], code: NDArray[np.int32]) -> Floats:
+        """The thresholds of codes of columns of numbers."""
+        at = self._start[column] + code
+        return np.asarray(self._values[np.where(at < self._end[column], at, len(self._values) - 1)])
 
 
 @dataclass(frozen=True)
@@ -94,34 +106,38 @@ class LeafValues(NamedTuple):
         add_leaf_values(self.leaf, self.values, scores, num_threads)
 
 
-def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradients, options: GrowthOptions) -> GrownTree:
-    """Compute gains, covers and leaf values from full sums, prune, and number the nodes that stay breadth first."""
-    column, code, missing_yes, sums, lower, upper = (
-        np.concatenate([getattr(level, name) for level in levels]) for name in ("column", "code", "missing_yes", "sums", "lower", "upper")
-    )
-    yes = child_numbers(levels)
-    grown = yes.copy()
+def finish_tree(levels: list[Level], sums: Ints, cuts: Cuts, gradients: Gradients, options: GrowthOptions) -> GrownTree:
+    """Compute gains, covers and leaf values from the nodes' full ``sums``, prune, and number the nodes that stay breadth first.
+
+    ``sums``: [n_nodes, 4] limbs of gradients and hessians, level after level.
+    """
+    nodes = np.concatenate([level.nodes for level in levels])
+    column, code, missing_yes = nodes["column"], nodes["code"], nodes["missing_yes"]
+    grown = child_numbers(column)
+    yes = grown.copy()
     if options.max_leaves is not None:
-        yes[~choose_best_first(levels, options.max_leaves)] = -1
+        yes[~choose_best_first(nodes, options.max_leaves)] = -1
     g, h = limbs_to_floats(sums[:, :2]) * gradients.g_unit, limbs_to_floats(sums[:, 2:]) * gradients.h_unit
     drop_light(yes, h, options.min_child_weight)
-    weight = leaf_weights(g, h, lower, upper, options)
+    weight = leaf_weights(g, h, nodes["lower"], nodes["upper"], options)
     gain = split_gains(g, h, yes, weight, options)
     prune(yes, gain, options.min_loss_reduction)
     stay = reachable(yes)
     number = np.cumsum(stay, dtype=np.int32) - np.int32(1)
-    inner, first = yes[stay] >= 0, yes[stay].clip(0)
-    subset = subsets_of(levels, stay & (yes >= 0), specs)
-    threshold, kind = thresholds(column[stay], code[stay], inner, specs, partition=options.partition)
-    learned, heavier = missing_yes[stay], h[first] >= h[first + 1 - (yes[stay] < 0)]
+    column, code, learned, first = column[stay], code[stay], missing_yes[stay], yes[stay]
+    inner = first >= 0
+    no = np.where(inner, first + 1, 0)
+    subset = subsets_of(levels, stay & (yes >= 0), cuts) if options.partition else []
+    threshold, kind = thresholds(column, code, inner, cuts, partition=options.partition)
+    heavier = h[first.clip(0)] >= h[no]
     return GrownTree(
         kind=kind,
-        column=np.where(inner, column[stay], -1).astype(np.int32),
-        code=np.where(inner, code[stay], -1).astype(np.int32),
+        column=np.where(inner, column, np.int32(-1)),
+        code=np.where(inner, code, np.int32(-1)),
         threshold=threshold,
         missing_yes=((kind == NUMERIC) & np.where(learned == 2, heavier, learned == 1)).astype(np.uint8),
-        yes=np.where(inner, number[first], -1).astype(np.int32),
-        no=np.where(inner, number[first] + 1, -1).astype(np.int32),
+        yes=np.where(inner, number[first], np.int32(-1)),
+        no=np.where(inner, number[no], np.int32(-1)),
         value=np.where(inner, 0.0, weight[stay] * options.step_size),
         gain=np.where(inner, gain[stay], 0.0),
         cover=h[stay],
@@ -131,15 +147,13 @@ def finish_tree(levels: list[Level], specs: Sequence[BinSpec], gradients: Gradie
     )
 
 
-def child_numbers(levels: Sequence[Level]) -> Ints:
-    """Each node's yes child, counting through the levels, -1 for leaves; the no child is the next number."""
-    numbers = []
-    next_level = 0
-    for level in levels:
-        next_level += len(level.column)
-        split = level.column >= 0
-        numbers.append(np.where(split, next_level + 2 * (np.cumsum(split) - 1), -1))
-    return np.concatenate(numbers)
+def child_numbers(column: NDArray[np.int32]) -> Ints:
+    """Each node's yes child, counting through the levels, -1 for leaves; the no child is the next number.
+
+    Levels come one after the other, and pairs of children in their parents' order: the k-th split's are nodes 2 k + 1 and 2 k + 2.
+    """
+    split = column >= 0
+    return np.where(split, 2 * np.cumsum(split) - 1, -1)
 
 
 def drop_light(yes: Ints, h: Floats, min_child_weight: float) -> None:
@@ -149,12 +163,12 @@ def drop_light(yes: Ints, h: Floats, min_child_weight: float) -> None:
     yes[split[lighter < min_child_weight]] = -1
 
 
-def choose_best_first(levels: Sequence[Level], max_leaves: int) -> NDArray[np.bool_]:
-    """Which nodes split if at each time the leaf of the largest gain does, ties by the lowest number, until there are ``max_leaves``.
+def choose_best_first(nodes: NDArray[np.void], max_leaves: int) -> NDArray[np.bool_]:
+    """Which of all ``nodes`` split if at each time the leaf of the largest gain does, ties by the lowest number, up to ``max_leaves``.
 
     Children that are not known yet count as leaves. They could only take the place of others: what is not chosen now never will be.
     """
-    yes, gain = child_numbers(levels), np.concatenate([level.gain for level in levels])
+    yes, gain = child_numbers(nodes["column"]), nodes["gain"]
     chosen = np.zeros(len(yes), dtype=bool)
     frontier = [(-float(gain[0]), 0)] if yes[0] >= 0 else []
     for _ in range(max_leaves - 1):
@@ -218,41 +232,38 @@ def reachable(yes: Ints) -> NDArray[np.bool_]:
 def find_homes(levels: Sequence[Level], grown: Ints, yes: Ints) -> Ints:
     """For every node that grew, itself or the leaf above it that pruning left; ``grown``: the yes children before it."""
     home = np.arange(len(yes))
+    if np.array_equal(grown, yes):
+        return home
     first = 0
     for level in levels:
-        node = first + np.flatnonzero(grown[first : first + len(level.column)] >= 0)
+        node = first + np.flatnonzero(grown[first : first + len(level.nodes)] >= 0)
         gone = (home[node] != node) | (yes[node] < 0)
         for child in (grown[node], grown[node] + 1):
             home[child] = np.where(gone, home[node], child)
-        first += len(level.column)
+        first += len(level.nodes)
     return home
 
 
-def subsets_of(levels: Sequence[Level], wanted: NDArray[np.bool_], specs: Sequence[BinSpec]) -> list[NDArray[np.uint64]]:
+def subsets_of(levels: Sequence[Level], wanted: NDArray[np.bool_], cuts: Cuts) -> list[NDArray[np.uint64]]:
     """The sets of the ``wanted`` nodes that split on one, in order, each as long as its column's categories need."""
     subsets, first = [], 0
     for level in levels:
-        for node in np.flatnonzero(wanted[first : first + len(level.column)] & level.subset.any(axis=1)).tolist():
-            subsets.append(level.subset[node, : -(-specs[level.column[node]].n_categories // 64)])
-        first += len(level.column)
+        for node in np.flatnonzero(wanted[first : first + len(level.nodes)] & level.subset.any(axis=1)).tolist():
+            subsets.append(level.subset[node, : -(-cuts.n_categories[level.nodes["column"][node]] // 64)])
+        first += len(level.nodes)
     return subsets
 
 
 def thresholds(
-    column: NDArray[np.int32], code: NDArray[np.int32], inner: NDArray[np.bool_], specs: Sequence[BinSpec], *, partition: bool
+    column: NDArray[np.int32], code: NDArray[np.int32], inner: NDArray[np.bool_], cuts: Cuts, *, partition: bool
 ) -> tuple[Floats, NDArray[np.uint8]]:
     """Thresholds of splits (a category's code, a set's number, infinity where yes is every value that is not missing), and their kinds."""
     threshold, kind = np.zeros(len(column)), np.full(len(column), LEAF, dtype=np.uint8)
-    n_sets = 0
-    for node, j, c in zip(np.flatnonzero(inner).tolist(), column[inner].tolist(), code[inner].tolist(), strict=True):
-        edges = specs[j].thresholds
-        if specs[j].n_categories == 0:
-            kind[node], threshold[node] = NUMERIC, edges[c] if c < len(edges) else np.inf
-        elif partition:
-            kind[node], threshold[node] = SUBSET, n_sets
-            n_sets += 1
-        else:
-            kind[node], threshold[node] = CATEGORY, c
+    split = np.flatnonzero(inner)
+    is_number = cuts.n_categories[column[split]] == 0
+    number, category = split[is_number], split[~is_number]
+    threshold[number], kind[number] = cuts.thresholds(column[number], code[number]), NUMERIC
+    threshold[category], kind[category] = (np.arange(len(category)), SUBSET) if partition else (code[category], CATEGORY)
     return threshold, kind
 
 

@@ -5,6 +5,8 @@ Columns are dealt to ranks in contiguous shares balanced on codes, and a reduce-
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,19 @@ Ints = NDArray[np.int64]
 NO_ROWS = np.empty(0, dtype=np.uint32)
 
 
+class Places(NamedTuple):
+    """Where the codes of columns lie in histograms of n nodes: every rank's share, and in it node after node. One element a column."""
+
+    first: Ints  # code of the share that it is in
+    offset: Ints  # of its own codes from there
+    stride: Ints  # codes of that share, from one node to the next
+    n_codes: NDArray[np.int32]
+
+    def base(self, n_nodes: int) -> Ints:
+        """The places of the first node's codes."""
+        return n_nodes * self.first + self.offset
+
+
 class HistogramBuilder:
     """Builds this rank's histograms of many nodes and reduces them over ranks."""
 
@@ -27,14 +42,19 @@ class HistogramBuilder:
         first, last = self.column_share[comm.rank], self.column_share[comm.rank + 1]
         starts = np.concatenate([[0], np.cumsum(n_codes)])
         self.share_codes = np.diff(starts[self.column_share])  # codes owned by each rank
+        self._share_codes: list[int] = self.share_codes.tolist()
         owner = np.repeat(np.arange(comm.size), np.diff(self.column_share))
-        self._owner = owner
-        self._offset = starts[:-1] - starts[self.column_share][owner]  # of a column's codes within its owner's share
         self.columns = range(first, last)
         self.column_start = np.ascontiguousarray(starts[first : last + 1] - starts[first])
-        narrow = bins.is_wide == 0
-        self._narrow, self._wide = np.flatnonzero(narrow), np.flatnonzero(~narrow)
-        self._narrow_codes, self._wide_codes = n_codes[self._narrow].astype(np.int32), n_codes[self._wide].astype(np.int32)
+        self._narrow, self._wide = (
+            Places(
+                first=starts[self.column_share][owner][kind],
+                offset=(starts[:-1] - starts[self.column_share][owner])[kind],
+                stride=self.share_codes[owner][kind],
+                n_codes=n_codes[kind].astype(np.int32),
+            )
+            for kind in (bins.is_wide == 0, bins.is_wide == 1)
+        )
         self._buffers: dict[str, Ints] = {}
 
     @property
@@ -58,18 +78,16 @@ class HistogramBuilder:
             self._words.pack(self.num_threads)
         n_nodes = len(begin)
         chunks = cut_chunks(begin, end)
-        share_start = np.concatenate([[0], np.cumsum(n_nodes * self.share_codes)])
-        local = self.comm.work_array(2 * int(share_start[-1])).reshape(-1, 2)
-        base = share_start[self._owner] + self._offset
-        stride = self.share_codes[self._owner]
+        counts = [2 * n_nodes * n_codes for n_codes in self._share_codes]
+        local = self.comm.work_array(sum(counts)).reshape(-1, 2)
+        narrow, wide = self._narrow, self._wide
         build_histograms(
             self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words,
-            base[self._narrow], stride[self._narrow], self._narrow_codes, base[self._wide], stride[self._wide], self._wide_codes, n_nodes,
-            local, self.num_threads,
+            narrow.base(n_nodes), narrow.stride, narrow.n_codes, wide.base(n_nodes), wide.stride, wide.n_codes, n_nodes, local,
+            self.num_threads,
         )  # fmt: skip
-        counts = (2 * n_nodes * self.share_codes).tolist()
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
-        return mine.reshape(n_nodes, int(self.share_codes[self.comm.rank]), 2)
+        return mine.reshape(n_nodes, self._share_codes[self.comm.rank], 2)
 
     def buffer(self, name: str, size: int) -> Ints:
         """A work array of ``size`` integers that is kept from call to call: fresh memory costs more than what is done with it."""
