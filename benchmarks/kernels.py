@@ -272,7 +272,7 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
                 np.bincount(column[part], weights=h[part], minlength=CODES)
 
     for label, (rows, begin, end) in layouts.items():
-        chunks = histogram.cut_chunks(begin, end)
+        chunks = histogram.cut_chunks(begin, end, threads)
         out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
         for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
             words = histogram.Words(gh, leaves.STORED, 0, 7, *shifts, packed[: n * (1 if shifts[2] else 2)])
@@ -283,7 +283,7 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
             if not len(rows):
                 yield Case(f"pack {lane}", partial(pack, *shifts), gh.copy, n)
             words.pack(threads)
-            build = partial(histogram.build_histograms, *matrix, rows, chunks, words, *places, len(begin), out, threads)
+            build = partial(histogram.build_histograms, *matrix, rows, *chunks, words, *places, len(begin), out, threads)
             yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
     leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
     leaf[order] = node
@@ -309,7 +309,7 @@ def split_cases(
     begin, end = bounds[:-1].copy(), bounds[1:].copy()
     rows, n_yes = order.copy(), np.zeros(NODES, dtype=np.int64)
     position = random.integers(0, COLUMNS, NODES).astype(np.int32)
-    chunks = histogram.cut_chunks(begin, end)
+    chunks = histogram.cut_chunks(begin, end, threads)
     questions = np.full(NODES, -1, dtype=partition.QUESTION)
     questions["position"], questions["is_wide"], questions["low"], questions["high"] = position, 0, 0, 127
     no_subsets = np.empty((0, 0), dtype=np.uint64)
@@ -317,7 +317,7 @@ def split_cases(
     no_wide = np.empty((0, n), dtype=np.uint16)
 
     def split() -> None:
-        partition.partition_rows(order, rows, chunks, narrow, no_wide, questions, no_subsets, n_yes, threads)
+        partition.partition_rows(order, rows, *chunks, narrow, no_wide, questions, no_subsets, n_yes, threads)
 
     def mask() -> None:
         for k in range(NODES):
@@ -326,7 +326,7 @@ def split_cases(
             rows[begin[k] : end[k]] = np.concatenate([part[answers], part[~answers]])
 
     def number_rows() -> None:
-        partition.assign_leaves(order, chunks, narrow, no_wide, questions, no_subsets, number, leaf, threads)
+        partition.assign_leaves(order, *chunks, narrow, no_wide, questions, no_subsets, number, leaf, threads)
 
     def compare() -> None:
         for k in range(NODES):
@@ -516,10 +516,6 @@ def dense_cases(random: np.random.Generator) -> Iterator[Case]:
     yield Case("dot", lambda: dense_solve.dot(b, out), lambda: b @ out, n)
 
 
-if __name__ == "__main__":
-    main()
-
-
 def linear_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
     """Passes over rows of numbers, and of five indicators a row; elements are values of the matrix."""
     y, order, levels = random.integers(0, 2, n).astype(float), [0, 1, 2], 1000
@@ -565,3 +561,7 @@ def pass_rows(features: linear.Features, order: int, y: NDArray[np.float64], thr
     scalars = np.zeros((1, linear.N_SCALARS), np.int64)
     linear.pass_rows(features, ask, y, None, None, None, scalars, *gradients_of, *pairs, sparse_pairs, np.zeros(1), threads)
     assert scalars[0, linear.BAD] == 0
+
+
+if __name__ == "__main__":
+    main()

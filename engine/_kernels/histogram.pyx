@@ -34,24 +34,34 @@ cdef enum:
     FEW_ROWS = 512
 
 
-def cut_chunks(const int64_t[:] begin, const int64_t[:] end):
-    """Cut every node's rows into chunks of at most ``CHUNK_ROWS``: int64 [n_chunks, 3], node, first row, end."""
-    cdef Py_ssize_t k, n = 0
-    cdef int64_t first
+def cut_chunks(const int64_t[:] begin, const int64_t[:] end, int num_threads):
+    """Cut the rows of all nodes into tasks of nearly equal numbers of rows, as many for each thread, and these where nodes end.
+
+    Returns the chunks, int64 [n_chunks, 3] node, first row, end, of at most ``CHUNK_ROWS`` rows; and int64 [n_tasks + 1], where each task's
+    chunks begin. Threads that take whole chunks in turn wait for the last one: a sixteenth of a level's time with two.
+    """
+    cdef Py_ssize_t k, n = 0, task = 0, n_tasks
+    cdef int64_t total = 0, done = 0, first, last
     for k in range(begin.shape[0]):
-        n += (end[k] - begin[k] + CHUNK - 1) // CHUNK
-    out = np.empty((n, 3), dtype=np.int64)
+        total += end[k] - begin[k]
+    n_tasks = num_threads * ((total + num_threads * CHUNK - 1) // (num_threads * CHUNK))
+    out, bounds = np.empty((begin.shape[0] + n_tasks, 3), dtype=np.int64), np.zeros(n_tasks + 1, dtype=np.int64)
     cdef int64_t[:, ::1] chunks = out
-    n = 0
+    cdef int64_t[::1] tasks = bounds
     for k in range(begin.shape[0]):
         first = begin[k]
         while first < end[k]:
-            chunks[n, 0] = k
-            chunks[n, 1] = first
-            chunks[n, 2] = min(first + CHUNK, end[k])
-            first += CHUNK
-            n += 1
-    return out
+            last = min(end[k], first + total * (task + 1) // n_tasks - done)
+            if last > first:
+                chunks[n, 0], chunks[n, 1], chunks[n, 2] = k, first, last
+                n += 1
+                done += last - first
+                first = last
+            if done == total * (task + 1) // n_tasks:
+                task += 1
+                tasks[task] = n
+    tasks[task + 1:] = n
+    return out[:n], bounds
 
 
 cdef class Words:
@@ -99,18 +109,18 @@ cdef class Words:
 
 
 def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, const int64_t[:, ::1] panel, const uint16_t[:, ::1] wide,
-                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, Words words, const int64_t[::1] narrow_base,
-                     const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes, const int64_t[::1] wide_base,
-                     const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes, int64_t[:, ::1] out,
-                     int num_threads):
+                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] tasks, Words words,
+                     const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes,
+                     const int64_t[::1] wide_base, const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes,
+                     int64_t[:, ::1] out, int num_threads):
     """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 
     ``narrow``, ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order,
-    or of length 0 for all rows in order. ``chunks``: of nodes (:func:`cut_chunks`). ``words``: packed, unless ``rows`` are all in order.
-    Code c of a column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything before.
-    ``narrow_codes``, ``wide_codes``: codes of each column.
+    or of length 0 for all rows in order. ``chunks``, ``tasks``: of nodes (:func:`cut_chunks`). ``words``: packed, unless ``rows`` are
+    all in order. Code c of a column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything
+    before. ``narrow_codes``, ``wide_codes``: codes of each column.
     """
-    cdef Py_ssize_t t, n_panels = panel.shape[0], n_wide = wide.shape[0], n_chunks = chunks.shape[0]
+    cdef Py_ssize_t t, n_panels = panel.shape[0], n_wide = wide.shape[0]
     cdef Py_ssize_t per_chunk = n_panels + n_wide
     if n_nodes == 0 or per_chunk == 0:
         return
@@ -130,32 +140,31 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, co
     cdef const int64_t* no_words = NULL
     cdef const int64_t* word = no_words if words.words.shape[0] == 0 else &words.words[0]
     cdef bint pack = not words.is_packed
-    # words that are packed on the way are added up by who packed them; else a thread takes one panel or wide column of a chunk
-    cdef Py_ssize_t per_task = per_chunk if pack else 1, n_tasks = n_chunks * per_chunk // per_task
+    # words that are packed on the way are added up by who packed them; else a thread takes one panel or wide column of a task's rows
+    cdef Py_ssize_t per_part = per_chunk if pack else 1, n_parts = per_chunk // per_part, n_tasks = tasks.shape[0] - 1
     cdef int64_t k, first, end
-    cdef Py_ssize_t p, c, chunk, at
-    for t in prange(n_tasks, nogil=True, num_threads=num_threads, schedule="dynamic"):
-        chunk = t * per_task // per_chunk
-        k = chunks[chunk, 0]
-        first = chunks[chunk, 1]
-        end = chunks[chunk, 2]
-        if pack:
-            words.pack_rows(first, end)
-        for at in range(t * per_task, (t + 1) * per_task):
-            p = at % per_chunk
-            if p < n_panels:
-                c = panel[p, 0]
-                add_panel(&narrow[c, 0], narrow.shape[1], &panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end,
-                          word, h_bits, local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k,
-                          &out[0, 0], locks + k * per_chunk + p, begun + k * per_chunk + p)
-            else:
-                c = p - n_panels
-                samesum_lock(locks + k * per_chunk + p)
-                if not begun[k * per_chunk + p]:
-                    memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
-                    begun[k * per_chunk + p] = True
-                add_wide(&wide[c, 0], order, first, end, word, h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
-                samesum_unlock(locks + k * per_chunk + p)
+    cdef Py_ssize_t p, c, chunk
+    for t in prange(n_tasks * n_parts, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        for chunk in range(tasks[t // n_parts], tasks[t // n_parts + 1]):
+            k = chunks[chunk, 0]
+            first = chunks[chunk, 1]
+            end = chunks[chunk, 2]
+            if pack:
+                words.pack_rows(first, end)
+            for p in range(t % n_parts * per_part, (t % n_parts + 1) * per_part):
+                if p < n_panels:
+                    c = panel[p, 0]
+                    add_panel(&narrow[c, 0], narrow.shape[1], &panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end,
+                              word, h_bits, local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k,
+                              &out[0, 0], locks + k * per_chunk + p, begun + k * per_chunk + p)
+                else:
+                    c = p - n_panels
+                    samesum_lock(locks + k * per_chunk + p)
+                    if not begun[k * per_chunk + p]:
+                        memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
+                        begun[k * per_chunk + p] = True
+                    add_wide(&wide[c, 0], order, first, end, word, h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
+                    samesum_unlock(locks + k * per_chunk + p)
     words.is_packed = True
     for t in range(n_nodes * per_chunk):
         if begun[t]:

@@ -31,15 +31,16 @@ ctypedef fused leaf_t:
     uint32_t
 
 
-def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow,
-                   const uint16_t[:, ::1] wide, const Question[::1] questions, const uint64_t[:, ::1] subsets, int64_t[::1] n_yes,
-                   int num_threads):
+def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:, ::1] chunks, const int64_t[::1] tasks,
+                   const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const Question[::1] questions,
+                   const uint64_t[:, ::1] subsets, int64_t[::1] n_yes, int num_threads):
     """Put the ``rows`` of every node, those that answer its question (:data:`QUESTION`) with yes first, at the same places of ``out``.
 
-    ``rows``: of length 0 for all rows in order. ``chunks``: [n_chunks, 3] node, begin, end, ascending. ``narrow``, ``wide``: codes by
+    ``rows``: of length 0 for all rows in order. ``chunks``, ``tasks``: of the nodes, ascending
+    (:func:`engine._kernels.histogram.cut_chunks`). ``narrow``, ``wide``: codes by
     column. ``subsets``: [n_sets, n_words]. ``n_yes``: [n_nodes], set.
     """
-    cdef Py_ssize_t t, n_chunks = chunks.shape[0]
+    cdef Py_ssize_t t, task, n_chunks = chunks.shape[0], n_tasks = tasks.shape[0] - 1
     n_yes[:] = 0
     if n_chunks == 0:
         return
@@ -52,20 +53,22 @@ def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:,
     cdef const uint32_t* part
     cdef Question q
     cdef int64_t begin, n
-    for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="dynamic"):
-        begin = chunks[t, 1]
-        n = chunks[t, 2] - begin
-        part = NULL if order == NULL else order + begin
-        q = questions[chunks[t, 0]]
-        if q.is_wide:
-            counts[t] = answer_wide(&wide[q.position, 0], part, begin, n, q, subsets, &said[word[t]])
-        else:
-            counts[t] = answer_narrow(&narrow[q.position, 0 if part != NULL else begin], part, n, q, subsets, &said[word[t]])
+    for task in prange(n_tasks, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        for t in range(tasks[task], tasks[task + 1]):
+            begin = chunks[t, 1]
+            n = chunks[t, 2] - begin
+            part = NULL if order == NULL else order + begin
+            q = questions[chunks[t, 0]]
+            if q.is_wide:
+                counts[t] = answer_wide(&wide[q.position, 0], part, begin, n, q, subsets, &said[word[t]])
+            else:
+                counts[t] = answer_narrow(&narrow[q.position, 0 if part != NULL else begin], part, n, q, subsets, &said[word[t]])
     cdef int64_t[:, ::1] place = place_chunks(chunks, counts, n_yes)
-    for t in prange(n_chunks, nogil=True, num_threads=num_threads, schedule="dynamic"):
-        begin = chunks[t, 1]
-        samesum_place_rows(NULL if order == NULL else order + begin, <uint32_t> begin, chunks[t, 2] - begin, counts[t],
-                           &said[word[t]], &out[0] + place[t, 0], &out[0] + place[t, 1])
+    for task in prange(n_tasks, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        for t in range(tasks[task], tasks[task + 1]):
+            begin = chunks[t, 1]
+            samesum_place_rows(NULL if order == NULL else order + begin, <uint32_t> begin, chunks[t, 2] - begin, counts[t],
+                               &said[word[t]], &out[0] + place[t, 0], &out[0] + place[t, 1])
 
 
 def ask_questions(const Node[::1] nodes, const int64_t[::1] which, const Question[::1] columns, const int32_t[::1] missing,
@@ -91,30 +94,31 @@ def ask_questions(const Node[::1] nodes, const int64_t[::1] which, const Questio
         out[k].missing = missing[column] if nodes[which[k]].missing_yes == 1 else -1
 
 
-def assign_leaves(const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide,
-                  const Question[::1] questions, const uint64_t[:, ::1] subsets, const int64_t[::1] number, leaf_t[::1] leaf,
-                  int num_threads):
+def assign_leaves(const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] tasks, const uint8_t[:, ::1] narrow,
+                  const uint16_t[:, ::1] wide, const Question[::1] questions, const uint64_t[:, ::1] subsets,
+                  const int64_t[::1] number, leaf_t[::1] leaf, int num_threads):
     """Number the leaf of every row: node k's rows are in leaf ``number[k]`` if it asks nothing or they answer yes, else in the next.
 
     ``leaf``: [n], set at ``rows``; other arguments as of :func:`partition_rows`.
     """
-    cdef Py_ssize_t t
+    cdef Py_ssize_t t, task
     cdef Question q
     cdef const uint64_t* subset
     cdef const uint32_t* order = NULL
     if rows.shape[0]:
         order = &rows[0]
     cdef leaf_t first
-    for t in prange(chunks.shape[0], nogil=True, num_threads=num_threads, schedule="dynamic"):
-        q = questions[chunks[t, 0]]
-        subset = NULL if q.subset < 0 else &subsets[q.subset, 0]
-        first = <leaf_t> number[chunks[t, 0]]
-        if q.position < 0:
-            number_alike(order, chunks[t, 1], chunks[t, 2], first, &leaf[0])
-        elif q.is_wide:
-            number_wide(&wide[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
-        else:
-            number_narrow(&narrow[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
+    for task in prange(tasks.shape[0] - 1, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        for t in range(tasks[task], tasks[task + 1]):
+            q = questions[chunks[t, 0]]
+            subset = NULL if q.subset < 0 else &subsets[q.subset, 0]
+            first = <leaf_t> number[chunks[t, 0]]
+            if q.position < 0:
+                number_alike(order, chunks[t, 1], chunks[t, 2], first, &leaf[0])
+            elif q.is_wide:
+                number_wide(&wide[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
+            else:
+                number_narrow(&narrow[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
 
 
 cdef inline bint says_yes(int32_t code, Question q, const uint64_t* subset, Py_ssize_t n_words) noexcept nogil:

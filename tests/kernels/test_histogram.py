@@ -84,9 +84,10 @@ def pack(gh: NDArray[np.int64], lane: str, *, num_threads: int = 1, **numbers: i
     return words
 
 
-def chunks_of(bounds: list[int]) -> NDArray[np.int64]:
-    """Node k holds places bounds[k] to bounds[k + 1]."""
-    return cut_chunks(frozen(np.array(bounds[:-1], dtype=np.int64)), frozen(np.array(bounds[1:], dtype=np.int64)))
+def chunks_of(bounds: list[int], num_threads: int) -> list[NDArray[np.int64]]:
+    """Chunks and tasks; node k holds places bounds[k] to bounds[k + 1]."""
+    begin, end = (frozen(np.array(part, dtype=np.int64)) for part in (bounds[:-1], bounds[1:]))
+    return [frozen(array) for array in cut_chunks(begin, end, num_threads)]
 
 
 def unpack(words: Words, lane: str) -> list[tuple[int, int]]:
@@ -106,7 +107,7 @@ def build(table: Table, words: Words, rows: NDArray[np.uint32], bounds: list[int
     panels = make_panels(table.narrow, panel)
     panels.flags.writeable = False
     build_histograms(
-        frozen(table.narrow), panels, frozen(panel), frozen(table.wide), frozen(rows), frozen(chunks_of(bounds)), words,
+        frozen(table.narrow), panels, frozen(panel), frozen(table.wide), frozen(rows), *chunks_of(bounds, num_threads), words,
         base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
         np.array(table.n_codes[n_narrow:], dtype=np.int32), n_nodes, out, num_threads,
     )  # fmt: skip
@@ -150,11 +151,38 @@ def test_words_are_packed_on_the_way_where_all_rows_come_in_order(lane: str, num
         Words(gh, STORED if lane in HESSIAN else CONSTANT, 0, 0, *LANES[lane], np.empty(2 * n_rows, dtype=np.int64))
 
 
-def test_chunks_cut_every_node_alone() -> None:
+def test_chunks_by_hand() -> None:
     begin, end = np.array([0, 10, 10]), np.array([10, 10, 10 + 2 * CHUNK_ROWS + 1])
-    cut = 10 + CHUNK_ROWS
-    assert cut_chunks(begin, end).tolist() == [[0, 0, 10], [2, 10, cut], [2, cut, cut + CHUNK_ROWS], [2, cut + CHUNK_ROWS, end[2]]]
-    assert cut_chunks(begin[:0], end[:0]).shape == (0, 3)
+    third = end[2] // 3  # as many tasks as chunks of the greatest length would need
+    chunks, tasks = cut_chunks(begin, end, 1)
+    assert chunks.tolist() == [[0, 0, 10], [2, 10, third], [2, third, 2 * third], [2, 2 * third, end[2]]]
+    assert tasks.tolist() == [0, 2, 3, 4]
+    chunks, tasks = cut_chunks(np.array([5]), np.array([6]), 2)
+    assert (chunks.tolist(), tasks.tolist()) == ([[0, 5, 6]], [0, 0, 1])
+    for nothing in (begin[:0], begin[:2]):
+        chunks, tasks = cut_chunks(nothing, nothing, 2)
+        assert (chunks.shape, tasks.tolist()) == ((0, 3), [0])
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 2, 700, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 3 * CHUNK_ROWS + 5]), max_size=8),
+    gap=st.integers(0, 3),
+    num_threads=st.integers(1, 5),
+)
+def test_chunks_cover_every_row_in_even_tasks(sizes: list[int], gap: int, num_threads: int) -> None:
+    """Each row of each node once and in order, no node's beside another's, as many tasks for each thread, of nearly as many rows."""
+    begin = np.cumsum([0, *(size + gap for size in sizes)])[:-1].astype(np.int64)
+    end = begin + np.array(sizes, dtype=np.int64)
+    chunks, tasks = cut_chunks(begin, end, num_threads)
+    rows = [(k, row) for k, first, last in chunks.tolist() for row in (first, last - 1)]
+    assert rows == sorted(rows)
+    assert all(begin[k] <= first < last <= end[k] and last - first <= CHUNK_ROWS for k, first, last in chunks.tolist())
+    assert sum(last - first for _, first, last in chunks.tolist()) == sum(sizes)
+    assert np.all(np.bincount(chunks[:, 0], weights=chunks[:, 2] - chunks[:, 1], minlength=len(sizes)) == sizes)
+    per_task = [int((chunks[a:b, 2] - chunks[a:b, 1]).sum()) for a, b in itertools.pairwise(tasks.tolist())]
+    assert len(per_task) % num_threads == 0
+    assert max(per_task, default=0) <= CHUNK_ROWS
+    assert max(per_task, default=0) - min(per_task, default=0) <= 1
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -271,7 +299,6 @@ def test_no_rows_and_no_columns(lane: str) -> None:
     bare = Table.random(0, 3, [], [])
     gh = random_gradients(1, 3, constant=lane in HESSIAN)
     assert histograms(bare, gh, lane, np.arange(3, dtype=np.uint32), [0, 1, 3], num_threads=2) == [[], []]
-    assert cut_chunks(np.array([0]), np.array([0])).shape == (0, 3)
 
 
 @pytest.mark.parametrize("n_columns", [1, 3, 14, 15, 28, 29, 64, 65, 100])

@@ -37,12 +37,12 @@ def partition(rows, bounds, narrow, wide, questions, num_threads=1):
     rows = frozen(rows, np.uint32)
     begin, end = frozen(bounds[:-1], np.int64), frozen(bounds[1:], np.int64)
     n_yes = np.zeros(len(begin), dtype=np.int64)
-    chunks = frozen(cut_chunks(begin, end), np.int64)
+    chunks = [frozen(array, np.int64) for array in cut_chunks(begin, end, num_threads)]
     out = rows.copy()
-    partition_rows(rows, out, chunks, narrow, wide, ask(questions), SUBSETS, n_yes, num_threads)
+    partition_rows(rows, out, *chunks, narrow, wide, ask(questions), SUBSETS, n_yes, num_threads)
     if rows.tolist() == list(range(bounds[-1])):  # all rows in order need not be named
         again, n_again = np.empty_like(out), np.full_like(n_yes, -1)
-        partition_rows(rows[:0], again, chunks, narrow, wide, ask(questions), SUBSETS, n_again, num_threads)
+        partition_rows(rows[:0], again, *chunks, narrow, wide, ask(questions), SUBSETS, n_again, num_threads)
         assert (again.tolist(), n_again.tolist()) == (out.tolist(), n_yes.tolist())
     return out.tolist(), n_yes.tolist()
 
@@ -107,7 +107,7 @@ def test_partition_is_the_naive_twins(seed: int, n_rows: int, cuts: list[int], n
         order = frozen(rows, np.uint32)
         asked = ask(questions).copy()
         asked["position"][0] = -1  # the first node is a leaf
-        assign_leaves(order, frozen(cut_chunks(begin, end), np.int64), narrow, wide, asked, SUBSETS, number, leaf, num_threads)
+        assign_leaves(order, *cut_chunks(begin, end, num_threads), narrow, wide, asked, SUBSETS, number, leaf, num_threads)
         for k, (a, b) in enumerate(itertools.pairwise(bounds)):
             for r in rows[a:b]:
                 assert leaf[r] == number[k] + (k > 0 and not says_yes(r, narrow, wide, questions[k]))
@@ -140,8 +140,8 @@ def test_all_rows_in_order(n_rows: int, is_wide: int) -> None:
     assert n_yes == [answers.sum()]
     for dtype in (np.uint16, np.uint32):
         leaf = np.zeros(n_rows, dtype=dtype)
-        chunks = cut_chunks(frozen([0], np.int64), frozen([n_rows], np.int64))
-        assign_leaves(np.empty(0, np.uint32), chunks, narrow, wide, ask([(is_wide, 1, 1, 2, 4)]), SUBSETS, np.array([3]), leaf, 2)
+        chunks = cut_chunks(frozen([0], np.int64), frozen([n_rows], np.int64), 2)
+        assign_leaves(np.empty(0, np.uint32), *chunks, narrow, wide, ask([(is_wide, 1, 1, 2, 4)]), SUBSETS, np.array([3]), leaf, 2)
         assert leaf.tolist() == np.where(answers, 3, 4).tolist()
 
 

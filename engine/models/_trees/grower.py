@@ -134,8 +134,8 @@ class TreeGrower:
         asking = parents.nodes[split]
         n_yes = np.empty((2, len(split)), dtype=np.int64)
         partition_rows(
-            self._rows_at(depth - 1), self._rows_at(depth), cut_chunks(asking["begin"], asking["end"]), self.bins.narrow, self.bins.wide,
-            self._questions(parents, split), parents.subset[split], n_yes[0], self.num_threads,
+            self._rows_at(depth - 1), self._rows_at(depth), *cut_chunks(asking["begin"], asking["end"], self.num_threads),
+            self.bins.narrow, self.bins.wide, self._questions(parents, split), parents.subset[split], n_yes[0], self.num_threads,
         )  # fmt: skip
         n_yes[1] = n_yes[0]
         self.comm.allreduce_sum(n_yes[1], name="count rows of children")
@@ -177,9 +177,9 @@ class TreeGrower:
     def _number(self, depth: int, level: Level, which: Ints, questions: NDArray[np.void], number: Ints) -> None:
         """Number the rows of the nodes ``which``: as ``number``, or one more if they say no."""
         asking = level.nodes[which]
-        chunks = cut_chunks(asking["begin"], asking["end"])
+        chunks, tasks = cut_chunks(asking["begin"], asking["end"], self.num_threads)
         rows, subset = self._rows_at(depth), level.subset[which]
-        assign_leaves(rows, chunks, self.bins.narrow, self.bins.wide, questions, subset, number, self.leaf, self.num_threads)
+        assign_leaves(rows, chunks, tasks, self.bins.narrow, self.bins.wide, questions, subset, number, self.leaf, self.num_threads)
 
     def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> Ints:
         """Full sums of all nodes, [n_nodes, 4] limbs: those of leaves from their rows, those of others from their children; collective."""

@@ -77,12 +77,12 @@ class HistogramBuilder:
         if len(rows):
             self._words.pack(self.num_threads)
         n_nodes = len(begin)
-        chunks = cut_chunks(begin, end)
+        chunks, tasks = cut_chunks(begin, end, self.num_threads)
         counts = [2 * n_nodes * n_codes for n_codes in self._share_codes]
         local = self.comm.work_array(sum(counts)).reshape(-1, 2)
         narrow, wide = self._narrow, self._wide
         build_histograms(
-            self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, self._words,
+            self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, tasks, self._words,
             narrow.base(n_nodes), narrow.stride, narrow.n_codes, wide.base(n_nodes), wide.stride, wide.n_codes, n_nodes, local,
             self.num_threads,
         )  # fmt: skip
