@@ -23,6 +23,7 @@ cdef extern from "tree_kernels.h" nogil:
     void samesum_pack_words(const int64_t* gh, int hessian, int64_t begin, int64_t end, uint64_t first_row, uint64_t key, int g_shift,
                             int h_shift, int h_bits, int64_t* words)
     void samesum_pack_pairs(const int64_t* gh, int hessian, int64_t begin, int64_t end, int g_shift, int h_shift, int64_t* words)
+    void samesum_widen(int64_t n, const int64_t* packed, int h_bits, bint adds, int64_t* out)
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
 
@@ -193,7 +194,7 @@ cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes
                     const uint32_t* order, int64_t first, int64_t end, const int64_t* words, int h_bits, int64_t* local,
                     const int64_t* base, const int64_t* stride, const int32_t* n_codes, int64_t node, int64_t* out, int32_t* lock,
                     uint8_t* begun) noexcept nogil:
-    cdef int64_t i, row, v, h_mask = (<int64_t> 1 << h_bits) - 1
+    cdef int64_t i, row, h_mask = (<int64_t> 1 << h_bits) - 1
     cdef int j, c, per_row = 2 if h_bits == 0 else 1
     cdef int64_t* slot
     if end - first <= FEW_ROWS:
@@ -221,16 +222,8 @@ cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes
             else:
                 for c in range(2 * n_codes[j]):
                     slot[c] += local[2 * j * SAMESUM_CODES + c]
-        elif not begun[0]:
-            for c in range(n_codes[j]):
-                v = local[j * SAMESUM_CODES + c]
-                slot[2 * c] = v >> h_bits
-                slot[2 * c + 1] = v & h_mask
         else:
-            for c in range(n_codes[j]):
-                v = local[j * SAMESUM_CODES + c]
-                slot[2 * c] += v >> h_bits
-                slot[2 * c + 1] += v & h_mask
+            samesum_widen(n_codes[j], local + j * SAMESUM_CODES, h_bits, begun[0], slot)
     begun[0] = True
     samesum_unlock(lock)
 

@@ -356,6 +356,19 @@ SAMESUM_CLONES static void samesum_expand(int64_t n, const int64_t *restrict par
     }
 }
 
+/* Take a packed histogram of n codes apart: its gradients and hessians to `out`, or to what is there if `adds`. */
+SAMESUM_CLONES static void samesum_widen(int64_t n, const int64_t *restrict packed, int h_bits, int adds, int64_t *restrict out) {
+    const int64_t h_mask = ((int64_t)1 << h_bits) - 1;
+    for (int64_t c = 0; c < n && adds; c++) {
+        out[2 * c] += packed[c] >> h_bits;
+        out[2 * c + 1] += packed[c] & h_mask;
+    }
+    for (int64_t c = 0; c < n && !adds; c++) {
+        out[2 * c] = packed[c] >> h_bits;
+        out[2 * c + 1] = packed[c] & h_mask;
+    }
+}
+
 /* A lock for one histogram's flush: integer additions commute, so who comes first does not matter. */
 static inline void samesum_lock(int32_t *lock) {
     while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {
