@@ -11,6 +11,7 @@ cdef extern from "tree_kernels.h" nogil:
     void SAMESUM_PREFETCH(const void* address)
     enum: SAMESUM_FAR_AHEAD
     int64_t samesum_answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, const uint8_t* answers, uint64_t* said)
+    int64_t samesum_answer_range(const uint8_t* codes, int64_t n, int32_t low, int32_t high, int32_t missing, uint64_t* said)
     void samesum_place_rows(const uint32_t* rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t* said, uint32_t* yes,
                             uint32_t* no)
 
@@ -136,6 +137,8 @@ cdef inline void fill_answers(Question q, const uint64_t* subset, Py_ssize_t n_w
 cdef int64_t answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, Question q, const uint64_t[:, ::1] subsets,
                            uint64_t* said) noexcept nogil:
     cdef uint8_t[256] answers
+    if rows == NULL and q.subset < 0:
+        return samesum_answer_range(codes, n, q.low, q.high, q.missing, said)
     fill_answers(q, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
     return samesum_answer_narrow(codes, rows, n, answers, said)
 

@@ -299,6 +299,34 @@ static inline int64_t samesum_answer_narrow(const uint8_t *codes, const uint32_t
     return rows ? samesum_answer_words(codes, rows, n, answers, said) : samesum_answer_words(codes, NULL, n, answers, said);
 }
 
+/* The same of rows in order, where codes from `low` to `high` say yes, and `missing` if it is one: in vector code. */
+SAMESUM_CLONES static int64_t samesum_answer_range(const uint8_t *restrict codes, int64_t n, int32_t low, int32_t high, int32_t missing,
+                                                   uint64_t *restrict said) {
+    const uint8_t first = (uint8_t)(low < 0 ? 0 : low), last = (uint8_t)(high > 255 ? 255 : high), other = (uint8_t)missing;
+    const uint8_t in_range = low <= high && low <= 255 && high >= 0, is_other = missing >= 0 && missing <= 255;
+    int64_t n_yes = 0;
+    for (int64_t begin = 0; begin < n; begin += 64) {
+        uint8_t answers[64], part[64];
+        const uint8_t *block = codes + begin;
+        if (n - begin < 64) {
+            memset(part, 0, sizeof part);
+            block = memcpy(part, block, (size_t)(n - begin));
+        }
+        for (int k = 0; k < 64; k++)
+            answers[k] = (uint8_t)((block[k] >= first) & (block[k] <= last) & in_range) | (uint8_t)((block[k] == other) & is_other);
+        uint64_t word = 0;
+        for (int k = 0; k < 8; k++) {
+            uint64_t eight; /* bytes of 0 and 1, which the product brings into its upper byte, the first as the lowest bit */
+            memcpy(&eight, answers + 8 * k, 8);
+            word |= (eight * 0x0102040810204080ULL >> 56) << (8 * k);
+        }
+        if (n - begin < 64) word &= ((uint64_t)1 << (n - begin)) - 1;
+        said[begin / 64] = word;
+        n_yes += __builtin_popcountll(word);
+    }
+    return n_yes;
+}
+
 /* Write rows that said yes to `yes` and the others to `no`, both in order; rows == NULL stands for `first` and those after it. */
 static inline void samesum_place_some(const uint32_t *restrict rows, uint32_t first, int64_t begin, int64_t n, const uint64_t *restrict said,
                                       uint32_t *restrict yes, uint32_t *restrict no) {

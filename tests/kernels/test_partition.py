@@ -145,6 +145,19 @@ def test_all_rows_in_order(n_rows: int, is_wide: int) -> None:
         assert leaf.tolist() == np.where(answers, 3, 4).tolist()
 
 
+@given(
+    codes=st.lists(st.integers(0, 255), max_size=200),
+    low=st.integers(-1, 300),
+    high=st.integers(-1, 300),
+    missing=st.integers(-1, 255),
+    subset=st.integers(-1, len(SETS) - 1),
+)
+def test_any_question_to_all_rows_in_order(codes, low, high, missing, subset) -> None:
+    narrow, wide = frozen([codes], np.uint8), np.empty((0, len(codes)), dtype=np.uint16)
+    rows, bounds, question = list(range(len(codes))), [0, len(codes)], [(0, 0, low, high, missing, subset)]
+    assert partition(rows, bounds, narrow, wide, question) == naive_partition(rows, bounds, narrow, wide, question)
+
+
 @pytest.mark.parametrize(("low", "high", "expected"), [(0, 255, 4), (300, 300, 0)])
 def test_all_yes_and_all_no(low: int, high: int, expected: int) -> None:
     narrow = frozen([[0, 100, 200, 255]], np.uint8)
