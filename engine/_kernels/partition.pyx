@@ -38,8 +38,8 @@ def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:,
     """Put the ``rows`` of every node, those that answer its question (:data:`QUESTION`) with yes first, at the same places of ``out``.
 
     ``rows``: of length 0 for all rows in order. ``chunks``, ``tasks``: of the nodes, ascending
-    (:func:`engine._kernels.histogram.cut_chunks`). ``narrow``, ``wide``: codes by
-    column. ``subsets``: [n_sets, n_words]. ``n_yes``: [n_nodes], set.
+    (:func:`engine._kernels.histogram.cut_chunks`). ``narrow``, ``wide``: codes by column. ``subsets``: [n_sets, n_words]. ``n_yes``:
+    [n_nodes], set.
     """
     cdef Py_ssize_t t, task, n_chunks = chunks.shape[0], n_tasks = tasks.shape[0] - 1
     n_yes[:] = 0

@@ -116,11 +116,9 @@ def check_comparable(array: Array) -> None:
 
 def check_in_place(array: Array) -> None:
     """Refuse arrays that cannot be replaced where they are, and arrays of Python objects."""
-    if not array.flags.c_contiguous:
-        raise TypeError(f"expected a C-contiguous array to exchange over ranks, got shape {array.shape} with strides {array.strides}")
+    check_stackable(array)
     if not array.flags.writeable:
         raise ValueError("expected a writeable array to exchange over ranks, got a read-only one")
-    check_plain(array)
 
 
 def check_plain(array: Array) -> None:
@@ -149,7 +147,7 @@ def check_vector(array: Array) -> None:
 def check_stackable(array: Array) -> None:
     """Refuse arrays that are not plain numbers one after the other."""
     if not array.flags.c_contiguous:
-        raise TypeError(f"expected a C-contiguous array to stack over ranks, got shape {array.shape} with strides {array.strides}")
+        raise TypeError(f"expected a C-contiguous array to exchange over ranks, got shape {array.shape} with strides {array.strides}")
     check_plain(array)
 
 

@@ -182,14 +182,11 @@ class Yarn:
 
     def describe(self) -> str:
         """What the ResourceManager knows of nodes, queues and applications, to be shown after a failure."""
-        wanted = {
-            "nodes": ("nodeHostName", "state", "numContainers", "usedMemoryMB", "usedVirtualCores", "availableVirtualCores", "nodeLabels"),
-            "apps": ("id", "queue", "state", "diagnostics", "allocatedMB", "allocatedVCores", "preemptedResourceVCores"),
-        }
+        of_nodes = ("nodeHostName", "state", "numContainers", "usedMemoryMB", "usedVirtualCores", "availableVirtualCores", "nodeLabels")
+        of_applications = ("id", "queue", "state", "diagnostics", "allocatedMB", "allocatedVCores", "preemptedResourceVCores")
         lines = [json.dumps(self.metrics())]
-        for what, names in wanted.items():
-            for each in next(iter((self.ask(what)[what] or {"none": []}).values())):
-                lines.append(json.dumps({name: each.get(name) for name in names}))
+        for names, listed in ((of_nodes, self.ask("nodes")["nodes"]["node"]), (of_applications, self.applications())):
+            lines += [json.dumps({name: each.get(name) for name in names}) for each in listed]
         queues = self.ask("scheduler")["scheduler"]["schedulerInfo"]["queues"]["queue"]
         return "\n".join([*lines, *(json.dumps(queue) for queue in queues)])
 

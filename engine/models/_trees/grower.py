@@ -192,7 +192,8 @@ class TreeGrower:
         end = len(sums)
         for level, children in zip(levels[-2::-1], levels[:0:-1], strict=True):
             first = end - len(children.nodes)
-            sums[first - len(level.nodes) : first][level.is_split] = sums[first:end:2] + sums[first + 1 : end : 2]
+            parents = slice(first - len(level.nodes), first)
+            sums[parents][is_split[parents]] = sums[first:end:2] + sums[first + 1 : end : 2]
             end = first
         return normalize_limbs(sums)  # low limbs have room for 2**37 leaves until then
 

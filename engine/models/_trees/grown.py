@@ -124,10 +124,10 @@ def finish_tree(levels: list[Level], sums: Ints, cuts: Cuts, gradients: Gradient
     prune(yes, gain, options.min_loss_reduction)
     stay = reachable(yes)
     number = np.cumsum(stay, dtype=np.int32) - np.int32(1)
+    subset = subsets_of(levels, column, stay & (yes >= 0), cuts) if options.partition else []
     column, code, learned, first = column[stay], code[stay], missing_yes[stay], yes[stay]
     inner = first >= 0
     no = np.where(inner, first + 1, 0)
-    subset = subsets_of(levels, stay & (yes >= 0), cuts) if options.partition else []
     threshold, kind = thresholds(column, code, inner, cuts, partition=options.partition)
     heavier = h[first.clip(0)] >= h[no]
     return GrownTree(
@@ -244,14 +244,10 @@ def find_homes(levels: Sequence[Level], grown: Ints, yes: Ints) -> Ints:
     return home
 
 
-def subsets_of(levels: Sequence[Level], wanted: NDArray[np.bool_], cuts: Cuts) -> list[NDArray[np.uint64]]:
+def subsets_of(levels: Sequence[Level], column: NDArray[np.int32], wanted: NDArray[np.bool_], cuts: Cuts) -> list[NDArray[np.uint64]]:
     """The sets of the ``wanted`` nodes that split on one, in order, each as long as its column's categories need."""
-    subsets, first = [], 0
-    for level in levels:
-        for node in np.flatnonzero(wanted[first : first + len(level.nodes)] & level.subset.any(axis=1)).tolist():
-            subsets.append(level.subset[node, : -(-cuts.n_categories[level.nodes["column"][node]] // 64)])
-        first += len(level.nodes)
-    return subsets
+    subset = np.concatenate([level.subset for level in levels])
+    return [subset[node, : -(-cuts.n_categories[column[node]] // 64)] for node in np.flatnonzero(wanted & subset.any(axis=1)).tolist()]
 
 
 def thresholds(

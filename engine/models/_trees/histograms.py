@@ -41,18 +41,14 @@ class HistogramBuilder:
         self.column_share = share_columns(n_codes, comm.size)
         first, last = self.column_share[comm.rank], self.column_share[comm.rank + 1]
         starts = np.concatenate([[0], np.cumsum(n_codes)])
-        self.share_codes = np.diff(starts[self.column_share])  # codes owned by each rank
-        self._share_codes: list[int] = self.share_codes.tolist()
+        share_codes = np.diff(starts[self.column_share])
+        self.share_codes: list[int] = share_codes.tolist()  # codes owned by each rank
         owner = np.repeat(np.arange(comm.size), np.diff(self.column_share))
         self.columns = range(first, last)
         self.column_start = np.ascontiguousarray(starts[first : last + 1] - starts[first])
+        share = starts[self.column_share][owner]
         self._narrow, self._wide = (
-            Places(
-                first=starts[self.column_share][owner][kind],
-                offset=(starts[:-1] - starts[self.column_share][owner])[kind],
-                stride=self.share_codes[owner][kind],
-                n_codes=n_codes[kind].astype(np.int32),
-            )
+            Places(share[kind], (starts[:-1] - share)[kind], share_codes[owner][kind], n_codes[kind].astype(np.int32))
             for kind in (bins.is_wide == 0, bins.is_wide == 1)
         )
         self._buffers: dict[str, Ints] = {}
@@ -60,7 +56,7 @@ class HistogramBuilder:
     @property
     def node_bytes(self) -> int:
         """Bytes of one node's histogram before it is shared out; the same on every rank."""
-        return 16 * int(self.share_codes.sum())
+        return 16 * sum(self.share_codes)
 
     def begin_tree(self, fit: Fit, first_row: int) -> None:
         """Take the gradients of a new tree, to be packed into its lanes. ``first_row``: global id of this rank's first row."""
@@ -78,7 +74,7 @@ class HistogramBuilder:
             self._words.pack(self.num_threads)
         n_nodes = len(begin)
         chunks, tasks = cut_chunks(begin, end, self.num_threads)
-        counts = [2 * n_nodes * n_codes for n_codes in self._share_codes]
+        counts = [2 * n_nodes * n_codes for n_codes in self.share_codes]
         local = self.comm.work_array(sum(counts)).reshape(-1, 2)
         narrow, wide = self._narrow, self._wide
         build_histograms(
@@ -87,7 +83,7 @@ class HistogramBuilder:
             self.num_threads,
         )  # fmt: skip
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
-        return mine.reshape(n_nodes, self._share_codes[self.comm.rank], 2)
+        return mine.reshape(n_nodes, self.share_codes[self.comm.rank], 2)
 
     def buffer(self, name: str, size: int) -> Ints:
         """A work array of ``size`` integers that is kept from call to call: fresh memory costs more than what is done with it."""
