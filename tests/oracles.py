@@ -242,9 +242,11 @@ def naive_regression_metrics(
     def mean(values: Iterable[float]) -> float:
         return math.fsum(w * value for (*_, w), value in zip(rows, values, strict=True)) / total
 
+    largest = max(abs(p - a) for p, a, _ in rows)
+    unit = largest or 1.0  # squares of errors in it do not vanish where those errors are small
     return {
-        "max_error": max(abs(p - a) for p, a, _ in rows),
-        "rmse": math.sqrt(mean((p - a) ** 2 for p, a, _ in rows)),
+        "max_error": largest,
+        "rmse": unit * math.sqrt(mean(((p - a) / unit) ** 2 for p, a, _ in rows)),
         "poisson_deviance": mean(2 * ((a * math.log(a / p) if a else 0.0) - a + p) if p > 0 else math.nan for p, a, _ in rows),
         "quantile_loss": mean(quantile * (a - p) if a >= p else (1 - quantile) * (p - a) for p, a, _ in rows),
     }
