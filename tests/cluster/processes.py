@@ -15,6 +15,13 @@ def command_of(process: Process) -> str:
     return ""
 
 
+def is_java(process: Process) -> bool:
+    """Whether it runs Java; no longer so once it has ended."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{process.pid}/exe").readlink().name == "java"
+    return False
+
+
 def variable_of(process: Process, name: str) -> str:
     """A variable of its environment; empty if it has none, or has ended."""
     with contextlib.suppress(OSError):

@@ -20,8 +20,8 @@ from engine.working_dir import WorkingDir
 from launch.hadoop_cluster import HadoopCluster
 from launch.processes import find_processes
 from tests.cluster.conftest import new_folder
-from tests.cluster.processes import command_of, variable_of
-from tests.cluster.test_yarn import MUSHROOM, SLEEP, application_of, is_java, make_cluster, program, same_bytes, wait_for_state
+from tests.cluster.processes import command_of, is_java, variable_of
+from tests.cluster.test_yarn import MUSHROOM, SLEEP, application_of, make_cluster, program, same_bytes, wait_for_state
 from tests.launch.supervised import wait_until
 
 SLOW = pathlib.Path(__file__).with_name("slow")

@@ -146,10 +146,6 @@ def application_of(job):
     return json.loads(storage.read_bytes(f"{job.working_dir}/submitted.json"))["application"]
 
 
-def is_java(process):
-    return pathlib.Path(f"/proc/{process.pid}/exe").resolve().name == "java"
-
-
 def test_a_cluster_too_full(home, tmp_path):
     """The containers that came are given back, and the job says what the queue has not."""
     job = gl.run_script(make_cluster(home, num_containers=3, container_size=6144, start_within=5), program(tmp_path, SLEEP))
