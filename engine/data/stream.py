@@ -34,7 +34,7 @@ class Stream:
     scan: Scan
 
     def batches(self, columns: list[str] | None = None, most_rows: int | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows, in order, with these columns (None: all) in their types, but float32 where the source has it for float64.
+        """The rows, in order, with these columns (None: all) in their types, but float32 and integer keys of maps as the source has them.
 
         A batch has at most ``most_rows``, by default as many as take about 16 MiB.
 
@@ -108,6 +108,13 @@ def _scan_side(scan: Scan, split: Split, first_row: int) -> Scan:
 
 
 def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
-    if array.type == field.type or (pa.types.is_float32(array.type) and pa.types.is_float64(field.type)):
-        return array
-    return cast_column(pa.chunked_array([array]), field).combine_chunks()
+    return array if _is_read_alike(array.type, field.type) else cast_column(pa.chunked_array([array]), field).combine_chunks()
+
+
+def _is_read_alike(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether what reads a type reads another without being told: a cast of the entries of maps is several times their room."""
+    if pa.types.is_map(given) and pa.types.is_map(wanted):
+        keys = (given.key_type, wanted.key_type)
+        are_integers = all(pa.types.is_integer(each) and not pa.types.is_uint64(each) for each in keys)
+        return (are_integers or keys[0] == keys[1]) and _is_read_alike(given.item_type, wanted.item_type)
+    return bool(given == wanted or (pa.types.is_float32(given) and pa.types.is_float64(wanted)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
 from engine.data.stream import Stream
-from engine.encode.encoding import ColumnKind, EncodedColumn, Encoding, SourceType, item_name
+from engine.encode.encoding import ColumnKind, EncodedColumn, Encoding, SourceType
 from engine.encode.features import as_text, list_entries, map_entries, source_type
 from engine.errors import DataError
 
@@ -47,6 +47,7 @@ def fit_encoding(rows: Stream, features: list[str], comm: Communicator, *, max_c
                 columns += encode_vector(name, rows.schema.field(name).type, sorted({each for part in gathered for each in part[name]}))
             else:
                 columns += encode_source(name, kind, items.get(name, []))
+    pa.default_memory_pool().release_unused()  # that of texts: the rows are encoded next, and want room
     return Encoding(sources=sources, columns=tuple(columns))
 
 
@@ -62,7 +63,8 @@ class DistinctText:
         """Look at more values."""
         if len(self._known) <= MOST_COUNTED:
             found = pc.unique(values)
-            self._parts.append(found.cast(pa.large_string()) if pa.types.is_string(found.type) else found)
+            alike = pa.large_string() if pa.types.is_string(found.type) else pa.int64() if pa.types.is_integer(found.type) else found.type
+            self._parts.append(found.cast(alike))
             self._n_parts += len(self._parts[-1])
             if self._n_parts > len(self._known) + (1 << 16):  # so that merging costs as much as adding
                 self._merge()
@@ -134,12 +136,11 @@ def unpack_texts(message: NDArray[np.uint8]) -> list[pa.Array]:
 def encode_source(name: str, kind: SourceType, items: list[str | None]) -> list[EncodedColumn]:
     """The encoded columns of one source column, given the items of all rows."""
     if kind == "str":
-        return [EncodedColumn(name, name, "category", categories=tuple(items))]
-    if kind == "dict":
-        return [EncodedColumn(item_name(name, kind, key), name, "float", item=key) for key in items if key is not None]
-    if kind == "list":
-        return [EncodedColumn(item_name(name, kind, item), name, "indicator", item=item) for item in items if item is not None]
-    return [EncodedColumn(name, name, "integer" if kind == "int" else "float")]
+        return [EncodedColumn(name, "category", categories=tuple(items))]
+    if kind in ("dict", "list"):
+        made: ColumnKind = "float" if kind == "dict" else "indicator"
+        return [EncodedColumn(name, made, item) for item in items if item is not None]
+    return [EncodedColumn(name, "integer" if kind == "int" else "float")]
 
 
 def encode_vector(name: str, arrow: pa.DataType, lengths: list[int]) -> list[EncodedColumn]:
@@ -149,4 +150,4 @@ def encode_vector(name: str, arrow: pa.DataType, lengths: list[int]) -> list[Enc
     if not lengths:
         return []
     element: ColumnKind = "integer" if pa.types.is_integer(arrow.value_type) else "float"
-    return [EncodedColumn(item_name(name, "vector", i), name, element, item=i) for i in range(lengths[0])]
+    return [EncodedColumn(name, element, item=i) for i in range(lengths[0])]

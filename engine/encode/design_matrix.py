@@ -26,7 +26,6 @@ from engine._kernels.linear import (
 )
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
-from engine.collectives.exact import exponent_above
 from engine.data.stream import Stream, table_stream
 from engine.encode.dense_columns import DenseColumn, address_table, block_values
 from engine.encode.design_encoding import DesignEncoding, Layout
@@ -135,9 +134,9 @@ class DesignBuilder:
             "kept": list(self._dense),
         }
 
-    def features(self) -> Features:
-        """The kernels' view of all rows."""
-        parts = self.parts()
+    def features(self, parts: dict[str, Any] | None = None) -> Features:
+        """The kernels' view of all rows, of their ``parts``."""
+        parts = parts or self.parts()
         return Features(self.stream.n_rows_local, self.n_sparse, *(parts[name] for name in FEATURE_PARTS))
 
     def onehot_parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -335,16 +334,18 @@ def close_design(builder: DesignBuilder, largest: Floats, comm: Communicator) ->
             f"expected at most {2.0**LARGEST_EXPONENT:.3g}; divide the column by a power of ten"
         )
         raise_on_all(comm, error, "encoding")
-    known = [max(exponent_above(value), LEAST_EXPONENT) if value else LEAST_EXPONENT for value in largest.tolist()]
-    exponents = np.array(known, dtype=np.int64)
+    mantissas, above = np.frexp(largest)
+    exponents = np.where(largest > 0.0, np.maximum(above - (mantissas == 0.5), LEAST_EXPONENT), LEAST_EXPONENT).astype(np.int64)
+    del mantissas, above
     powers = np.zeros_like(exponents)
     powers[layout.n_dense + 1 :] = exponents[layout.n_dense + 1 :]
     exponents[layout.n_dense + 1 :] = 0
     builder.scale_entries(powers[layout.n_dense + 1 :])
     starts, ends = builder.onehot_parts()
+    parts = builder.parts()
     return DesignMatrix(
         layout=layout,
-        features=builder.features(),
+        features=builder.features(parts),
         n_rows=builder.stream.n_rows,
         first_row=builder.stream.first_row,
         exponents=exponents,
@@ -352,7 +353,7 @@ def close_design(builder: DesignBuilder, largest: Floats, comm: Communicator) ->
         most_entries=most_entries,
         onehot_starts=starts,
         onehot_ends=ends,
-        **builder.parts(),
+        **parts,
     )
 
 

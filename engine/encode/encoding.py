@@ -28,11 +28,19 @@ class EncodedColumn:
     ``indicator`` is 1 where a list contains ``item`` and missing elsewhere.
     """
 
-    name: str  # 'odor', 'v[3]', 'm["key"]', 'tags=red'
     source: str
     kind: ColumnKind
     item: int | str | None = None  # position in a vector, key of a map, element of a list
     categories: tuple[str | None, ...] = ()  # sorted by UTF-8 bytes, None last; for kind 'category'
+
+    @property
+    def name(self) -> str:
+        """``odor``, ``v[3]``, ``m["key"]`` or ``tags=red``; made when it is asked for, as there may be a million."""
+        if self.item is None:
+            return self.source
+        if self.kind == "indicator":
+            return f"{self.source}={self.item}"
+        return f"{self.source}[{self.item if isinstance(self.item, int) else json.dumps(self.item, ensure_ascii=False)}]"
 
 
 @dataclass(frozen=True)
@@ -101,14 +109,5 @@ class Encoding:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Encoding:
         """The inverse of :meth:`to_json`."""
-        columns = tuple(EncodedColumn(n, source, kind, item, tuple(categories)) for n, source, kind, item, categories in value["columns"])
+        columns = tuple(EncodedColumn(source, kind, item, tuple(categories)) for _, source, kind, item, categories in value["columns"])
         return cls(sources=dict(value["sources"]), columns=columns)
-
-
-def item_name(source: str, kind: SourceType, item: int | str) -> str:
-    """The name of an encoded column: ``v[3]``, ``m["key"]`` or ``tags=red``."""
-    if kind == "vector":
-        return f"{source}[{item}]"
-    if kind == "dict":
-        return f"{source}[{json.dumps(item, ensure_ascii=False)}]"
-    return f"{source}={item}"

@@ -187,30 +187,32 @@ def map_entries(column: pa.Array, name: str, *, as_they_are: bool = False) -> tu
     if pa.types.is_struct(column.type):
         parts = [(field.name, column.field(i)) for i, field in enumerate(column.type)]
         parent = np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
-        rows, keys, values = [], [], []
+        places, keys, values = [], [], []
         for key, child in parts:
             number = numbers(child, f"{name}[{key!r}]")
             present = np.flatnonzero(parent & ~np.isnan(number))
-            rows.append(present)
+            places.append(present)
             keys.append(pa.array([key], type=pa.string()).take(pa.array(np.zeros(len(present), dtype=np.int32))))
             values.append(number[present])
         if not parts:
             return np.empty(0, dtype=np.int64), pa.array([], type=pa.string()), np.empty(0)
-        return np.concatenate(rows), pa.concat_arrays(keys), np.concatenate(values)
+        return np.concatenate(places), pa.concat_arrays(keys), np.concatenate(values)
     if not pa.types.is_map(column.type):
         raise DataError(f"column {name!r} was trained on maps; expected maps of numbers, got {column.type}")
     lengths = np.diff(np.asarray(column.offsets.to_numpy(zero_copy_only=False)))
-    lengths = np.where(np.asarray(column.is_valid().to_numpy(zero_copy_only=False)), lengths, 0)
-    present = pa.array(np.repeat(np.arange(len(column)), lengths))
-    entries = column.drop_null()
+    entries = column
+    if column.null_count:
+        lengths = np.where(np.asarray(column.is_valid().to_numpy(zero_copy_only=False)), lengths, 0)
+        entries = column.drop_null()
+    rows = np.repeat(np.arange(len(column)), lengths)
     begin, end = (entries.offsets[0].as_py(), entries.offsets[-1].as_py()) if len(entries) else (0, 0)
     number = numbers(entries.items.slice(begin, end - begin), name)
     kept = ~np.isnan(number)
     keys = entries.keys.slice(begin, end - begin)
     keys = keys if as_they_are else as_text(keys)
     if kept.all():
-        return np.asarray(present), keys, number
-    return np.asarray(present)[kept], keys.filter(pa.array(kept)), number[kept]
+        return rows, keys, number
+    return rows[kept], keys.filter(pa.array(kept)), number[kept]
 
 
 def list_entries(column: pa.Array, name: str) -> tuple[NDArray[np.int64], pa.Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.encode.features import as_text
 
-INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+SHORT_INTEGER, LONG_INTEGER = "^(0|-?[1-9][0-9]{0,17})$", "^-?[1-9][0-9]{18}$"  # the latter may be beyond 64 bits
 LEAST_TABLE = 1 << 16
 TABLE_SPREAD = 4  # a table may have so many places for each key
 
@@ -53,9 +52,15 @@ class KeyPlaces:
     @cached_property
     def _integers(self) -> tuple[NDArray[np.int64], Places]:
         """The items that are integers, as these are written out, in ascending order, and their places."""
-        written = ((int(item), place) for place, item in enumerate(self._items.to_pylist()) if INTEGER.fullmatch(item))
-        pairs = sorted((number, place) for number, place in written if -(2**63) <= number < 2**63)
-        return np.array([number for number, _ in pairs], dtype=np.int64), np.array([place for _, place in pairs], dtype=np.int32)
+        is_short, is_long = (np.asarray(pc.match_substring_regex(self._items, pattern)) for pattern in (SHORT_INTEGER, LONG_INTEGER))
+        numbers = [np.asarray(self._items.filter(pa.array(is_short)).cast(pa.int64()))]
+        places = [np.flatnonzero(is_short)]
+        known = {place: int(self._items[place].as_py()) for place in np.flatnonzero(is_long).tolist()}
+        fitting = {place: number for place, number in known.items() if -(2**63) <= number < 2**63}
+        numbers.append(np.array(list(fitting.values()), dtype=np.int64))
+        places.append(np.array(list(fitting), dtype=np.int64))
+        order = np.argsort(np.concatenate(numbers))
+        return np.concatenate(numbers)[order], np.concatenate(places)[order].astype(np.int32)
 
     @cached_property
     def _table(self) -> Places | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ class ClassLabels:
 def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLabels:
     """Number the classes of all ranks' rows; collective. Raises :class:`DataError` for missing values, one class, or too many."""
     numbering: dict[Any, int] = {}
+    found: list[int] = []  # rows of each class so far
     codes = np.empty(rows.n_rows_local, dtype=np.int32)
     with agree(comm, "reading the target"):
         begin = 0
@@ -44,8 +46,11 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLab
                 values = pa.array(numbers(values, target) + 0.0)  # -0.0 is no class beside 0.0
             coded = pc.dictionary_encode(values)
             places = np.array([numbering.setdefault(value, len(numbering)) for value in coded.dictionary.to_pylist()], dtype=np.int32)
-            codes[begin : begin + len(values)] = places[np.asarray(coded.indices)]
+            np.take(places, np.asarray(coded.indices), out=codes[begin : begin + len(values)], mode="clip")  # unlike 'raise', into place
             begin += len(values)
+            found += [0] * (len(numbering) - len(found))
+            for place, count in zip(places.tolist(), np.bincount(np.asarray(coded.indices), minlength=len(places)).tolist(), strict=True):
+                found[place] += count
             if len(numbering) > MOST_COUNTED:
                 raise DataError(
                     f"target {target!r} has more than {MOST_COUNTED} classes, expected at most {MAX_CLASSES}; is this a regression?"
@@ -55,8 +60,11 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLab
     with agree(comm, "reading the target"):
         check_class_count(classes, target)
     order = {item: number for number, item in enumerate(classes)}
-    codes = np.array([order[item] for item in numbering], dtype=np.int32)[codes]
-    counts = np.bincount(codes, minlength=len(classes)).astype(np.int64)
+    numbers_of = np.array([order[item] for item in numbering], dtype=np.int32)
+    if (numbers_of != np.arange(len(numbers_of))).any():
+        np.take(numbers_of, codes, out=codes, mode="clip")
+    counts = np.zeros(len(classes), dtype=np.int64)
+    counts[numbers_of] = found
     comm.allreduce_sum(counts, name="count classes")
     return ClassLabels(codes=codes, classes=classes, counts=counts.tolist())
 
@@ -114,19 +122,29 @@ def read_numbers(rows: Stream, column: str, role: str, *, most: float, expected:
     Raises :class:`DataError` for missing values, what is no number and numbers beyond ``most``; ``role``, ``expected`` and
     ``advice`` are words of the message.
     """
-    number = np.empty(rows.n_rows_local)
-    begin = 0
+    parts: list[pa.Array] = []
+    n_read = 0
     for batch in rows.batches([column]):
-        values, at = batch.column(0), rows.first_row + begin
+        values, at = batch.column(0), rows.first_row + n_read
         check_present(values, column, at, role)
         arrow = values.type
         if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
             raise DataError(f"{role} {column!r}: expected {expected}, got {arrow}{advice}")
-        part = number[begin : begin + len(values)]
-        part[:] = numbers(values, column)
-        check_finite(part, column, at, most=most, role=role)
-        begin += len(values)
-    return number
+        parts.append(values if pa.types.is_float64(arrow) else pa.array(numbers(values, column)))
+        check_finite(np.asarray(parts[-1]), column, at, most=most, role=role)
+        n_read += len(values)
+    return join_numbers(parts)
+
+
+def join_numbers(parts: list[pa.Array]) -> NDArray[np.float64]:
+    """Numbers one after the other: where they are, and read-only, if all are slices of one array that follow each other; else copied."""
+    places = [(part.buffers()[1].address, part.offset, part.offset + len(part)) for part in parts if len(part)]
+    if places and all(a[0] == b[0] and a[2] == b[1] for a, b in itertools.pairwise(places)):
+        values = next(part.buffers()[1] for part in parts if len(part))
+        number = np.frombuffer(values, dtype=np.float64)[places[0][1] : places[-1][2]]
+        number.flags.writeable = False  # it is the user's
+        return number
+    return np.concatenate([np.empty(0), *map(np.asarray, parts)])
 
 
 def check_present(values: pa.Array, target: str, first_row: int, role: str = "target") -> None:

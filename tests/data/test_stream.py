@@ -112,7 +112,7 @@ def test_the_first_batch_is_cast_without_the_entries_behind_it(kind: str) -> Non
     n, per_row = 20_000, 10
     starts = pa.array(np.arange(n + 1, dtype=np.int32) * per_row)
     entries = pa.array(np.arange(n * per_row, dtype=np.int32) % 97)
-    values = pa.array(np.arange(n * per_row, dtype=np.float64))
+    values = pa.array(np.arange(n * per_row, dtype=np.int32))
     column = pa.MapArray.from_arrays(starts, entries, values) if kind == "map" else pa.ListArray.from_arrays(starts, entries)
     opened = open_stream(Dataset({"m": column}), SerialComm())
     batches = list(opened.batches())
@@ -158,3 +158,14 @@ def test_a_table_in_memory_comes_back_without_a_copy() -> None:
     kept = open_stream(Dataset(given).random_split(0.5, seed=1)[0], SerialComm()).table()
     assert kept["whole"] == Dataset(given).random_split(0.5, seed=1)[0].to_table()["whole"]
     assert open_stream(Dataset(given.slice(0, 0)), SerialComm()).table().num_rows == 0
+
+
+@pytest.mark.parametrize("value", [pa.float32(), pa.float64()])
+def test_maps_with_keys_that_are_integers_are_read_where_they_are(value: pa.DataType) -> None:
+    keys = pa.array(np.arange(20, dtype=np.int32))
+    column = pa.MapArray.from_arrays(pa.array([0, 7, 7, 20], pa.int32()), keys, pa.array(np.arange(20), value))
+    opened = open_stream(Dataset({"m": column}), SerialComm())
+    assert opened.schema.field("m").type.key_type == pa.int64()
+    (batch,) = opened.batches()
+    assert batch.column(0).type == column.type
+    assert batch.column(0).keys.buffers()[1].address == keys.buffers()[1].address

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.collectives.serial import SerialComm
-from engine.data.stream import table_stream
+from engine.data.stream import Stream, table_stream
 from engine.encode import categories
 from engine.encode.categories import fit_encoding
 from engine.errors import DataError
@@ -94,3 +96,19 @@ def test_as_many_categories_as_fit_sixteen_bits() -> None:
     assert encoding.matrix(table)[:, 0].tolist() == list(range(65_535))
     with pytest.raises(DataError, match="65536 different values"):
         fit_encoding(table_stream(pa.table({"s": [*words, None, "more"]})), ["s"], SerialComm())
+
+
+@pytest.mark.parametrize("types", [(pa.int8(), pa.int64()), (pa.uint16(), pa.int32()), (pa.int64(), pa.int64()), (pa.uint64(), pa.int8())])
+def test_keys_are_numbers_of_any_width(types: tuple[pa.DataType, pa.DataType]) -> None:
+    """Files may have keys of different types: rows are read in the joined one."""
+    maps = [pa.table({"m": pa.array([[(number, 1.0)]], pa.map_(kind, pa.float64()))}) for kind, number in zip(types, (7, 3), strict=True)]
+    joined = pa.map_(pa.int64(), pa.float64())
+    chunks = [table.column("m").chunk(0) for table in maps]
+    schema = pa.schema({"m": joined})
+
+    def scan(columns: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        return iter([pa.record_batch([chunk], names=["m"]) for chunk in chunks])
+
+    found = fit_encoding(Stream(schema, 2, 0, 2, scan), ["m"], SerialComm())
+    assert [column.item for column in found.columns] == ["3", "7"]
+    assert [column.name for column in found.columns] == ['m["3"]', 'm["7"]']

@@ -30,7 +30,8 @@ def places(items: list[str], keys: list) -> list[int]:
     ],
 )
 def test_keys_of_every_type(keys: pa.Array) -> None:
-    items = ["-3", "-0", "0", "07", "7", "8", "ä", "99999999999999999999"]
+    large = [str(2**63 - 1), str(-(2**63)), str(2**63), str(-(2**63) - 1), str(10**18), "9" * 18, "9" * 20]
+    items = ["-3", "-0", "0", "07", "7", "7\n", "8", "ä", *large]
     assert KeyPlaces(items).find(keys).tolist() == places(items, keys.to_pylist())
 
 

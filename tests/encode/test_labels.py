@@ -12,7 +12,7 @@ import pytest
 from engine.collectives.serial import SerialComm
 from engine.data.stream import Stream, table_stream
 from engine.encode import labels
-from engine.encode.labels import encode_classes, encode_numbers
+from engine.encode.labels import encode_classes, encode_numbers, read_numbers
 from engine.errors import DataError
 from tests.threads_comm import collect_ranks, run_ranks
 
@@ -136,6 +136,24 @@ def test_numbers(column: pa.Array, expected: list[float]) -> None:
 def test_columns_without_numbers_are_refused(column: pa.Array, message: str) -> None:
     with pytest.raises(DataError, match=message):
         numbers_of(column)
+
+
+def test_numbers_in_memory_are_not_copied() -> None:
+    values = np.arange(200_000.0)
+    found = encode_numbers(table_stream(pa.table({"y": values[7:-5]})), target="y", comm=SerialComm())
+    assert np.shares_memory(found, values)
+    assert np.array_equal(found, values[7:-5])
+    assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("kept", [slice(0, 4), slice(2, 9), slice(6, 6)])
+def test_numbers_in_pieces(kept: slice) -> None:
+    """Pieces of one array and of others, in any order, with empty ones between."""
+    whole, other = pa.array(np.arange(10.0)), pa.array(np.arange(10.0) + 20.0)
+    adjacent, swapped, apart = [whole[:3], whole[3:]], [whole[3:], whole[:3]], [whole[:3], whole[4:]]
+    for pieces in (adjacent, swapped, apart, [whole[:3], other[3:]], [whole[:0], whole[2:5], whole[5:5], other]):
+        column = pa.chunked_array(pieces)[kept]
+        assert read_numbers(stream_of(column, 0), "y", "target", most=1e9).tolist() == column.to_pylist()
 
 
 def test_a_constant_target_only_warns_and_only_once() -> None:

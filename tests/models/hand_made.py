@@ -16,13 +16,13 @@ from tests.random_trees import random_ensemble
 ENCODING = Encoding(
     sources={"age": "int", "width": "float", "colour": "str", "v": "vector", "m": "dict", "tags": "list"},
     columns=(
-        EncodedColumn("age", "age", "integer"),
-        EncodedColumn("width", "width", "float"),
-        EncodedColumn("colour", "colour", "category", categories=("blau", "grün", "red", None)),
-        EncodedColumn("v[0]", "v", "float", item=0),
-        EncodedColumn("v[1]", "v", "float", item=1),
-        EncodedColumn('m["k"]', "m", "float", item="k"),
-        EncodedColumn("tags=new", "tags", "indicator", item="new"),
+        EncodedColumn("age", "integer"),
+        EncodedColumn("width", "float"),
+        EncodedColumn("colour", "category", categories=("blau", "grün", "red", None)),
+        EncodedColumn("v", "float", item=0),
+        EncodedColumn("v", "float", item=1),
+        EncodedColumn("m", "float", item="k"),
+        EncodedColumn("tags", "indicator", item="new"),
     ),
 )
 LETTERS = "nnsnnnn"  # of tests.random_trees, for ENCODING's columns

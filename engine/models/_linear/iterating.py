@@ -28,14 +28,14 @@ MOST_LOOKS = 20
 
 @dataclass(frozen=True)
 class Iteration:
-    """A solver after ``number`` iterations. ``memory``: arrays that, with ``w``, are all it needs to go on."""
+    """A solver after ``number`` iterations. ``memory``: arrays, or rows of one, that with ``w`` are all it needs to go on."""
 
     number: int
     point: Point
     step_size: float
     passes: int
     status: str | None = None
-    memory: Mapping[str, Floats] = field(default_factory=dict)
+    memory: Mapping[str, Floats | tuple[Floats, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from engine._kernels.dense_solve import dot
 from engine.models._linear.iterating import (
     EPSILON,
@@ -57,8 +55,7 @@ def solve_lbfgs(problem: Penalised, start: Start, stops: Stops) -> Iterations:
         remember(steps, changes, new, point, stops.lbfgs_memory_level)
         point = new
         status = status_at(point, stops)
-        memory = {"steps": stack(steps, problem.n), "changes": stack(changes, problem.n)}
-        yield Iteration(number, point, size, problem.passes, status, memory)
+        yield Iteration(number, point, size, problem.passes, status, {"steps": tuple(steps), "changes": tuple(changes)})
 
 
 def search(problem: Penalised, point: Point, direction: Floats, *, has_scale: bool) -> tuple[Point | None, float]:
@@ -72,6 +69,7 @@ def search(problem: Penalised, point: Point, direction: Floats, *, has_scale: bo
         tried = LinePoint(1.0, new.value, dot(new.gradient, direction), new.is_finite)
         if is_no_worse(new, point, slope) and abs(tried.slope) <= FLATTER * -slope:
             return new, 1.0
+        del new  # its memory: the search has vectors and margins of its own
     found = find_step(problem.along(point.w, direction), point.value, slope, flatter=SEARCHED, tried=tried)
     if found is None:
         return None, 0.0
@@ -105,8 +103,3 @@ def remember(steps: list[Floats], changes: list[Floats], new: Point, old: Point,
         steps.append(s)
         changes.append(y)
         del steps[:-memory_level], changes[:-memory_level]
-
-
-def stack(vectors: list[Floats], n: int) -> Floats:
-    """Vectors as rows of a matrix, [k, n]."""
-    return np.array(vectors).reshape(len(vectors), n)

@@ -40,7 +40,7 @@ class RowSet:
 
 def make_row_set(design: DesignMatrix, y: NDArray[Any], weight: Floats | None, offset: Floats | None, comm: Communicator) -> RowSet:
     """Rows with their bounds; collective."""
-    largest = np.array([np.abs(values).max(initial=0.0) if values is not None else 0.0 for values in (y, weight, offset)])
+    largest = np.array([0.0 if values is None else max(values.max(initial=0), -values.min(initial=0)) for values in (y, weight, offset)])
     comm.allreduce_max(largest, name="linear: largest values of rows")
     contiguous = [None if values is None else np.ascontiguousarray(values, dtype=np.float64) for values in (y, weight, offset)]
     assert contiguous[0] is not None
@@ -144,8 +144,8 @@ class SumObjective:
     def search_line(self, w: Floats, direction: Floats) -> SumLine:
         """See the protocol."""
         design = self.rows.design
-        stored, along = self._stored(design, w), self._stored(design, direction)
-        both = np.concatenate([stored, along])
+        both = np.concatenate([self._stored(design, w), self._stored(design, direction)])
+        stored, along = both[: self.n_outputs], both[self.n_outputs :]
         offset = self.rows.offset
         margins = design.matvec(both, None, num_threads=self._num_threads)
         if offset is not None:
