@@ -110,12 +110,12 @@ def calibrate(
 
 
 def measure(name: str, engine: str, tolerance: float | None, setting: tuple[int, int], *, rows: int | None, folder: str) -> dict[str, Any]:
-    """One run in a process of its own, or in two ranks."""
+    """One run in a process of its own, or in two ranks; each has its cores to itself, and stays on them."""
     cores, ranks = setting
     job = {"scenario": name, "engine": engine, "tolerance": tolerance, "threads": cores, "ranks": ranks, "rows": rows, "folder": folder}
     command = [sys.executable, __file__, "--worker", json.dumps(job)]
     if ranks > 1:
-        command = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-n", str(ranks), *command]
+        command = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-bind-to", "core", "-n", str(ranks), *command]
     environment = {key: value for key, value in os.environ.items() if key not in UNSET}
     environment |= {"OMP_NUM_THREADS": str(cores), "OPENBLAS_NUM_THREADS": str(cores), "PYTHONWARNINGS": "ignore"}
     allowed = sorted(os.sched_getaffinity(0))[: cores * ranks]

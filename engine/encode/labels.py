@@ -20,6 +20,7 @@ from engine.errors import DataError, warn
 
 MAX_CLASSES = 65_535
 MOST_COUNTED = 1 << 20  # classes that a rank keeps, just to say how many there are
+_BLOCK = 1 << 14  # codes that are put in order at once
 LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
 
 
@@ -27,16 +28,19 @@ LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
 class ClassLabels:
     """Class numbers of this rank's rows; classes are numbered by sorted value."""
 
-    codes: NDArray[np.int32]  # [n_rows_local]
+    codes: NDArray[Any]  # [n_rows_local] int32, or of the type that was asked for
     classes: list[Any]
     counts: list[int]  # rows of each class, over all ranks
 
 
-def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLabels:
-    """Number the classes of all ranks' rows; collective. Raises :class:`DataError` for missing values, one class, or too many."""
+def encode_classes(rows: Stream, *, target: str, comm: Communicator, dtype: type = np.int32) -> ClassLabels:
+    """Number the classes of all ranks' rows; collective. Raises :class:`DataError` for missing values, one class, or too many.
+
+    ``dtype``: of the numbers, the one that is used in the end: fresh memory costs more than what is done here.
+    """
     numbering: dict[Any, int] = {}
     found: list[int] = []  # rows of each class so far
-    codes = np.empty(rows.n_rows_local, dtype=np.int32)
+    codes: NDArray[Any] = np.empty(rows.n_rows_local, dtype=dtype)
     with agree(comm, "reading the target"):
         begin = 0
         for batch in rows.batches([target]):
@@ -45,11 +49,13 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLab
             if pa.types.is_floating(values.type):
                 values = pa.array(numbers(values, target) + 0.0)  # -0.0 is no class beside 0.0
             coded = pc.dictionary_encode(values)
-            places = np.array([numbering.setdefault(value, len(numbering)) for value in coded.dictionary.to_pylist()], dtype=np.int32)
-            np.take(places, np.asarray(coded.indices), out=codes[begin : begin + len(values)], mode="clip")  # unlike 'raise', into place
+            indices = np.asarray(coded.indices)
+            places = [numbering.setdefault(value, len(numbering)) for value in coded.dictionary.to_pylist()]
+            part = codes[begin : begin + len(values)]
+            np.take(np.array(places, dtype=dtype), indices, out=part, mode="clip")  # 'raise' would take them elsewhere first
             begin += len(values)
             found += [0] * (len(numbering) - len(found))
-            for place, count in zip(places.tolist(), np.bincount(np.asarray(coded.indices), minlength=len(places)).tolist(), strict=True):
+            for place, count in zip(places, np.bincount(indices, minlength=len(places)).tolist(), strict=True):
                 found[place] += count
             if len(numbering) > MOST_COUNTED:
                 raise DataError(
@@ -60,9 +66,11 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator) -> ClassLab
     with agree(comm, "reading the target"):
         check_class_count(classes, target)
     order = {item: number for number, item in enumerate(classes)}
-    numbers_of = np.array([order[item] for item in numbering], dtype=np.int32)
+    numbers_of = np.array([order[item] for item in numbering], dtype=np.int64)
     if (numbers_of != np.arange(len(numbers_of))).any():
-        np.take(numbers_of, codes, out=codes, mode="clip")
+        for begin in range(0, len(codes), _BLOCK):
+            part = codes[begin : begin + _BLOCK]
+            part[:] = numbers_of[part.astype(np.int64)]
     counts = np.zeros(len(classes), dtype=np.int64)
     counts[numbers_of] = found
     comm.allreduce_sum(counts, name="count classes")

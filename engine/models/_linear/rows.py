@@ -171,7 +171,7 @@ def read_target(
     """Classes, rows of each, their weights, and the target of every row as a number; collective."""
     if task == "regression":
         return None, None, None, encode_numbers(stream, target=target, comm=comm)
-    labels = encode_classes(stream, target=target, comm=comm)
+    labels = encode_classes(stream, target=target, comm=comm, dtype=np.float64)
     weights: list[float] | None = None
     with agree(comm, "weighting classes"):
         weights = resolve_class_weights(class_weights, labels.classes, labels.counts)

@@ -73,8 +73,8 @@ def read_weights(rows: Stream, *, name: str, comm: Communicator) -> Floats:
 
 
 def join_weights(rows: Floats | None, classes: list[float] | None, codes: NDArray[Any]) -> Floats | None:
-    """The weight of every row; None where all are 1."""
+    """The weight of every row, of class ``codes``; None where all are 1."""
     if classes is None:
         return rows
-    by_class = np.array(classes)[codes]
+    by_class = np.array(classes)[codes.astype(np.int64, copy=False)]
     return by_class if rows is None else by_class * rows
