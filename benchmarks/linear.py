@@ -19,12 +19,14 @@ import sys
 import tempfile
 from typing import Any
 
+import numpy as np
 from _linear.data import SEED, judge, load, make, matrix_bytes
 from _linear.scenarios import SCENARIOS, SUBJECT, Scenario
 from _result import RESULTS, write_result
 
 NEAR = 1e-8
 NEAR_ACCURACY = 1e-3
+WARM_BYTES = 1 << 29
 PACKAGES = ("samesum", "sklearn", "scipy", "pyarrow", "mpi4py")
 # NumPy's own settings: a machine may set these, which makes its BLAS slower
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -148,6 +150,7 @@ def work(*, scenario: str, engine: str, tolerance: float | None, threads: int, r
     subject = chosen.engines[engine].open(shape, threads, ranks)
     data = load(shape, pathlib.Path(folder))
     subject.load(data)
+    warm_memory()
     before = forget_peak()
     fitted = subject.fit(tolerance)
     peak = memory("VmHWM") - before
@@ -155,6 +158,14 @@ def work(*, scenario: str, engine: str, tolerance: float | None, threads: int, r
         return
     figures = judge(shape, data, fitted.w, fitted.intercept, l1=chosen.l1, l2=chosen.l2)
     print(json.dumps({"seconds": fitted.seconds, "passes": fitted.passes, "peak_mb": peak, **figures}))
+
+
+def warm_memory() -> None:
+    """Use memory and give it back, so that every engine begins with pages that the machine has at hand.
+
+    A virtual machine may have returned to its host what was not used for some seconds; to get it again takes milliseconds a megabyte.
+    """
+    np.ones(WARM_BYTES // 8)
 
 
 def forget_peak() -> float:

@@ -22,9 +22,35 @@ class DenseColumn:
         self._kept: list[Floats] = []
         self._pieces: list[Floats] = []  # of a block that is not whole yet
         self._n_pending = 0
+        self._run, self._run_rows = 0, 0  # borrowed batches that follow each other in memory: where they begin, and their rows
 
     def append(self, values: Floats, *, borrowed: bool) -> None:
-        """Take the next rows; contiguous ``values`` that are ``borrowed`` stay in memory anyway."""
+        """Take the next rows; contiguous ``values`` that are ``borrowed`` take no memory of their own."""
+        if not borrowed:
+            self._end_run()
+            self._take(values, borrowed=False)
+            return
+        address = values.__array_interface__["data"][0]
+        if address != self._run + 8 * self._run_rows:
+            self._end_run()
+            self._run = address
+        self._run_rows += len(values)
+        self._kept.append(values)  # a batch that was cast belongs to nobody else
+
+    def close(self) -> None:
+        """There are no more rows."""
+        self._end_run()
+        if self._n_pending:
+            self._close_block()
+
+    def _end_run(self) -> None:
+        """Take the borrowed batches, as one."""
+        if self._run_rows:
+            values = block_values(self._run, self._run_rows)
+            self._run_rows = 0
+            self._take(values, borrowed=True)
+
+    def _take(self, values: Floats, *, borrowed: bool) -> None:
         taken = 0
         if self._n_pending:
             taken = min(BLOCK_ROWS - self._n_pending, len(values))
@@ -42,11 +68,6 @@ class DenseColumn:
             self._add_piece(values[taken:])
         if not borrowed and self._pieces:
             self._pieces = [self._join()]
-
-    def close(self) -> None:
-        """There are no more rows."""
-        if self._n_pending:
-            self._close_block()
 
     def _add_piece(self, piece: Floats) -> None:
         self._pieces.append(piece)

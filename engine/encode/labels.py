@@ -20,6 +20,7 @@ from engine.errors import DataError, warn
 
 MAX_CLASSES = 65_535
 MOST_COUNTED = 1 << 20  # classes that a rank keeps, just to say how many there are
+MOST_NEAR = 256  # integers between which all are listed
 _BLOCK = 1 << 14  # codes that are put in order at once
 LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
 
@@ -48,15 +49,15 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator, dtype: type
             check_classes(values, target, rows.first_row + begin)
             if pa.types.is_floating(values.type):
                 values = pa.array(numbers(values, target) + 0.0)  # -0.0 is no class beside 0.0
-            coded = pc.dictionary_encode(values)
-            indices = np.asarray(coded.indices)
-            places = [numbering.setdefault(value, len(numbering)) for value in coded.dictionary.to_pylist()]
+            distinct, indices = tell_apart(values)
+            counts = np.bincount(indices, minlength=len(distinct)).tolist()
+            places = [numbering.setdefault(value, len(numbering)) if n else 0 for value, n in zip(distinct, counts, strict=True)]
             part = codes[begin : begin + len(values)]
             np.take(np.array(places, dtype=dtype), indices, out=part, mode="clip")  # 'raise' would take them elsewhere first
             begin += len(values)
             found += [0] * (len(numbering) - len(found))
-            for place, count in zip(places, np.bincount(indices, minlength=len(places)).tolist(), strict=True):
-                found[place] += count
+            for place, n in zip(places, counts, strict=True):
+                found[place] += n
             if len(numbering) > MOST_COUNTED:
                 raise DataError(
                     f"target {target!r} has more than {MOST_COUNTED} classes, expected at most {MAX_CLASSES}; is this a regression?"
@@ -71,10 +72,21 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator, dtype: type
         for begin in range(0, len(codes), _BLOCK):
             part = codes[begin : begin + _BLOCK]
             part[:] = numbers_of[part.astype(np.int64)]
-    counts = np.zeros(len(classes), dtype=np.int64)
-    counts[numbers_of] = found
-    comm.allreduce_sum(counts, name="count classes")
-    return ClassLabels(codes=codes, classes=classes, counts=counts.tolist())
+    rows_of = np.zeros(len(classes), dtype=np.int64)
+    rows_of[numbers_of] = found
+    comm.allreduce_sum(rows_of, name="count classes")
+    return ClassLabels(codes=codes, classes=classes, counts=rows_of.tolist())
+
+
+def tell_apart(values: pa.Array) -> tuple[list[Any], NDArray[Any]]:
+    """The different values, others perhaps that do not occur among them, and for every row which of them it has."""
+    if pa.types.is_integer(values.type) and not pa.types.is_uint64(values.type) and len(values):
+        number = values.to_numpy().astype(np.int64, copy=False)
+        low, high = int(number.min()), int(number.max())
+        if high - low < MOST_NEAR:
+            return list(range(low, high + 1)), number - low
+    coded = pc.dictionary_encode(values)
+    return coded.dictionary.to_pylist(), np.asarray(coded.indices)
 
 
 def check_classes(values: pa.Array, target: str, first_row: int) -> None:

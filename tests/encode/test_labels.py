@@ -54,6 +54,23 @@ def test_classes_are_numbered_by_sorted_value(column: pa.Array, codes: list[int]
     assert not any(str(c) == "-0.0" for c in found[1])
 
 
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint16(), pa.uint64()])
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_integers_near_and_far_are_classes_if_they_occur(kind: pa.DataType, dtype: type) -> None:
+    for values in ([7, 3, 3, 100, 7], [0, 120, 5], [3, 4] * 50_000, [7] * 70_000 + [3] * 70_000):
+        chunks = [values[:2], values[2:]]
+        found = encode_classes(stream_of(pa.chunked_array(chunks, kind), 0), target="y", comm=SerialComm(), dtype=dtype)
+        assert found.classes == sorted(set(values))
+        assert found.codes.dtype == dtype
+        assert [found.classes[int(code)] for code in found.codes] == values
+        assert found.counts == [values.count(each) for each in found.classes]
+
+
+def test_integers_at_both_ends_are_classes() -> None:
+    codes, classes, counts = classes_of(pa.array([2**63 - 1, -(2**63), 0], pa.int64()))
+    assert (codes, classes, counts) == ([2, 0, 1], [-(2**63), 0, 2**63 - 1], [1, 1, 1])
+
+
 def test_classes_are_the_same_on_any_rank_count() -> None:
     column = pa.chunked_array([pa.array(["c", "a", "b", "a"])])
 
