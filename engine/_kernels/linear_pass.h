@@ -49,7 +49,7 @@ typedef struct {
 
 typedef struct {
     double *m, *g, *h, *p, *u, *loss, *w, *mask, *spare, *packed, *scaled, *gradient_lanes, *hessian_lanes;
-    const double **x, **gp;
+    const double **x, **gp, **source;
     int64_t *q;
     int64_t *sparse_gradient;               /* [n_gradients][n_sparse] */
     int64_t *mixed_hessian, *sparse_hessian; /* [n_hessians][n_sparse][n_dense + 1], [n_hessians][pairs of n_sparse]; may be shared */
@@ -87,7 +87,7 @@ static int samesum_open_scratch(const samesum_linear *l, samesum_linear_scratch 
     const int64_t T = SAMESUM_TILE_ROWS, c = l->n_outputs, n_g = samesum_n_gradients(l), n_h = samesum_n_hessians(l), nd = l->n_dense + 1;
     const int64_t group = nd < SAMESUM_GROUP ? nd : SAMESUM_GROUP, rows_h = samesum_is_fused(l) ? T : SAMESUM_LINEAR_BLOCK;
     const int64_t sizes[] = {c * T, n_g * T, n_h * rows_h, c * T, c * T, T, T, T, T, nd * T, SAMESUM_TILE_SIDE * T,
-                             nd * (n_g + 1) * SAMESUM_LANES, group * group * SAMESUM_LANES, nd, n_g + 1, T, n_g * l->n_sparse};
+                             nd * (n_g + 1) * SAMESUM_LANES, group * group * SAMESUM_LANES, nd, n_g + 1, nd, T, n_g * l->n_sparse};
     int64_t total = 64;
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) total += 64 * ((8 * sizes[k] + 63) / 64);
     s->room = calloc(1, (size_t)total);
@@ -108,6 +108,7 @@ static int samesum_open_scratch(const samesum_linear *l, samesum_linear_scratch 
     s->hessian_lanes = samesum_take(&room, group * group * SAMESUM_LANES);
     s->x = (const double **)samesum_take(&room, nd);
     s->gp = (const double **)samesum_take(&room, n_g + 1);
+    s->source = (const double **)samesum_take(&room, nd);
     s->q = (int64_t *)samesum_take(&room, T);
     s->sparse_gradient = (int64_t *)samesum_take(&room, n_g * l->n_sparse);
     s->mixed_hessian = mixed;
@@ -131,19 +132,19 @@ static inline int64_t samesum_add_double(double s, double factor, int64_t *to) {
     return 0;
 }
 
-/* Columns of the rows first to first + n of a block: where they are, or packed and filled up with zeros to a multiple of 8 rows. `ahead`:
-   fetch the following rows too, as each tile of rows begins new streams, which processors find late. */
-static void samesum_place_columns(const samesum_linear *l, int64_t block, int64_t first, int64_t n, int ahead, samesum_linear_scratch *s) {
+/* Columns of the rows first to first + n of a block: where they are, or packed: filled up with zeros to a multiple of 8 rows, or because `pack`
+   asks for it, as lines of the cache are read whole then, and rows of a Hessian are read often. */
+static void samesum_place_columns(const samesum_linear *l, int64_t block, int64_t first, int64_t n, int pack, samesum_linear_scratch *s) {
     const int64_t *address = l->address + block * l->n_dense;
     for (int64_t j = 0; j < l->n_dense; j++) {
         const double *column = (const double *)(uintptr_t)address[j] + first;
-        if (n % SAMESUM_LANES) {
+        s->source[j] = column;
+        if (pack || n % SAMESUM_LANES) {
             double *packed = s->packed + j * SAMESUM_TILE_ROWS;
             memcpy(packed, column, (size_t)n * sizeof(double));
             for (int64_t r = n; r % SAMESUM_LANES; r++) packed[r] = 0.0;
             column = packed;
-        } else if (ahead)
-            for (int64_t r = 0; r < SAMESUM_TILE_ROWS; r += 8) __builtin_prefetch(column + SAMESUM_TILE_ROWS + r);
+        }
         s->x[j] = column;
     }
     s->x[l->n_dense] = samesum_ones;
@@ -305,7 +306,7 @@ static void samesum_multiply_vectors(const samesum_linear *l, int64_t row, int64
 /* Dense pairs of the columns a and b (groups of columns), times h, over n rows, into the lanes; n_next columns are fetched meanwhile. */
 static void samesum_add_pairs(const samesum_linear *l, int64_t n, int64_t a, int64_t na, int64_t b, int64_t nb, const double *h,
                               samesum_linear_scratch *s, int64_t n_next) {
-    samesum_multiply_pairs(l->tiles, n, na, s->x + a, nb, s->x + b, h, a == b, s->scaled, s->hessian_lanes, nb, n_next, s->x);
+    samesum_multiply_pairs(l->tiles, n, na, s->x + a, nb, s->x + b, h, a == b, s->scaled, s->hessian_lanes, nb, n_next, s->source);
 }
 
 /* Lanes of dense pairs to limbs; the lanes are 0 again. */
@@ -381,7 +382,7 @@ static void samesum_pass_block(const samesum_linear *l, int64_t block, int32_t f
             mask = s->mask;
         } else
             counted += n;
-        samesum_place_columns(l, block, first, n, has_next && !fetches, s);
+        samesum_place_columns(l, block, first, n, fetches, s);
         samesum_margins(l, row, n, l->coefficients, l->offset, s, s->m);
         samesum_apply_loss(l, row, n, curvature, stride, h, s, out, mask);
         samesum_clear_padding(n, 1, T, s->loss);
@@ -440,7 +441,7 @@ static void samesum_multiply_block(const samesum_linear *l, int64_t block, sames
     const int64_t begin = block * SAMESUM_LINEAR_BLOCK, rest = l->n_rows - begin, n_rows = rest < SAMESUM_LINEAR_BLOCK ? rest : SAMESUM_LINEAR_BLOCK;
     for (int64_t first = 0; first < n_rows; first += SAMESUM_TILE_ROWS) {
         const int64_t n = n_rows - first < SAMESUM_TILE_ROWS ? n_rows - first : SAMESUM_TILE_ROWS;
-        samesum_place_columns(l, block, first, n, first + 2 * SAMESUM_TILE_ROWS <= n_rows, s);
+        samesum_place_columns(l, block, first, n, 0, s);
         samesum_margins(l, begin + first, n, l->coefficients, l->offset, s, s->m);
         for (int64_t k = 0; k < l->n_outputs; k++)
             memcpy(out + k * l->n_rows + begin + first, s->m + k * SAMESUM_TILE_ROWS, (size_t)n * sizeof(double));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,15 @@ def sum_exact(comm: Communicator, values: NDArray[np.float64], *, name: str, bou
     result. ``bound`` is at least every finite ``|value|`` and the same on all ranks; None takes the global maximum, one reduction more.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
-    if bound is None:
-        bound = global_max(comm, values, name=name)
+    return sum_parts(comm, [values], name=name, bound=global_max(comm, values, name=name) if bound is None else bound)
+
+
+def sum_parts(comm: Communicator, parts: Iterable[NDArray[np.float64]], *, name: str, bound: float) -> float:
+    """:func:`sum_exact` of values that are made part by part."""
     exponent = exponent_above(bound)
     limbs = np.zeros(3, dtype=np.int64)
-    sum_fixed_point(values, exponent, limbs)
+    for values in parts:
+        sum_fixed_point(values, exponent, limbs)
     comm.allreduce_sum(limbs, name=name)
     return limbs_to_float(int(limbs[0]), int(limbs[1]), exponent) if limbs[2] == 0 else math.nan
 

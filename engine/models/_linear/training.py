@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,9 +12,10 @@ import numpy as np
 from engine.checkpoint import find_checkpoint, share_checkpoint
 from engine.collectives.agree import agree
 from engine.collectives.communicator import Communicator
-from engine.collectives.exact import sum_exact
+from engine.collectives.exact import sum_exact, sum_parts
 from engine.collectives.metered import MeteredComm
 from engine.collectives.threads import resolve_threads
+from engine.data.blocks import BLOCK_ROWS
 from engine.data.bytes_read import describe_bytes_read
 from engine.encode.design_encoding import DesignEncoding
 from engine.errors import DataError, OptionError, warn
@@ -267,13 +268,17 @@ def sum_squares_about_mean(rows: LinearRows, comm: Communicator) -> float:
     y, weights, heaviest = rows.y, rows.weights, rows.training.largest_weight
     total = float(rows.n_rows) if weights is None else sum_exact(comm, weights, bound=heaviest, name="mean of the target")
     weighted = sum_exact(comm, y if weights is None else y * weights, bound=heaviest * rows.training.largest_y, name="mean of the target")
-    residual = y - (weighted / total if total > 0.0 else 0.0)
-    farthest = np.array([max(residual.max(initial=0.0), -residual.min(initial=0.0))])
+    mean = weighted / total if total > 0.0 else 0.0
+    farthest = np.array([max(y.max() - mean, mean - y.min()) if len(y) else 0.0])
     comm.allreduce_max(farthest, name="squares of the target")
-    residual *= residual
-    if weights is not None:
-        residual *= weights
-    return sum_exact(comm, residual, bound=heaviest * float(farthest[0]) ** 2, name="squares of the target")
+
+    def squares() -> Iterator[Floats]:
+        for begin in range(0, len(y), BLOCK_ROWS):
+            part = y[begin : begin + BLOCK_ROWS] - mean
+            part *= part
+            yield part if weights is None else part * weights[begin : begin + BLOCK_ROWS]
+
+    return sum_parts(comm, squares(), bound=heaviest * float(farthest[0]) ** 2, name="squares of the target")
 
 
 def describe(rows: LinearRows, loss: Loss, n_coefficients: int, solver: str) -> list[str]:
