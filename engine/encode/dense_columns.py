@@ -97,7 +97,7 @@ class DenseColumn:
 
 def block_values(address: int, n_rows: int) -> Floats:
     """The values of a block whose memory somebody keeps alive."""
-    return np.frombuffer((ctypes.c_double * n_rows).from_address(address)) if n_rows else np.empty(0)
+    return np.frombuffer(memoryview((ctypes.c_double * n_rows).from_address(address))) if n_rows else np.empty(0)
 
 
 def address_table(columns: list[DenseColumn], n_blocks: int) -> NDArray[np.int64]:
