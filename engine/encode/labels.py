@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -137,12 +136,13 @@ def encode_numbers(rows: Stream, *, target: str, comm: Communicator) -> NDArray[
 
 
 def read_numbers(rows: Stream, column: str, role: str, *, most: float, expected: str = "numbers", advice: str = "") -> NDArray[np.float64]:
-    """A column of this rank's rows as float64, in one pass.
+    """A column of this rank's rows as float64, in one pass; where it is, and read-only, if it lies in one array.
 
     Raises :class:`DataError` for missing values, what is no number and numbers beyond ``most``; ``role``, ``expected`` and
     ``advice`` are words of the message.
     """
-    parts: list[pa.Array] = []
+    in_place: pa.Array | None = None  # what has been read, if it lies in one array
+    number = np.empty(0)
     n_read = 0
     for batch in rows.batches([column]):
         values, at = batch.column(0), rows.first_row + n_read
@@ -150,21 +150,27 @@ def read_numbers(rows: Stream, column: str, role: str, *, most: float, expected:
         arrow = values.type
         if not (pa.types.is_integer(arrow) or pa.types.is_floating(arrow) or pa.types.is_boolean(arrow) or len(values) == 0):
             raise DataError(f"{role} {column!r}: expected {expected}, got {arrow}{advice}")
-        parts.append(values if pa.types.is_float64(arrow) else pa.array(numbers(values, column)))
-        check_finite(np.asarray(parts[-1]), column, at, most=most, role=role)
+        part = numbers(values, column)
+        check_finite(part, column, at, most=most, role=role)
+        if n_read == 0 and pa.types.is_float64(arrow):
+            in_place = values
+        elif in_place is not None and _follows(in_place, values):
+            in_place = pa.Array.from_buffers(arrow, n_read + len(values), [None, values.buffers()[1]], 0, in_place.offset)
+        else:
+            if not len(number):
+                number = np.empty(rows.n_rows_local)
+            if in_place is not None:
+                number[:n_read], in_place = np.asarray(in_place), None
+            number[n_read : n_read + len(values)] = part
         n_read += len(values)
-    return join_numbers(parts)
+    return number if in_place is None else np.asarray(in_place)
 
 
-def join_numbers(parts: list[pa.Array]) -> NDArray[np.float64]:
-    """Numbers one after the other: where they are, and read-only, if all are slices of one array that follow each other; else copied."""
-    places = [(part.buffers()[1].address, part.offset, part.offset + len(part)) for part in parts if len(part)]
-    if places and all(a[0] == b[0] and a[2] == b[1] for a, b in itertools.pairwise(places)):
-        values = next(part.buffers()[1] for part in parts if len(part))
-        number = np.frombuffer(values, dtype=np.float64)[places[0][1] : places[-1][2]]
-        number.flags.writeable = False  # it is the user's
-        return number
-    return np.concatenate([np.empty(0), *map(np.asarray, parts)])
+def _follows(before: pa.Array, values: pa.Array) -> bool:
+    """Whether values without nulls go on where those of ``before`` end, in the same memory."""
+    ours, theirs = before.buffers()[1], values.buffers()[1]
+    is_same = values.type == before.type and ours is not None and theirs is not None and ours.address == theirs.address
+    return bool(is_same and values.offset == before.offset + len(before))
 
 
 def check_present(values: pa.Array, target: str, first_row: int, role: str = "target") -> None:
