@@ -26,7 +26,7 @@ def sum_exact(comm: Communicator, values: NDArray[np.float64], *, name: str, bou
 
 
 def sum_parts(comm: Communicator, parts: Iterable[NDArray[np.float64]], *, name: str, bound: float) -> float:
-    """:func:`sum_exact` of values that are made part by part."""
+    """:func:`sum_exact` of contiguous values that are made part by part."""
     exponent = exponent_above(bound)
     limbs = np.zeros(3, dtype=np.int64)
     for values in parts:
@@ -49,6 +49,12 @@ def exponent_above(bound: float) -> int:
         return 0
     mantissa, exponent = math.frexp(bound)
     return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def exponents_above(bounds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """:func:`exponent_above` of each bound."""
+    mantissas, exponents = np.frexp(bounds)
+    return exponents - (mantissas == 0.5).astype(np.int64)
 
 
 def limbs_to_int(high: int, low: int) -> int:

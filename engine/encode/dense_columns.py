@@ -74,17 +74,10 @@ class DenseColumn:
         self._n_pending += len(piece)
 
     def _close_block(self) -> None:
-        block = self._pieces[0]
-        if not self._are_adjacent():
-            block = self._join()
+        block = self._pieces[0] if len(self._pieces) == 1 else self._join()
         self.addresses.append(block.ctypes.data)
-        self._kept += self._pieces if block is self._pieces[0] else [block]
+        self._kept.append(block)
         self._pieces, self._n_pending = [], 0
-
-    def _are_adjacent(self) -> bool:
-        """Whether the pieces follow each other in memory, as batches of one table do."""
-        ends = [piece.ctypes.data + piece.nbytes for piece in self._pieces]
-        return ends[:-1] == [piece.ctypes.data for piece in self._pieces[1:]]
 
     def _join(self) -> Floats:
         """The pieces in memory of their own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from engine._kernels.linear import (
 )
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
+from engine.collectives.exact import exponents_above
 from engine.data.stream import Stream, table_stream
 from engine.encode.dense_columns import DenseColumn, address_table, block_values
 from engine.encode.design_encoding import DesignEncoding, Layout
@@ -122,8 +124,9 @@ class DesignBuilder:
         self._index.resize(self._n_entries, refcheck=False)
         self._value.resize(self._n_entries, refcheck=False)
 
+    @cached_property
     def parts(self) -> dict[str, Any]:
-        """The arrays of all rows, by their names in :class:`DesignMatrix`."""
+        """The arrays of all rows, by their names in :class:`DesignMatrix`; once they are read."""
         start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self._count)]) if self._items else np.empty(0, dtype=np.int64)
         return {
             "addresses": address_table(self._dense, -(-self.stream.n_rows_local // BLOCK_ROWS)),
@@ -134,10 +137,10 @@ class DesignBuilder:
             "kept": list(self._dense),
         }
 
-    def features(self, parts: dict[str, Any] | None = None) -> Features:
-        """The kernels' view of all rows, of their ``parts``."""
-        parts = parts or self.parts()
-        return Features(self.stream.n_rows_local, self.n_sparse, *(parts[name] for name in FEATURE_PARTS))
+    @cached_property
+    def features(self) -> Features:
+        """The kernels' view of all rows; once they are read."""
+        return Features(self.stream.n_rows_local, self.n_sparse, *(self.parts[name] for name in FEATURE_PARTS))
 
     def onehot_parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the indicators of each column of strings begin and end, among sparse columns."""
@@ -308,7 +311,7 @@ def measure_dense(builder: DesignBuilder, sums: Floats, num_threads: int) -> Flo
     """The largest ``|value|`` of every dense column, and ``sums`` by block. Raises :class:`DataError` for the first NaN or infinity."""
     layout = builder.layout
     largest, n_bad = np.zeros(layout.n_dense), np.zeros(layout.n_dense, dtype=np.int64)
-    measure_columns(builder.features(), sums, largest, n_bad, num_threads)
+    measure_columns(builder.features, sums, largest, n_bad, num_threads)
     found = [(*builder.find_bad(column), column) for column in np.flatnonzero(n_bad).tolist()]
     if found:
         row, value, column = min(found, key=lambda each: (each[0], each[2]))
@@ -334,18 +337,15 @@ def close_design(builder: DesignBuilder, largest: Floats, comm: Communicator) ->
             f"expected at most {2.0**LARGEST_EXPONENT:.3g}; divide the column by a power of ten"
         )
         raise_on_all(comm, error, "encoding")
-    mantissas, above = np.frexp(largest)
-    exponents = np.where(largest > 0.0, np.maximum(above - (mantissas == 0.5), LEAST_EXPONENT), LEAST_EXPONENT).astype(np.int64)
-    del mantissas, above
+    exponents = np.where(largest > 0.0, np.maximum(exponents_above(largest), LEAST_EXPONENT), LEAST_EXPONENT)
     powers = np.zeros_like(exponents)
     powers[layout.n_dense + 1 :] = exponents[layout.n_dense + 1 :]
     exponents[layout.n_dense + 1 :] = 0
     builder.scale_entries(powers[layout.n_dense + 1 :])
     starts, ends = builder.onehot_parts()
-    parts = builder.parts()
     return DesignMatrix(
         layout=layout,
-        features=builder.features(parts),
+        features=builder.features,
         n_rows=builder.stream.n_rows,
         first_row=builder.stream.first_row,
         exponents=exponents,
@@ -353,7 +353,7 @@ def close_design(builder: DesignBuilder, largest: Floats, comm: Communicator) ->
         most_entries=most_entries,
         onehot_starts=starts,
         onehot_ends=ends,
-        **parts,
+        **builder.parts,
     )
 
 
@@ -457,5 +457,5 @@ def predict_margins(table: pa.Table, encoding: DesignEncoding, coefficients: Flo
     builder.read()
     ordered = np.ascontiguousarray(coefficients[:, encoding.layout.order])
     out = np.empty((len(ordered), table.num_rows))
-    multiply_rows(builder.features(), ordered, None, out, num_threads)
+    multiply_rows(builder.features, ordered, None, out, num_threads)
     return np.ascontiguousarray(out.T)

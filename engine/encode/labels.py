@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.collectives.agree import agree, raise_on_all
 from engine.collectives.communicator import Communicator
+from engine.data.blocks import BLOCK_ROWS
 from engine.data.stream import Stream
 from engine.encode.features import is_text, numbers
 from engine.errors import DataError, warn
@@ -20,7 +21,6 @@ from engine.errors import DataError, warn
 MAX_CLASSES = 65_535
 MOST_COUNTED = 1 << 20  # classes that a rank keeps, just to say how many there are
 MOST_NEAR = 256  # integers between which all are listed
-_BLOCK = 1 << 14  # codes that are put in order at once
 LARGEST_TARGET = 1e100  # sums of squares of larger ones overflow
 
 
@@ -68,8 +68,8 @@ def encode_classes(rows: Stream, *, target: str, comm: Communicator, dtype: type
     order = {item: number for number, item in enumerate(classes)}
     numbers_of = np.array([order[item] for item in numbering], dtype=np.int64)
     if (numbers_of != np.arange(len(numbers_of))).any():
-        for begin in range(0, len(codes), _BLOCK):
-            part = codes[begin : begin + _BLOCK]
+        for begin in range(0, len(codes), BLOCK_ROWS):
+            part = codes[begin : begin + BLOCK_ROWS]
             part[:] = numbers_of[part.astype(np.int64)]
     rows_of = np.zeros(len(classes), dtype=np.int64)
     rows_of[numbers_of] = found

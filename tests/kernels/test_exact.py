@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.collectives.exact import exponent_above, limbs_to_float, limbs_to_floats, limbs_to_int, normalize_limbs, sum_exact
+from engine.collectives.exact import (
+    exponent_above,
+    exponents_above,
+    limbs_to_float,
+    limbs_to_floats,
+    limbs_to_int,
+    normalize_limbs,
+    sum_exact,
+    sum_parts,
+)
 from engine.collectives.serial import SerialComm
 from tests.oracles import naive_fixed_point
 from tests.threads_comm import run_ranks
@@ -124,3 +133,14 @@ def test_hashes_of_one_key_never_collide_and_spread_evenly() -> None:
     assert len(np.unique(out)) == len(out)
     counts = np.bincount((out >> np.uint64(60)).astype(np.int64), minlength=16)
     assert abs(counts - 4096).max() < 5 * 64  # five standard deviations
+
+
+def test_exponents_of_many_bounds_are_those_of_each() -> None:
+    bounds = np.array([0.0, 5e-324, 2.0**-1022, 0.3, 0.5, 1.0, np.nextafter(1.0, 2.0), 3.0, 2.0**400, 1.7e308])
+    assert exponents_above(bounds).tolist() == [exponent_above(bound) for bound in bounds.tolist()]
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    values = np.random.default_rng(0).normal(size=1000)
+    whole = sum_exact(SerialComm(), values, name="sum", bound=8.0)
+    assert sum_parts(SerialComm(), np.array_split(np.flip(values).copy(), 7), name="sum", bound=8.0) == whole
