@@ -118,13 +118,21 @@ class YarnBackend:
             storage.put_bytes(address, logs)
 
     def _fetch_logs(self, wd: WorkingDir, within: float) -> bytes:
-        """The logs that YARN gathers once an application has ended; empty if it does not in time."""
+        """The logs of all nodes, which YARN gathers once an application has ended; those that are there in time, else empty.
+
+        A node's logs can be read as soon as they are there, so that the first answer may be that of one node alone.
+        """
         application = self._application(wd)
-        deadline = time.monotonic() + within
-        while application is not None and time.monotonic() < deadline:
+        if application is None:
+            return b""
+        conf, deadline, is_all = conf_of(wd), time.monotonic() + within, False
+        while not is_all and time.monotonic() < deadline:
             with contextlib.suppress(JobError):
-                return hadoop.fetch_logs(conf_of(wd), application)
-            time.sleep(1.0)
+                is_all = hadoop.logs_are_gathered(conf, application)
+            if not is_all:
+                time.sleep(1.0)
+        with contextlib.suppress(JobError):
+            return hadoop.fetch_logs(conf, application)
         return b""
 
     def _last_words(self, wd: WorkingDir) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,8 @@ from engine.storage import kerberos
 
 YARN_SITE = "yarn-site.xml"
 SHIPPED = ("core-site.xml", "hdfs-site.xml")  # what containers need to find HDFS
-LOGS_WITHIN = 60.0  # seconds
+ANSWER_WITHIN = 60.0  # seconds for the command
+GATHERED = (b"SUCCEEDED", b"FAILED", b"TIME_OUT", b"DISABLED")  # what YARN says of logs when it gathers no more
 CONNECT_WITHIN = 5.0  # seconds
 
 
@@ -91,20 +93,35 @@ def check_commands() -> None:
         raise OptionError("no Java on this machine: install one that Hadoop supports, such as openjdk-17-jre-headless, or set JAVA_HOME")
 
 
+def logs_are_gathered(folder: pathlib.Path, application: str) -> bool:
+    """Whether no node has logs of an application that has ended left to gather. Raises :class:`JobError` if YARN does not say."""
+    said = _run(folder, "application", "-status", application)
+    found = re.search(rb"Log Aggregation Status\s*:\s*(\w+)", said)
+    return found is not None and found[1] in GATHERED
+
+
 def fetch_logs(folder: pathlib.Path, application: str) -> bytes:
-    """The logs of all containers, which YARN has gathered. Raises :class:`JobError` if it has not (yet)."""
+    """The logs of all containers that YARN has gathered so far. Raises :class:`JobError` if there are none."""
+    said = _run(folder, "logs", "-applicationId", application)
+    if b"Container: " not in said:
+        raise JobError(f"YARN has no logs of {application} (yet)")
+    return said
+
+
+def _run(folder: pathlib.Path, *arguments: str) -> bytes:
+    """What the ``yarn`` command prints. Raises :class:`JobError` if it fails, or gives no answer in time."""
     try:
         with kerberos.ticket_for_others() as ticket:
             done = subprocess.run(
-                ["yarn", "logs", "-applicationId", application],
+                ["yarn", *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 env={**os.environ, "HADOOP_CONF_DIR": str(folder), "YARN_CONF_DIR": str(folder), **ticket},
-                timeout=LOGS_WITHIN,
+                timeout=ANSWER_WITHIN,
                 check=False,
             )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise JobError(f"'yarn logs' gave no answer: {error}") from None
-    if done.returncode or b"Container: " not in done.stdout:
-        raise JobError(f"YARN has no logs of {application} (yet): {done.stderr[-300:].decode(errors='replace').strip()}")
+        raise JobError(f"'yarn {arguments[0]}' gave no answer: {error}") from None
+    if done.returncode:
+        raise JobError(f"'yarn {arguments[0]}' failed: {done.stderr[-300:].decode(errors='replace').strip()}")
     return done.stdout

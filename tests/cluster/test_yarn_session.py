@@ -69,6 +69,7 @@ def test_failure(session):
     assert re.search(r"'lable'.*'label'|no column 'lable'", summary)
     log = pathlib.Path(printed["the location of its logs"]).read_text()
     assert "'lable'" in log
-    assert "LogType:rank-0.log" in log
+    assert all(f"LogType:rank-{number}.log" in log for number in range(4))
+    assert all(f"Container: {name} on " in log for name in containers)
     staged = {entry.name for entry in storage.list_folder(staging_folder("hdfs:///tmp"))}
     assert not staged & {each.job_id for each in session[0].jobs.values() if each is not None}
