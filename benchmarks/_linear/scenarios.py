@@ -99,8 +99,8 @@ SCENARIOS = {
         l2=0.0,
     ),
     "ranks": Scenario(
-        "Two ranks: logistic regression, 4,000,000 x 28, one thread a rank",
-        Shape("dense", 4_000_000, 28),
+        "Two ranks: logistic regression, 8,000,000 x 28, one thread a rank",
+        Shape("dense", 8_000_000, 28),
         {SUBJECT: subject("logistic_classifier", (1e-2,), l2_penalty=0.5)},
         1.9,
         cores=(1,),

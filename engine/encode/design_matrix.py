@@ -117,7 +117,9 @@ class DesignBuilder:
             name = sorted(missing)[0]
             names = self.stream.schema.names
             raise DataError(f"column {name!r} was used in training and is not in the data{near(name, names)}; columns: {shorten(names)}")
-        for batch in self.stream.batches(list(self.layout.encoding.sources)):
+        names = list(self.layout.encoding.sources)
+        is_in_place = self._borrow and all(pa.types.is_float64(self.stream.schema.field(name).type) for name in names)
+        for batch in self.stream.batches(names, max(1, self.stream.n_rows_local) if is_in_place else None):  # no batch takes memory there
             self._add(batch)
         for column in self._dense:
             column.close()
