@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine import storage
 from engine.collectives.communicator import Communicator
 from engine.data.csv_text import is_compressed
-from engine.data.dataset import as_dataset
+from engine.data.dataset import Dataset, as_dataset
 from engine.data.pool import map_ordered
 from engine.data.shard_plan import plan_segments, share_from_root
 from engine.errors import EngineError
@@ -40,7 +40,8 @@ def near_blocks(comm: Communicator, data: Any, *, root_stays: bool = True) -> Co
     """
     if comm.size == 1:
         return comm
-    hosts = comm.gather_objects(sorted(storage.own_hosts()), name="reading: hosts")
+    is_in_memory = isinstance(data, Dataset) and not data.is_from_files
+    hosts = comm.gather_objects([] if is_in_memory else sorted(storage.own_hosts()), name="reading: hosts")  # names cost a resolver's time
     if all(names == hosts[0] for names in hosts):
         return comm
     order = share_from_root(comm, lambda: _order(data, hosts, root_stays=root_stays), stage="reading: where blocks are")
