@@ -2,7 +2,7 @@
 
 In turn: one rank on all rows, two ranks, and two processes that train on half of the rows each side by side and never talk. The
 last share nothing but the machine, so what they lose against half of the time of one rank is what cores, caches and memory take from
-each other. Writes every run to ``benchmarks/results/two_ranks.json``.
+each other. Every process stays on a core of its own. Writes every run to ``benchmarks/results/two_ranks.json``.
 """
 
 from __future__ import annotations
@@ -49,22 +49,29 @@ def main() -> None:
 
 def measure(ranks: int, processes: int, rows: int) -> float:
     """Seconds of training: of one job on ``ranks`` ranks, or the slowest of ``processes`` jobs side by side."""
-    command = [sys.executable, __file__, "--rank", str(rows)]
-    if ranks > 1:
-        command = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-n", str(ranks), *command]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    jobs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    cores = sorted(os.sched_getaffinity(0))
+    jobs = []
+    for number in range(processes):
+        command = [sys.executable, __file__, "--rank", str(rows)]
+        if ranks > 1:
+            command = [str(pathlib.Path(sys.executable).with_name("mpiexec")), "-bind-to", "core", "-n", str(ranks), *command]
+        else:
+            command.append(str(cores[number]))
+        jobs.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     seconds = []
     for job in jobs:
         out, _ = job.communicate()
         if job.returncode:
-            raise SystemExit(f"{' '.join(command)} failed with exit code {job.returncode}")
+            raise SystemExit(f"{' '.join(job.args)} failed with exit code {job.returncode}")
         seconds.append(float(json.loads(out.strip().splitlines()[-1])))
     return max(seconds)
 
 
-def train(rows: int) -> None:
-    """What each rank runs; rank 0 prints the seconds of training."""
+def train(rows: int, core: int | None = None) -> None:
+    """What each rank runs; rank 0 prints the seconds of training. ``core``: to stay on, if nobody else sees to it."""
+    if core is not None:
+        os.sched_setaffinity(0, [core])
     import samesum as ss
     from engine.collectives.default import resolve
 
@@ -79,6 +86,6 @@ def train(rows: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--rank"]:
-        train(int(sys.argv[2]))
+        train(*map(int, sys.argv[2:]))
     else:
         main()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.collectives.communicator import Array, CommonArray, Communicator
@@ -80,20 +79,36 @@ class MeteredComm:
         other.account = self.account
         return other
 
-    @contextmanager
-    def _metered(self, name: str, n_bytes: int) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        entry = self.account.setdefault(name, {"calls": 0, "bytes": 0, "seconds": 0.0})
+    def _metered(self, name: str, n_bytes: int) -> Exchange:
+        entry = self.account.get(name)
+        if entry is None:
+            entry = self.account[name] = {"calls": 0, "bytes": 0, "seconds": 0.0}
+        return Exchange(entry, n_bytes)
+
+
+class Exchange:
+    """One exchange, counted when it ends; not a generator, which takes longer than some exchanges."""
+
+    __slots__ = ("_began", "_entry", "_n_bytes")
+
+    def __init__(self, entry: dict[str, float], n_bytes: int) -> None:
+        self._entry, self._n_bytes = entry, n_bytes
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        entry = self._entry
         entry["calls"] += 1
-        entry["bytes"] += n_bytes
-        entry["seconds"] += time.perf_counter() - began
+        entry["bytes"] += self._n_bytes
+        entry["seconds"] += time.perf_counter() - self._began
 
 
 class MeteredArray:
     """A common array whose publishing is counted."""
 
-    def __init__(self, array: CommonArray, metered: Callable[[str, int], AbstractContextManager[None]]) -> None:
+    def __init__(self, array: CommonArray, metered: Callable[[str, int], Exchange]) -> None:
         self._array, self._metered = array, metered
         self.whole, self.mine = array.whole, array.mine
 

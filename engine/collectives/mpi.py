@@ -38,6 +38,7 @@ LARGEST_COUNT = 2**31 - 1
 # Bytes up to which a reduce-scatter is an Alltoallv and a sum: two ranks take 85 and 131 us for 218 and 445 KiB, where MPICH's own takes
 # 263 and 678; for 1.8 MiB it is the other way round, 315 against 201.
 LARGEST_ALLTOALL = 1 << 19
+ROOM_TO_GROW = 8  # times what is asked for: levels of a tree have twice the nodes of those before, and sharing memory takes a millisecond
 ASK_FOR = 5e-4
 SHORTEST_NAP = 5e-5
 LONGEST_NAP = 5e-4
@@ -112,12 +113,12 @@ class MpiComm:
         if self._shared is not None and self._shared.array.size >= size:
             return self._shared.array[:size]
         if self.ranks_on_node == self.size > 1:
-            too_large = np.array([not fits(size, self.size)], dtype=np.int64)
+            too_large = np.array([not fits(each, self.size) for each in (size, ROOM_TO_GROW * size)], dtype=np.int64)
             self.allreduce_max(too_large, name="shared memory")
             if not too_large[0]:
                 if self._shared is not None:
                     self._shared.free()
-                self._shared = SharedArray(self._comm, size)
+                self._shared = SharedArray(self._comm, size if too_large[1] else ROOM_TO_GROW * size)
                 return self._shared.array[:size]
         if self._work.size < size:
             self._work = np.empty(size, dtype=np.int64)

@@ -16,7 +16,6 @@ from engine._kernels.nodes import OFFER, make_children, take_best
 from engine._kernels.partition import QUESTION, ask_questions, assign_leaves, partition_rows
 from engine._kernels.splits import CATEGORY, NUMBER, PARTITION, expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
-from engine.collectives.exact import normalize_limbs
 from engine.encode.bins import BinMatrix
 from engine.models._trees.ensemble import LEAF
 from engine.models._trees.grown import MIN_GAIN, Cuts, GrownTree, GrowthOptions, LeafValues, Level, choose_best_first, finish_tree
@@ -65,7 +64,7 @@ class TreeGrower:
         ``rows``: this rank's part of a sample, ascending; None takes all rows. ``columns`` [n_encoded_columns]: 0 for those that no
         split may use.
         """
-        self._columns = self._all_columns if columns is None else columns
+        self._own_columns = (self._all_columns if columns is None else columns)[self._own]
         fit = Fit(gradients, choose_lanes(gradients, self.n_rows), key)
         self.histograms.begin_tree(fit, self.first_row)
         self._sample = NO_ROWS if rows is None else rows
@@ -87,8 +86,8 @@ class TreeGrower:
                 break
             level, kept = self._grow_level(level, kept, fit.lanes, depth)
             levels.append(level)
-        self._number_leaves(levels)
-        return finish_tree(levels, self._reduce_sums(levels, gradients), self._cuts, gradients, self.options)
+        n_leaves = self._number_leaves(levels)
+        return finish_tree(levels, self._reduce_leaf_sums(n_leaves, gradients), self._cuts, gradients, self.options)
 
     def _rows_at(self, depth: int) -> NDArray[np.uint32]:
         """This rank's rows in the order of the nodes at ``depth``, leaves above left out; of length 0 for all rows in order."""
@@ -107,7 +106,7 @@ class TreeGrower:
 
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
-        split = np.flatnonzero(parents.is_split)
+        split = parents.is_split.nonzero()[0]
         children, smaller = self._split_rows(parents, split, depth)
         rows = self._rows_at(depth)
         per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
@@ -156,10 +155,13 @@ class TreeGrower:
         ask_questions(level.nodes, which, self._question, self._missing_code, asked)
         return asked
 
-    def _number_leaves(self, levels: list[Level]) -> None:
-        """Number the leaf of every row, level by level; children of the greatest depth, which are leaves, become a last level."""
-        ends = [np.flatnonzero(~level.is_split) for level in levels]
-        last, split = levels[-1], np.flatnonzero(levels[-1].is_split)
+    def _number_leaves(self, levels: list[Level]) -> int:
+        """Number the leaf of every row, level by level, and return how many there are.
+
+        Children of the greatest depth, which are leaves, become a last level.
+        """
+        ends = [(~level.is_split).nonzero()[0] for level in levels]
+        last, split = levels[-1], levels[-1].is_split.nonzero()[0]
         n_leaves = sum(map(len, ends)) + 2 * len(split)
         self.leaf = self._leaf.view(np.uint32) if n_leaves > MOST_SHORT else self._leaf[: self.bins.n_rows_local]
         if self._n_rows_local < len(self.leaf):
@@ -173,6 +175,7 @@ class TreeGrower:
             self._number(len(levels) - 1, last, split, self._questions(last, split), first + 2 * np.arange(len(split)))
             levels.append(Level.leaves(2 * len(split), n_words=self._n_words))
             self._bound(levels[-1], last, split)
+        return n_leaves
 
     def _number(self, depth: int, level: Level, which: Ints, questions: NDArray[np.void], number: Ints) -> None:
         """Number the rows of the nodes ``which``: as ``number``, or one more if they say no."""
@@ -181,21 +184,12 @@ class TreeGrower:
         rows, subset = self._rows_at(depth), level.subset[which]
         assign_leaves(rows, chunks, tasks, self.bins.narrow, self.bins.wide, questions, subset, number, self.leaf, self.num_threads)
 
-    def _reduce_sums(self, levels: list[Level], gradients: Gradients) -> Ints:
-        """Full sums of all nodes, [n_nodes, 4] limbs: those of leaves from their rows, those of others from their children; collective."""
-        is_split = np.concatenate([level.is_split for level in levels])
-        sums = np.zeros((len(is_split), 4), dtype=np.int64)
-        of_leaves = np.zeros((len(is_split) - np.count_nonzero(is_split), 4), dtype=np.int64)
-        sum_leaves(gradients.values, gradients.hessian, self.leaf, of_leaves, self.num_threads)
-        self.comm.allreduce_sum(of_leaves, name="sum leaves")
-        sums[~is_split] = normalize_limbs(of_leaves)
-        end = len(sums)
-        for level, children in zip(levels[-2::-1], levels[:0:-1], strict=True):
-            first = end - len(children.nodes)
-            parents = slice(first - len(level.nodes), first)
-            sums[parents][is_split[parents]] = sums[first:end:2] + sums[first + 1 : end : 2]
-            end = first
-        return normalize_limbs(sums)  # low limbs have room for 2**37 leaves until then
+    def _reduce_leaf_sums(self, n_leaves: int, gradients: Gradients) -> Ints:
+        """Full sums of all leaves from all ranks' rows, [n_leaves, 4] limbs; collective."""
+        sums = np.zeros((n_leaves, 4), dtype=np.int64)
+        sum_leaves(gradients.values, gradients.hessian, self.leaf, sums, self.num_threads)
+        self.comm.allreduce_sum(sums, name="sum leaves")
+        return sums
 
     def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints, *, name: str) -> Ints:
         """Histograms of pairs of children: the built ones at their places, their siblings by subtraction. ``name``: of the buffer."""
@@ -209,7 +203,7 @@ class TreeGrower:
         nodes, n = level.nodes, len(level.nodes)
         offer, subset = np.empty(n, dtype=OFFER), np.zeros((n, self._n_words), np.uint64)
         find_best_splits(
-            hist, self.histograms.column_start, self._own_kind, self._own_has_missing, self._columns[self._own], self._own_monotone,
+            hist, self.histograms.column_start, self._own_kind, self._own_has_missing, self._own_columns, self._own_monotone,
             nodes["lower"], nodes["upper"], lanes.g_unit, lanes.h_unit, self.options.reg_lambda, self.options.reg_alpha,
             self.options.min_child_weight, MIN_GAIN, self._own.start, offer, subset, self.num_threads,
         )  # fmt: skip

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine._kernels.finishing import Limits, finish_nodes
 from engine._kernels.leaves import add_leaf_values
 from engine._kernels.nodes import NODE
-from engine.collectives.exact import limbs_to_floats
 from engine.encode.bins import BinSpec
-from engine.models._trees.ensemble import CATEGORY, LEAF, NUMERIC, SUBSET, Link, TreeEnsemble
+from engine.models._trees.ensemble import SUBSET, Link, TreeEnsemble
 from engine.models._trees.lanes import Gradients
 
 Ints = NDArray[np.int64]
@@ -38,8 +38,10 @@ class GrowthOptions:
     partition: bool = False  # whether categories split into two sets, not into one and the rest
 
 
-NO_SPLIT = np.zeros((), dtype=NODE)
+NO_SPLIT = np.zeros(1, dtype=NODE)
 NO_SPLIT["column"], NO_SPLIT["lower"], NO_SPLIT["upper"] = -1, -np.inf, np.inf
+NO_CUTS, NO_SETS, NO_BITS = np.empty(0), np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.uint64)
+NONE_TAKEN_BACK = np.empty(0, dtype=np.uint8)
 
 
 class Level(NamedTuple):
@@ -51,7 +53,7 @@ class Level(NamedTuple):
     @classmethod
     def leaves(cls, n: int, *, n_words: int = 0) -> Level:
         """Nodes without splits, their rows still unknown, and their weights unbounded."""
-        return cls(np.full(n, NO_SPLIT), np.zeros((n, n_words), np.uint64))
+        return cls(NO_SPLIT.repeat(n), np.zeros((n, n_words), np.uint64))
 
     @property
     def is_split(self) -> NDArray[np.bool_]:
@@ -63,17 +65,10 @@ class Cuts:
     """What becomes of a chosen code in a model: the thresholds of all columns, one column's after the other's."""
 
     def __init__(self, specs: Sequence[BinSpec]) -> None:
-        counts = np.array([0 if spec.n_categories else len(spec.thresholds) for spec in specs], dtype=np.int64)
-        self._end = np.cumsum(counts)
-        self._start = self._end - counts
-        numbers = [spec.thresholds for spec in specs if not spec.n_categories]
-        self._values = np.concatenate([*numbers, [np.inf]])  # where all are passed, yes is every value that is not missing
+        numbers = [spec.thresholds if not spec.n_categories else NO_CUTS for spec in specs]
+        self.start = np.cumsum([0, *map(len, numbers)], dtype=np.int64)
+        self.values = np.concatenate([NO_CUTS, *numbers])
         self.n_categories = np.array([spec.n_categories for spec in specs], dtype=np.int64)
-
-    def thresholds(self, column: NDArray[np.int32], code: NDArray[np.int32]) -> Floats:
-        """The thresholds of codes of columns of numbers."""
-        at = self._start[column] + code
-        return np.asarray(self._values[np.where(at < self._end[column], at, len(self._values) - 1)])
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,21 @@ class GrownTree:
     leaf_node: Ints
 
 
+# what the kernel writes of a tree's nodes, in its order
+OUTPUTS = {
+    "kind": np.uint8,
+    "column": np.int32,
+    "code": np.int32,
+    "threshold": np.float64,
+    "missing_yes": np.uint8,
+    "yes": np.int32,
+    "no": np.int32,
+    "value": np.float64,
+    "gain": np.float64,
+    "cover": np.float64,
+}
+
+
 class LeafValues(NamedTuple):
     """What a tree adds to rows: the number of each row's leaf, and every leaf's value."""
 
@@ -106,45 +116,48 @@ class LeafValues(NamedTuple):
         add_leaf_values(self.leaf, self.values, scores, num_threads)
 
 
-def finish_tree(levels: list[Level], sums: Ints, cuts: Cuts, gradients: Gradients, options: GrowthOptions) -> GrownTree:
-    """Compute gains, covers and leaf values from the nodes' full ``sums``, prune, and number the nodes that stay breadth first.
+def finish_tree(levels: Sequence[Level], leaf_sums: Ints, cuts: Cuts, gradients: Gradients, options: GrowthOptions) -> GrownTree:
+    """Compute gains, covers and leaf values from the leaves' full sums, prune, and number the nodes that stay breadth first.
 
-    ``sums``: [n_nodes, 4] limbs of gradients and hessians, level after level.
+    ``leaf_sums``: [n_leaves, 4] limbs of gradients and hessians, level after level.
     """
-    nodes = np.concatenate([level.nodes for level in levels])
-    column, code, missing_yes = nodes["column"], nodes["code"], nodes["missing_yes"]
-    grown = child_numbers(column)
-    yes = grown.copy()
-    if options.max_leaves is not None:
-        yes[~choose_best_first(nodes, options.max_leaves)] = -1
-    g, h = limbs_to_floats(sums[:, :2]) * gradients.g_unit, limbs_to_floats(sums[:, 2:]) * gradients.h_unit
-    drop_light(yes, h, options.min_child_weight)
-    weight = leaf_weights(g, h, nodes["lower"], nodes["upper"], options)
-    gain = split_gains(g, h, yes, weight, options)
-    prune(yes, gain, options.min_loss_reduction)
-    stay = reachable(yes)
-    number = np.cumsum(stay, dtype=np.int32) - np.int32(1)
-    subset = subsets_of(levels, column, stay & (yes >= 0), cuts) if options.partition else []
-    column, code, learned, first = column[stay], code[stay], missing_yes[stay], yes[stay]
-    inner = first >= 0
-    no = np.where(inner, first + 1, 0)
-    threshold, kind = thresholds(column, code, inner, cuts, partition=options.partition)
-    heavier = h[first.clip(0)] >= h[no]
-    return GrownTree(
-        kind=kind,
-        column=np.where(inner, column, np.int32(-1)),
-        code=np.where(inner, code, np.int32(-1)),
-        threshold=threshold,
-        missing_yes=((kind == NUMERIC) & np.where(learned == 2, heavier, learned == 1)).astype(np.uint8),
-        yes=np.where(inner, number[first], np.int32(-1)),
-        no=np.where(inner, number[no], np.int32(-1)),
-        value=np.where(inner, 0.0, weight[stay] * options.step_size),
-        gain=np.where(inner, gain[stay], 0.0),
-        cover=h[stay],
-        set_start=np.cumsum([0, *map(len, subset)]).astype(np.int64),
-        set_bits=np.concatenate([np.empty(0, dtype=np.uint64), *subset]),
-        leaf_node=number[find_homes(levels, grown, yes)[grown < 0]].astype(np.int64),
+    nodes = np.concatenate([level.nodes for level in levels], dtype=NODE)  # said, as finding it out takes longer than all the rest
+    n = len(nodes)
+    chosen = NONE_TAKEN_BACK if options.max_leaves is None else choose_best_first(nodes, options.max_leaves).view(np.uint8)
+    limits = Limits(
+        gradients.g_unit,
+        gradients.h_unit,
+        options.reg_lambda,
+        options.reg_alpha,
+        options.min_child_weight,
+        max(options.min_loss_reduction, MIN_GAIN),
+        options.step_size,
+        options.monotone is not None,
     )
+    place, leaf_node = np.empty(n, dtype=np.int64), np.empty(len(leaf_sums), dtype=np.int64)
+    out = [np.empty(n, dtype=dtype) for dtype in OUTPUTS.values()]
+    n_kept = finish_nodes(
+        nodes, chosen, leaf_sums, limits, cuts.start, cuts.values, cuts.n_categories, options.partition, place, *out, leaf_node
+    )  # fmt: skip
+    kept: dict[str, Any] = {name: array[:n_kept] for name, array in zip(OUTPUTS, out, strict=True)}
+    subset = subsets_of(levels, place[:n_kept], kept["kind"], kept["column"], cuts)
+    return GrownTree(
+        **kept,
+        set_start=np.cumsum([0, *map(len, subset)], dtype=np.int64) if subset else NO_SETS,
+        set_bits=np.concatenate(subset) if subset else NO_BITS,
+        leaf_node=leaf_node,
+    )
+
+
+def subsets_of(
+    levels: Sequence[Level], place: Ints, kind: NDArray[np.uint8], column: NDArray[np.int32], cuts: Cuts
+) -> list[NDArray[np.uint64]]:
+    """The sets of the nodes that split on one, in order, each as long as its column needs; ``place``: among all levels' nodes."""
+    on_sets = np.flatnonzero(kind == SUBSET)
+    if not len(on_sets):
+        return []
+    subset = np.concatenate([level.subset for level in levels])
+    return [subset[place[node], : -(-cuts.n_categories[column[node]] // 64)] for node in on_sets.tolist()]
 
 
 def child_numbers(column: NDArray[np.int32]) -> Ints:
@@ -154,13 +167,6 @@ def child_numbers(column: NDArray[np.int32]) -> Ints:
     """
     split = column >= 0
     return np.where(split, 2 * np.cumsum(split) - 1, -1)
-
-
-def drop_light(yes: Ints, h: Floats, min_child_weight: float) -> None:
-    """Turn splits with a child below ``min_child_weight`` into leaves; lanes only estimated it. ``yes`` is changed in place."""
-    split = np.flatnonzero(yes >= 0)
-    lighter = np.minimum(h[yes[split]], h[yes[split] + 1])
-    yes[split[lighter < min_child_weight]] = -1
 
 
 def choose_best_first(nodes: NDArray[np.void], max_leaves: int) -> NDArray[np.bool_]:
@@ -180,87 +186,6 @@ def choose_best_first(nodes: NDArray[np.void], max_leaves: int) -> NDArray[np.bo
             if child < len(yes) and yes[child] >= 0:
                 heapq.heappush(frontier, (-float(gain[child]), child))
     return chosen
-
-
-def shrink(g: Floats, reg_alpha: float) -> Floats:
-    """Gradient sums moved towards 0 by the L1 penalty."""
-    return np.sign(g) * np.maximum(np.abs(g) - reg_alpha, 0.0)
-
-
-def leaf_weights(g: Floats, h: Floats, lower: Floats, upper: Floats, options: GrowthOptions) -> Floats:
-    """-T(G) / (H + lambda), within bounds; 0 where nothing has a hessian."""
-    denominator = h + options.reg_lambda
-    weight = np.divide(-shrink(g, options.reg_alpha), denominator, out=np.zeros(len(g)), where=denominator > 0)
-    return np.clip(weight, lower, upper)
-
-
-def split_gains(g: Floats, h: Floats, yes: Ints, weight: Floats, options: GrowthOptions) -> Floats:
-    """The loss reduction of each split: both children's scores less the node's own (:mod:`engine._kernels.splits`), 0 at leaves."""
-    denominator = h + options.reg_lambda
-    if options.monotone is None:
-        score = np.divide(shrink(g, options.reg_alpha) ** 2, denominator, out=np.zeros(len(g)), where=denominator > 0)
-    else:
-        score = -(2 * g * weight + denominator * weight**2 + 2 * options.reg_alpha * np.abs(weight))
-    split = np.flatnonzero(yes >= 0)
-    gain = np.zeros(len(g))
-    gain[split] = score[yes[split]] + score[yes[split] + 1] - score[split]
-    return gain
-
-
-def prune(yes: Ints, gain: Floats, min_loss_reduction: float) -> None:
-    """Turn splits between two leaves that gain too little into leaves, from the bottom up; ``yes`` is changed in place."""
-    least = max(min_loss_reduction, MIN_GAIN)
-    for node in np.flatnonzero((yes >= 0) & (gain < least))[::-1].tolist():
-        child = yes[node]
-        if yes[child] < 0 and yes[child + 1] < 0:
-            yes[node] = -1
-
-
-def reachable(yes: Ints) -> NDArray[np.bool_]:
-    """Nodes that can be reached from the root; children have greater numbers than their parents."""
-    stay = np.zeros(len(yes), dtype=bool)
-    stay[0] = True
-    level = np.zeros(1, dtype=np.int64)
-    while len(level):
-        stay[level] = True
-        first = yes[level]
-        first = first[first >= 0]
-        level = np.concatenate([first, first + 1])
-    return stay
-
-
-def find_homes(levels: Sequence[Level], grown: Ints, yes: Ints) -> Ints:
-    """For every node that grew, itself or the leaf above it that pruning left; ``grown``: the yes children before it."""
-    home = np.arange(len(yes))
-    if np.array_equal(grown, yes):
-        return home
-    first = 0
-    for level in levels:
-        node = first + np.flatnonzero(grown[first : first + len(level.nodes)] >= 0)
-        gone = (home[node] != node) | (yes[node] < 0)
-        for child in (grown[node], grown[node] + 1):
-            home[child] = np.where(gone, home[node], child)
-        first += len(level.nodes)
-    return home
-
-
-def subsets_of(levels: Sequence[Level], column: NDArray[np.int32], wanted: NDArray[np.bool_], cuts: Cuts) -> list[NDArray[np.uint64]]:
-    """The sets of the ``wanted`` nodes that split on one, in order, each as long as its column's categories need."""
-    subset = np.concatenate([level.subset for level in levels])
-    return [subset[node, : -(-cuts.n_categories[column[node]] // 64)] for node in np.flatnonzero(wanted & subset.any(axis=1)).tolist()]
-
-
-def thresholds(
-    column: NDArray[np.int32], code: NDArray[np.int32], inner: NDArray[np.bool_], cuts: Cuts, *, partition: bool
-) -> tuple[Floats, NDArray[np.uint8]]:
-    """Thresholds of splits (a category's code, a set's number, infinity where yes is every value that is not missing), and their kinds."""
-    threshold, kind = np.zeros(len(column)), np.full(len(column), LEAF, dtype=np.uint8)
-    split = np.flatnonzero(inner)
-    is_number = cuts.n_categories[column[split]] == 0
-    number, category = split[is_number], split[~is_number]
-    threshold[number], kind[number] = cuts.thresholds(column[number], code[number]), NUMERIC
-    threshold[category], kind[category] = (np.arange(len(category)), SUBSET) if partition else (code[category], CATEGORY)
-    return threshold, kind
 
 
 def assemble(trees: Sequence[GrownTree], *, n_outputs: int, base_score: float, link: Link = "margin") -> TreeEnsemble:

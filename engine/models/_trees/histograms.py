@@ -5,6 +5,7 @@ Columns are dealt to ranks in contiguous shares balanced on codes, and a reduce-
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ class HistogramBuilder:
             for kind in (bins.is_wide == 0, bins.is_wide == 1)
         )
         self._buffers: dict[str, Ints] = {}
+        self._bases = functools.lru_cache(64)(lambda n_nodes: (self._narrow.base(n_nodes), self._wide.base(n_nodes)))
 
     @property
     def node_bytes(self) -> int:
@@ -76,10 +78,10 @@ class HistogramBuilder:
         chunks, tasks = cut_chunks(begin, end, self.num_threads)
         counts = [2 * n_nodes * n_codes for n_codes in self.share_codes]
         local = self.comm.work_array(sum(counts)).reshape(-1, 2)
-        narrow, wide = self._narrow, self._wide
+        narrow, wide, (narrow_base, wide_base) = self._narrow, self._wide, self._bases(n_nodes)
         build_histograms(
             self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, tasks, self._words,
-            narrow.base(n_nodes), narrow.stride, narrow.n_codes, wide.base(n_nodes), wide.stride, wide.n_codes, n_nodes, local,
+            narrow_base, narrow.stride, narrow.n_codes, wide_base, wide.stride, wide.n_codes, n_nodes, local,
             self.num_threads,
         )  # fmt: skip
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
