@@ -213,31 +213,42 @@ SAMESUM_CLONES static void samesum_pack_pairs(const int64_t *restrict gh, int he
 
 #define SAMESUM_FEW_LEAVES 256
 #define SAMESUM_SUM_ROWS 4096 /* sums of 2^12 integers of 50 bits fit in 64 */
+#define SAMESUM_PAIR_ROWS 512 /* whose pairs lie in the first-level cache */
+#define SAMESUM_SUM_PARTS 4   /* sums of every leaf that rows take turns with: an addition seldom waits for the one before */
 
-/* The hessians of a block of gradients, in vector code. */
-SAMESUM_CLONES static void samesum_fill_hessians(const int64_t *restrict g, int64_t n, int64_t *restrict h) {
-    for (int64_t i = 0; i < n; i++) h[i] = samesum_logistic_hessian(g[i]);
+typedef int64_t samesum_pair __attribute__((vector_size(16), aligned(16)));
+
+/* Gradients and hessians side by side, in vector code. */
+SAMESUM_CLONES static void samesum_fill_pairs(const int64_t *restrict gh, int hessian, int64_t n, int64_t *restrict pairs) {
+    if (hessian == SAMESUM_OF_GRADIENT)
+        for (int64_t i = 0; i < n; i++) { pairs[2 * i] = gh[i]; pairs[2 * i + 1] = samesum_logistic_hessian(gh[i]); }
+    else
+        for (int64_t i = 0; i < n; i++) { pairs[2 * i] = gh[i]; pairs[2 * i + 1] = 1; }
 }
 
-/* sums[leaf[i]] += limbs of g and h, four words a leaf. Few leaves are added up as whole integers first, even and odd rows apart, so that
-   additions seldom wait for the one before. */
+/* sums[leaf[i]] += limbs of g and h, four words a leaf. Few leaves are added up as whole integers first, both of a row at once. */
 #define SAMESUM_SUM_LEAVES(NAME, LEAF) \
     SAMESUM_INLINE void NAME##_few(const int64_t *restrict gh, const LEAF *restrict leaf, int64_t n, int64_t n_leaves, int64_t *restrict sums, \
                                    const int hessian) { \
-        int64_t part[2][SAMESUM_FEW_LEAVES + 1][2], h[SAMESUM_SUM_ROWS]; \
-        memset(part[0], 0, (n_leaves + 1) * 16); \
-        memset(part[1], 0, (n_leaves + 1) * 16); \
-        if (hessian == SAMESUM_OF_GRADIENT) samesum_fill_hessians(gh, n, h); \
-        for (int64_t i = 0; i < n; i++) { \
-            int64_t *own = part[i & 1][leaf[i]]; \
-            own[0] += samesum_gradient(gh, i, hessian); \
-            own[1] += hessian == SAMESUM_OF_GRADIENT ? h[i] : samesum_hessian(gh, i, hessian); \
+        samesum_pair part[SAMESUM_SUM_PARTS][SAMESUM_FEW_LEAVES + 1]; \
+        int64_t room[2 * SAMESUM_PAIR_ROWS] __attribute__((aligned(64))); \
+        for (int j = 0; j < SAMESUM_SUM_PARTS; j++) memset(part[j], 0, (n_leaves + 1) * 16); \
+        for (int64_t first = 0; first < n; first += SAMESUM_PAIR_ROWS) { \
+            const int64_t m = n - first < SAMESUM_PAIR_ROWS ? n - first : SAMESUM_PAIR_ROWS; \
+            const int64_t *pairs = hessian == SAMESUM_STORED ? gh + 2 * first : room; \
+            if (hessian != SAMESUM_STORED) samesum_fill_pairs(gh + first, hessian, m, room); \
+            for (int64_t i = 0; i < m; i++) { \
+                samesum_pair pair; \
+                memcpy(&pair, pairs + 2 * i, 16); \
+                part[i % SAMESUM_SUM_PARTS][leaf[first + i]] += pair; \
+            } \
         } \
         for (int64_t k = 0; k < n_leaves; k++) { \
+            samesum_pair sum = part[0][k]; \
+            for (int j = 1; j < SAMESUM_SUM_PARTS; j++) sum += part[j][k]; \
             for (int j = 0; j < 2; j++) { \
-                const int64_t sum = part[0][k][j] + part[1][k][j]; \
-                sums[4 * k + 2 * j] += sum >> 26; \
-                sums[4 * k + 2 * j + 1] += sum & 0x3ffffff; \
+                sums[4 * k + 2 * j] += sum[j] >> 26; \
+                sums[4 * k + 2 * j + 1] += sum[j] & 0x3ffffff; \
             } \
         } \
     } \
