@@ -19,7 +19,8 @@ from engine.data.stream import open_stream
 from engine.encode.categories import fit_encoding
 from engine.encode.dense_columns import BLOCK_ROWS, DenseColumn, block_values
 from engine.encode.design_encoding import DesignEncoding
-from engine.encode.design_matrix import fit_design, predict_margins
+from engine.encode.design_fitting import fit_design
+from engine.encode.design_matrix import predict_margins
 from engine.errors import DataError
 from tests.models.linear_rows import FEATURES, dense_matrix, mixed_table
 from tests.threads_comm import run_ranks

@@ -20,7 +20,8 @@ from engine.data.shard import Shard, read_shard
 from engine.data.stream import Stream, open_stream, table_stream
 from engine.encode.categories import fit_encoding
 from engine.encode.design_encoding import DesignEncoding
-from engine.encode.design_matrix import apply_design, fit_design
+from engine.encode.design_fitting import fit_design
+from engine.encode.design_matrix import apply_design
 from engine.encode.features import Floats, select_features
 from engine.encode.labels import LARGEST_TARGET, encode_classes, encode_numbers, read_numbers
 from engine.errors import DataError

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from engine._kernels.linear import BAD, BLOCK_ROWS, ENTRY_BITS, LIMB_BITS, LOSS, N_SCALARS, RIGHT, ROWS, SQUARES, Ask
 from engine.collectives.exact import exponent_above
-from engine.encode.design_matrix import DesignMatrix, limbs_to_floats
+from engine.encode.design_fitting import limbs_to_floats
+from engine.encode.design_matrix import DesignMatrix
 from engine.encode.features import Floats
 from engine.models._linear.loss import Bounds
 from engine.models._linear.objective_protocol import Evaluation, Metrics, Order
