@@ -9,6 +9,9 @@ from libc.stdlib cimport free, malloc
 
 from engine._kernels.nodes cimport Node
 
+cdef extern from "split_search.h" nogil:
+    double samesum_shrink(double g, double alpha)
+
 cdef enum:
     LIMB_BITS = 26  # of engine.collectives.exact, and the kinds of engine.models._trees.ensemble
     LEAF = 0
@@ -122,12 +125,6 @@ cdef inline double total(const int64_t* limbs, double unit) noexcept nogil:
     return (<double>limbs[0] * <double>(1 << LIMB_BITS) + <double>limbs[1]) * unit
 
 
-cdef inline double shrink(double g, double alpha) noexcept nogil:
-    """A gradient sum moved towards 0 by the L1 penalty."""
-    cdef double size = fabs(g) - alpha
-    return <double>((g > 0.0) - (g < 0.0)) * (size if size > 0.0 else 0.0)
-
-
 cdef void weigh(const Node[::1] nodes, Limits limits, Grown* tree, Py_ssize_t n) noexcept nogil:
     """Weights ``-T(G) / (H + lambda)`` within bounds, 0 where nothing has a hessian, and what a split brings: its children's scores
     less the node's own (:mod:`engine._kernels.splits`). Splits with a child that is too light are taken back: lanes only estimated it."""
@@ -139,7 +136,7 @@ cdef void weigh(const Node[::1] nodes, Limits limits, Grown* tree, Py_ssize_t n)
         node = tree + k
         node.g, node.h = total(node.sums, limits.g_unit), total(node.sums + 2, limits.h_unit)
         denominator = node.h + limits.reg_lambda
-        shrunk = shrink(node.g, limits.reg_alpha)
+        shrunk = <double>((node.g > 0.0) - (node.g < 0.0)) * samesum_shrink(node.g, limits.reg_alpha)
         node.weight = -shrunk / denominator if denominator > 0.0 else 0.0
         node.weight = max(node.weight, nodes[k].lower)
         node.weight = min(node.weight, nodes[k].upper)

@@ -53,7 +53,8 @@ class HistogramBuilder:
             for kind in (bins.is_wide == 0, bins.is_wide == 1)
         )
         self._buffers: dict[str, Ints] = {}
-        self._bases = functools.lru_cache(64)(lambda n_nodes: (self._narrow.base(n_nodes), self._wide.base(n_nodes)))
+        narrow, wide = self._narrow, self._wide  # not self, which the cache would keep alive, buffers and all, until a collection
+        self._bases = functools.lru_cache(64)(lambda n_nodes: (narrow.base(n_nodes), wide.base(n_nodes)))
 
     @property
     def node_bytes(self) -> int:
