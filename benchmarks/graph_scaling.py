@@ -73,7 +73,7 @@ def count(folder: pathlib.Path) -> None:
     rules = {"n_vertices": part.n_vertices, "reset_probability": 0.15, "redistribute": True, "normalize": False, "precision": "float64"}
     for reach in ("all", "needed"):
         comm = MeteredComm(graph.comm)
-        rows = arrange_rows(part, part.edges_in, comm, num_threads=1, reach=reach)
+        rows = arrange_rows(part, part.edges_in, part.out_degrees, comm, num_threads=1, reach=reach)
         ranking = Ranking(rows, start, **rules, num_threads=1, comm=comm)
         for _ in range(STEPS - 1):
             ranking.step()

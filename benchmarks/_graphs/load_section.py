@@ -20,7 +20,7 @@ from _graphs.contenders import load_samesum, peak, read_edges, run
 from _graphs.rank_section import label_of
 
 PACKAGES = ("pyarrow", "networkit", "igraph", "networkx")
-SMALLER = 4  # so many scales less for text that all contenders read
+SMALLER = 2  # so many scales less for text that all contenders read
 SLOW = ("igraph arrays", "networkx text", "networkit arrays", "networkit arrays, 2 threads")  # once
 
 

@@ -1,9 +1,9 @@
-"""Rows of a graph in another order: longest first, their entries in the order they had, with places of neighbours in place of numbers."""
+"""Rows of a graph in another order: those that are read most first, their entries as they were, with places of neighbours for numbers."""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
 
 from engine._kernels.elementary cimport samesum_bits, samesum_mix
 
@@ -12,21 +12,27 @@ ctypedef fused number:
     uint64_t
 
 MOST_ENTRIES = 65535
+cdef enum: N_READ_CLASSES = 33  # of numbers below 2**63
 
 
-def order_rows(const int64_t[::1] indptr, uint32_t[::1] order, int64_t[::1] new_indptr):
-    """Number the rows by falling number of entries, those of MOST_ENTRIES and more alike; rows of one number stay in order.
+def order_rows(const int64_t[::1] indptr, const int64_t[::1] reads, uint32_t[::1] order, int64_t[::1] new_indptr):
+    """Number the rows by falling class of ``reads`` [n], which are of 0 or more, then by falling number of entries; else they stay in order.
 
-    ``order`` [n] gets the old number of every new row, ``new_indptr`` [n + 1] where its entries will be.
+    Of numbers of reads alike in ``ceil(log4(1 + reads))``, and of rows of MOST_ENTRIES and more, none comes first. ``order`` [n] gets the old
+    number of every new row, ``new_indptr`` [n + 1] where its entries will be.
     """
     cdef Py_ssize_t i, n = order.shape[0]
-    cdef int64_t key, at, count
+    cdef int64_t key, at
     cdef int64_t most = MOST_ENTRIES
-    if indptr.shape[0] != n + 1 or new_indptr.shape[0] != n + 1:
-        raise ValueError(f"expected {n + 1} bounds of rows, got {indptr.shape[0]} and {new_indptr.shape[0]}")
+    cdef int64_t[N_READ_CLASSES + 1] class_begin
+    if indptr.shape[0] != n + 1 or new_indptr.shape[0] != n + 1 or reads.shape[0] != n:
+        raise ValueError(f"expected {n + 1} bounds of {n} rows, got {indptr.shape[0]} and {new_indptr.shape[0]}, and reads of {reads.shape[0]}")
     cdef int64_t* begin = <int64_t*> calloc(most + 2, sizeof(int64_t))
-    if begin == NULL:
-        raise MemoryError(f"cannot count rows of up to {most} entries")
+    cdef uint32_t* by_length = <uint32_t*> malloc(max(n, 1) * sizeof(uint32_t))
+    if begin == NULL or by_length == NULL:
+        free(begin)
+        free(by_length)
+        raise MemoryError(f"cannot order {n} rows of up to {most} entries")
     with nogil:
         for i in range(n):
             begin[most - min(indptr[i + 1] - indptr[i], most) + 1] += 1
@@ -34,15 +40,32 @@ def order_rows(const int64_t[::1] indptr, uint32_t[::1] order, int64_t[::1] new_
             begin[key + 1] += begin[key]
         for i in range(n):
             key = most - min(indptr[i + 1] - indptr[i], most)
-            order[begin[key]] = <uint32_t> i
+            by_length[begin[key]] = <uint32_t> i
             begin[key] += 1
+        memset(class_begin, 0, sizeof(class_begin))
+        for i in range(n):
+            class_begin[N_READ_CLASSES - read_class(reads[i])] += 1
+        for key in range(N_READ_CLASSES):
+            class_begin[key + 1] += class_begin[key]
+        for i in range(n):
+            key = N_READ_CLASSES - 1 - read_class(reads[by_length[i]])
+            order[class_begin[key]] = by_length[i]
+            class_begin[key] += 1
         at = 0
         for i in range(n):
             new_indptr[i] = at
-            count = indptr[order[i] + 1] - indptr[order[i]]
-            at += count
+            at += indptr[order[i] + 1] - indptr[order[i]]
         new_indptr[n] = at
     free(begin)
+    free(by_length)
+
+
+cdef inline int64_t read_class(int64_t reads) noexcept nogil:
+    cdef int64_t found = 0
+    while reads > 0:
+        found += 1
+        reads >>= 2
+    return found
 
 
 def move_entries(const int64_t[::1] indptr, const number[::1] neighbours, const double[::1] weights, const uint32_t[::1] order,

@@ -150,8 +150,9 @@ def iterate(call: Call, codes: NDArray[np.int32], n_classes: int, n_labelled: in
     """Distributions of this rank's vertices, and why there were no more iterations; collective."""
     partition, comm, course = call.partition, call.comm, call.course
     edges = load_edges(call)
+    reads = np.diff(edges.indptr) if call.options["undirected"] else partition.out_degrees
     spreading = Spreading(
-        arrange_rows(partition, edges, comm, num_threads=call.num_threads),
+        arrange_rows(partition, edges, reads, comm, num_threads=call.num_threads),
         codes,
         n_vertices=partition.n_vertices,
         n_classes=n_classes,

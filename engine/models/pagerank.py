@@ -138,7 +138,7 @@ def iterate(call: Call) -> tuple[Arrays, str]:
     edges = load_edges(call)
     start = make_start(call)
     ranking = Ranking(
-        arrange_rows(partition, edges, comm, num_threads=call.num_threads),
+        arrange_rows(partition, edges, partition.out_degrees, comm, num_threads=call.num_threads),
         start,
         n_vertices=partition.n_vertices,
         reset_probability=options["reset_probability"],

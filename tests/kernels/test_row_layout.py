@@ -1,4 +1,4 @@
-"""Rows in another order: longest first and stable, entries as they were; hashes that no order changes."""
+"""Rows in another order: most read first, then longest, entries as they were; hashes that no order changes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ def bounds_of(rows):
     return frozen(np.cumsum([0, *map(len, rows)]), np.int64)
 
 
+def class_of(reads):
+    """ceil(log4(1 + reads)), by counting digits."""
+    return len(np.base_repr(reads, 4)) if reads else 0
+
+
 def flat(rows):
     return list(itertools.chain.from_iterable(rows))
 
 
-@given(ROWS, st.booleans(), st.sampled_from([np.uint32, np.uint64]), st.sampled_from([1, 3]))
-def test_rows_are_moved_whole(rows, weighted, dtype, threads):
+@given(ROWS, st.booleans(), st.sampled_from([np.uint32, np.uint64]), st.sampled_from([1, 3]), st.data())
+def test_rows_are_moved_whole(rows, weighted, dtype, threads, data):
     indptr, order, moved = bounds_of(rows), np.empty(len(rows), np.uint32), np.empty(len(rows) + 1, np.int64)
-    order_rows(indptr, order, moved)
-    assert order.tolist() == sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    numbers = st.one_of(st.integers(0, 70), st.sampled_from([2**62 - 1, 2**62, 2**63 - 1]))
+    reads = data.draw(st.lists(numbers, min_size=len(rows), max_size=len(rows)))
+    order_rows(indptr, frozen(reads, np.int64), order, moved)
+    assert order.tolist() == sorted(range(len(rows)), key=lambda i: (-class_of(reads[i]), -len(rows[i])))
     assert moved.tolist() == bounds_of([rows[i] for i in order]).tolist()
     weights = frozen(np.arange(len(flat(rows))) / 3, np.float64) if weighted else None
     slots, new_weights = np.full(len(flat(rows)) + 2, 99, np.uint32), np.empty(len(flat(rows))) if weighted else None
@@ -45,7 +52,7 @@ def test_rows_are_moved_whole(rows, weighted, dtype, threads):
 def test_the_longest_rows_are_alike():
     counts = [3, MOST_ENTRIES, MOST_ENTRIES + 5, MOST_ENTRIES - 1, 0]
     order, moved = np.empty(5, np.uint32), np.empty(6, np.int64)
-    order_rows(frozen(np.cumsum([0, *counts]), np.int64), order, moved)
+    order_rows(frozen(np.cumsum([0, *counts]), np.int64), np.zeros(5, np.int64), order, moved)
     assert order.tolist() == [1, 2, 3, 0, 4]
     assert np.diff(moved).tolist() == [counts[i] for i in order]
 
@@ -82,7 +89,9 @@ def test_sums_and_marks(rows):
 
 def test_misfits_are_refused():
     with pytest.raises(ValueError, match="expected"):
-        order_rows(frozen([0, 1], np.int64), np.empty(2, np.uint32), np.empty(3, np.int64))
+        order_rows(frozen([0, 1], np.int64), np.zeros(2, np.int64), np.empty(2, np.uint32), np.empty(3, np.int64))
+    with pytest.raises(ValueError, match="reads of 1"):
+        order_rows(frozen([0, 1, 1], np.int64), np.zeros(1, np.int64), np.empty(2, np.uint32), np.empty(3, np.int64))
     with pytest.raises(ValueError, match="expected"):
         sum_rows(frozen([0, 3], np.int64), frozen([1.0], np.float64), np.empty(1))
     with pytest.raises(ValueError, match="expected"):

@@ -1,7 +1,8 @@
-"""This rank's rows of a graph in the order in which they are fastest to go through: those with the most entries first.
+"""This rank's rows of a graph in the order in which they are fastest to go through: those whose vertices are read most first.
 
-Rows of like lengths follow each other, so the processor guesses where each ends, and vertices that many read lie side by side. The order of
-the entries within a row, which is the order of additions, stays that of their numbers among all vertices.
+Values that many rows read lie side by side, in lines that stay in the nearest caches. Of vertices that are read about as often, rows of
+like lengths follow each other, so the processor guesses where each ends. The order of the entries within a row, which is the order of
+additions, stays that of their numbers among all vertices.
 """
 
 from __future__ import annotations
@@ -50,12 +51,21 @@ class GraphRows:
 
 
 def arrange_rows(
-    partition: GraphPartition, adjacency: Adjacency, comm: Communicator, *, num_threads: int, reach: Reach = "auto"
+    partition: GraphPartition,
+    adjacency: Adjacency,
+    reads: NDArray[np.int64],
+    comm: Communicator,
+    *,
+    num_threads: int,
+    reach: Reach = "auto",
 ) -> GraphRows:
-    """Order the rows and agree on what ranks will tell each other; collective."""
+    """Order the rows and agree on what ranks will tell each other; collective.
+
+    ``reads``: [n_local] in how many entries of all ranks' rows each of this rank's vertices is.
+    """
     n = partition.n_local
     order, indptr = np.empty(n, dtype=np.uint32), np.empty(n + 1, dtype=np.int64)
-    order_rows(adjacency.indptr, order, indptr)
+    order_rows(adjacency.indptr, reads, order, indptr)
     position = np.empty(n, dtype=np.uint32)
     position[order] = np.arange(n, dtype=np.uint32)
     plan = make_plan(partition, adjacency.neighbours, position, comm, reach)
