@@ -16,17 +16,18 @@ cdef enum: N_READ_CLASSES = 33  # of numbers below 2**63
 
 
 def order_rows(const int64_t[::1] indptr, const int64_t[::1] reads, uint32_t[::1] order, int64_t[::1] new_indptr):
-    """Number the rows by falling class of ``reads`` [n], which are of 0 or more, then by falling number of entries; else they stay in order.
+    """Number the rows by falling class of ``reads`` [n] (0 or more), then by falling number of entries; else they stay in order.
 
-    Of numbers of reads alike in ``ceil(log4(1 + reads))``, and of rows of MOST_ENTRIES and more, none comes first. ``order`` [n] gets the old
-    number of every new row, ``new_indptr`` [n + 1] where its entries will be.
+    The class is ``ceil(log4(1 + reads))``; rows of MOST_ENTRIES and more count as alike. ``order`` [n] gets the old number of every new
+    row, ``new_indptr`` [n + 1] where its entries will be.
     """
     cdef Py_ssize_t i, n = order.shape[0]
     cdef int64_t key, at
     cdef int64_t most = MOST_ENTRIES
     cdef int64_t[N_READ_CLASSES + 1] class_begin
     if indptr.shape[0] != n + 1 or new_indptr.shape[0] != n + 1 or reads.shape[0] != n:
-        raise ValueError(f"expected {n + 1} bounds of {n} rows, got {indptr.shape[0]} and {new_indptr.shape[0]}, and reads of {reads.shape[0]}")
+        raise ValueError(f"expected {n + 1} bounds of {n} rows, got {indptr.shape[0]} and {new_indptr.shape[0]}, "
+                         f"and reads of {reads.shape[0]}")
     cdef int64_t* begin = <int64_t*> calloc(most + 2, sizeof(int64_t))
     cdef uint32_t* by_length = <uint32_t*> malloc(max(n, 1) * sizeof(uint32_t))
     if begin == NULL or by_length == NULL:
