@@ -1,8 +1,9 @@
 """Trees beside XGBoost, LightGBM and scikit-learn on equal cores: ``python benchmarks/trees.py`` or ``make bench``.
 
-Every measurement is processes of its own, the engines in turn, ``--repeats`` times. Writes every run of a scenario to
-``benchmarks/results/trees_<scenario>.json``, and tables made of these files to ``benchmarks/results/trees.md`` and to
-``benchmarks/README.md``. ``--quick`` runs everything on hardly any data, which shows that it works and nothing else.
+Every measurement is processes of its own, each bound to its cores, the engines in turn, ``--repeats`` times, each time on data of another
+seed. Writes every run of a scenario to ``benchmarks/results/trees_<scenario>.json``, and tables made of these files to
+``benchmarks/results/trees.md`` and to ``benchmarks/README.md``. ``--quick`` runs everything on hardly any data, which shows that it works
+and nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -73,26 +75,26 @@ def is_installed(library: str) -> bool:
 def run_scenario(scenario: Scenario, libraries: Sequence[str], repeats: int, folder: pathlib.Path, *, at_once: int = 1) -> int:
     """Measure a scenario and write its result; the number of runs that failed. ``at_once``: more than 1 if times are of no interest."""
     runs: list[dict[str, Any]] = []
-    turns = [
-        (repeat, setting, engine)
-        for repeat in range(repeats)
-        for setting in scenario.settings
-        for engine in setting.engines
-        if engine.split()[0] in libraries and not (repeat and engine in scenario.once)
-    ]
-    with tempfile.TemporaryDirectory(prefix="samesum-") as tables, ThreadPoolExecutor(at_once) as pool:
-        sizes = {"rows": scenario.rows, "held_out": scenario.held_out, "columns": scenario.columns}
-        write_table(pathlib.Path(tables), scenario.table, **sizes)
-        for run in pool.map(lambda turn: measure(scenario, *turn, tables), turns):
-            runs.append(run)
-            print(describe(scenario, run), flush=True)
+    sizes = {"rows": scenario.rows, "held_out": scenario.held_out, "columns": scenario.columns}
+    for repeat in range(repeats):
+        turns = [
+            (setting, engine)
+            for setting in scenario.settings
+            for engine in setting.engines
+            if engine.split()[0] in libraries and not (repeat and engine in scenario.once)
+        ]
+        with tempfile.TemporaryDirectory(prefix="samesum-") as tables, ThreadPoolExecutor(at_once) as pool:
+            write_table(pathlib.Path(tables), scenario.table, **sizes, seed=SEED + repeat)
+            for run in pool.map(functools.partial(measure, scenario, repeat, tables), *zip(*turns, strict=True)):
+                runs.append(run)
+                print(describe(scenario, run), flush=True)
     about = {"title": scenario.title, "rounds": scenario.rounds, "depth": scenario.depth, **sizes, "parameters": PARAMETERS}
     result = {**about, "repeats": repeats, **summarise(scenario, runs), "runs": runs}
     write_result(f"trees_{scenario.name}", result, seed=SEED, packages=LIBRARIES, folder=folder)
     return sum("failed" in run for run in runs)
 
 
-def measure(scenario: Scenario, repeat: int, setting: Setting, engine: str, tables: str) -> dict[str, Any]:
+def measure(scenario: Scenario, repeat: int, tables: str, setting: Setting, engine: str) -> dict[str, Any]:
     """One run: the slowest process's seconds, the memory of all of them, and the first one's quality; or why it failed.
 
     One that hangs is tried again, and ``hung`` says how often it did.
@@ -183,6 +185,7 @@ def do_work(work: Work) -> None:
     """Train and predict in this process and write what came of it beside the others' results."""
     engine = ENGINES[work.engine](work)
     work = dataclasses.replace(work, process=engine.process)
+    bind(work)
     engine.load()
     work.meet("loaded")
     before = forget_peak()
@@ -196,6 +199,13 @@ def do_work(work: Work) -> None:
     loss = -float(np.mean(np.log(np.where(truth == 1, clipped, 1 - clipped))))
     result = {**laps, "peak_mb": peak, "log_loss": loss, "auc": area_under_curve(probabilities, truth)}
     pathlib.Path(work.meeting, f"result-{work.process}.json").write_text(json.dumps(result))
+
+
+def bind(work: Work) -> None:
+    """Keep this process, and the threads that it is going to start, on cores of its own, if there are enough."""
+    cores = sorted(os.sched_getaffinity(0))[work.process * work.threads :][: work.threads]
+    if len(cores) == work.threads:
+        os.sched_setaffinity(0, cores)
 
 
 def forget_peak() -> float:

@@ -118,14 +118,15 @@ def split_cases(
     yield Case(f"leaf numbers, {NODES} nodes", number_rows, compare, n)
     hist = np.stack([random.integers(-1000, 1000, (NODES, COLUMNS * CODES)), random.integers(1, 1000, (NODES, COLUMNS * CODES))], axis=2)
     yield from search_cases(hist, threads)
-    small, place, parent = hist[: NODES // 2].reshape(NODES // 2, -1), np.arange(0, NODES, 2), np.arange(NODES // 2)
-    parents, out = hist.reshape(NODES, -1), np.empty((NODES, hist[0].size), dtype=np.int64)
+    small, place, parent, out = hist[: NODES // 2], np.arange(0, NODES, 2), np.arange(NODES // 2), np.empty_like(hist)
+    start, searched = CODES * np.arange(COLUMNS + 1), np.ones(COLUMNS, dtype=np.uint8)
 
     def subtract() -> None:
         out[place] = small
-        out[place ^ 1] = parents[parent] - small
+        out[place ^ 1] = hist[parent] - small
 
-    yield Case("siblings", lambda: splits.expand_siblings(parents, parent, small, place, out, threads), subtract, out.size)
+    expand = partial(splits.expand_siblings, hist, parent, small, place, start, searched, out, threads)
+    yield Case("siblings", expand, subtract, out.size)
 
 
 def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:

@@ -16,16 +16,16 @@ GROUP_ROWS = 65_536  # of a row group
 FEWEST_LEVELS, MOST_LEVELS = 10, 10_000
 
 
-def write_table(folder: pathlib.Path, kind: str, *, rows: int, held_out: int, columns: int) -> None:
-    """Write ``training.parquet`` and ``held_out.parquet``; every row group has random numbers of its own."""
+def write_table(folder: pathlib.Path, kind: str, *, rows: int, held_out: int, columns: int, seed: int = SEED) -> None:
+    """Write ``training.parquet`` and ``held_out.parquet``; every row group of every seed has random numbers of its own."""
     make: Callable[[np.random.Generator, int, int], pa.Table] = {"floats": make_floats, "strings": make_strings}[kind]
     group_rows = min(GROUP_ROWS, rows // 4)
     for part, (name, n_rows) in enumerate({"training": rows, "held_out": held_out}.items()):
-        schema = make(np.random.default_rng(SEED), 1, columns).schema
+        schema = make(np.random.default_rng(seed), 1, columns).schema
         words = [field.name for field in schema if pa.types.is_string(field.type)]
         with parquet.ParquetWriter(folder / f"{name}.parquet", schema, use_dictionary=words, compression="none") as writer:
             for first in range(0, n_rows, group_rows):
-                random = np.random.default_rng([SEED, part, first])
+                random = np.random.default_rng([seed, part, first])
                 writer.write_table(make(random, min(group_rows, n_rows - first), columns))
 
 
@@ -44,7 +44,7 @@ def make_strings(random: np.random.Generator, n_rows: int, n_columns: int) -> pa
     table: dict[str, pa.Array | NDArray[np.float32]] = {}
     for j, n_levels in enumerate(levels):
         codes = (n_levels * random.random(n_rows) ** 2).astype(np.int32)
-        margin += 0.4 * np.random.default_rng([SEED, j]).normal(size=n_levels)[codes]  # the same effects in every row group
+        margin += 0.4 * np.random.default_rng([SEED, j]).normal(size=n_levels)[codes]  # the same effects in all row groups
         names = pa.array([f"level {j}.{k}" for k in range(n_levels)])
         table[f"s{j}"] = pa.DictionaryArray.from_arrays(codes, names).cast(pa.string())
     table |= {f"f{j}": column for j, column in enumerate(x)}
@@ -52,8 +52,11 @@ def make_strings(random: np.random.Generator, n_rows: int, n_columns: int) -> pa
 
 
 def float_margin(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The log-odds of class 1 by the first seven columns."""
-    margin = x[0] * x[1] + np.sin(3 * x[2]) + 0.5 * x[3] - 0.7 * (x[4] > 0.3) * x[5] + 0.3 * x[6] ** 2 - 0.3
+    """The log-odds of class 1 by the first seven columns, each of which has an effect of its own.
+
+    A column that matters in a product alone is split on by chance, and which trees do so would tell nothing of their quality.
+    """
+    margin = (x[0] + 0.5) * (x[1] + 0.5) + np.sin(3 * x[2]) + 0.5 * x[3] - 0.7 * (x[4] > 0.3) * (x[5] + 0.5) + 0.3 * x[6] ** 2 - 0.4
     return margin.astype(np.float64)
 
 

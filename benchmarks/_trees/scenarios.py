@@ -77,6 +77,7 @@ SCENARIOS = {
             ),
             targets={"train": 2.5, "total": 3.0},
             minutes=12,
+            once=("sklearn",),
         ),
         Scenario(
             name="parquet",
@@ -103,6 +104,7 @@ SCENARIOS = {
             settings=(Setting("1 thread", 1, 1, BOOSTING, quick=True), Setting("2 threads", 2, 1, BOOSTING)),
             targets={"train": 1.5},
             minutes=10,
+            once=("sklearn",),
         ),
         Scenario(
             name="strings",
@@ -142,8 +144,8 @@ SCENARIOS = {
         Scenario(
             name="predict",
             title="Predicting 1,000,000 rows with 100 trees of depth 6",
-            what="Probabilities by each engine's own model, trained on 100,000 rows.",
-            rows=100_000,
+            what="Probabilities by each engine's own model, trained on as many other rows.",
+            rows=1_000_000,
             columns=28,
             rounds=100,
             depth=6,

@@ -42,11 +42,10 @@ def test_every_scenario_runs(tmp_path, report):
         assert scenario.title in (tmp_path / "trees.md").read_text()
 
 
-def make_runs(setting, **seconds):
-    return [
-        {"setting": setting, "engine": engine.replace("_", " "), "train": s, "total": s, "log_loss": 0.5, "auc": 0.8, "peak_mb": 1.0}
-        for engine, s in seconds.items()
-    ]
+def make_runs(setting, repeat=0, **seconds):
+    figures = {"log_loss": 0.5, "auc": 0.8, "peak_mb": 1.0}
+    names = {engine: engine.replace("_", " ") for engine in seconds}
+    return [{"repeat": repeat, "setting": setting, "engine": names[e], "train": s, "total": s, **figures} for e, s in seconds.items()]
 
 
 def test_the_fastest_peer_on_as_many_cores_is_the_measure(report):
@@ -75,6 +74,21 @@ def test_a_worse_auc_and_a_failed_run_show(report):
     assert summary["notes"] == ["sklearn, 1 thread: no memory"]
 
 
+def test_quality_is_compared_on_the_data_that_both_have_seen(report):
+    floats = report.SCENARIOS["floats"]
+    own, peer, once = [0.80, 0.70, 0.75], [0.81, 0.71, 0.70], [0.804]
+    runs = [run for repeat in range(3) for run in make_runs("1 thread", repeat, samesum=1.0, xgboost=2.0)]
+    runs += make_runs("1 thread", 0, sklearn=3.0)
+    for engine, values in {"samesum": own, "xgboost": peer, "sklearn": once}.items():
+        for run, auc in zip((run for run in runs if run["engine"] == engine), values, strict=True):
+            run["auc"] = auc
+    summary = report.summarise(floats, runs)
+    (auc,) = [verdict for verdict in summary["verdicts"] if verdict["figure"] == "auc"]
+    assert (auc["peer"], auc["reached"]) == ("sklearn", False)
+    assert (auc["own"], auc["best"], auc["difference"]) == pytest.approx((0.80, 0.804, -0.004))
+    assert summary["medians"]["1 thread"]["samesum"]["auc"] == pytest.approx(0.75)
+
+
 def test_a_run_that_hangs_is_tried_again(monkeypatch, report):
     import trees
 
@@ -88,9 +102,9 @@ def test_a_run_that_hangs_is_tried_again(monkeypatch, report):
 
     monkeypatch.setattr(trees, "measure_once", answer)
     floats = report.SCENARIOS["floats"]
-    assert trees.measure(floats, 0, floats.settings[0], "xgboost", "")["hung"] == 1
+    assert trees.measure(floats, 0, "", floats.settings[0], "xgboost")["hung"] == 1
     answers[:] = [TimeoutError()] * trees.TRIES
-    assert trees.measure(floats, 0, floats.settings[0], "xgboost", "")["failed"] == "hung 3 times"
+    assert trees.measure(floats, 0, "", floats.settings[0], "xgboost")["failed"] == "hung 3 times"
 
 
 def test_processes_that_do_not_end_are_ended(tmp_path, report):
@@ -103,7 +117,7 @@ def test_processes_that_do_not_end_are_ended(tmp_path, report):
 
 
 def test_medians_are_of_all_repeats(report):
-    runs = [run for s in (1.0, 5.0, 2.0) for run in make_runs("1 thread", samesum=s, xgboost=3 * s)]
+    runs = [run for repeat, s in enumerate((1.0, 5.0, 2.0)) for run in make_runs("1 thread", repeat, samesum=s, xgboost=3 * s)]
     medians = report.summarise(report.SCENARIOS["floats"], runs)["medians"]["1 thread"]
     assert (medians["samesum"]["train"], medians["xgboost"]["train"]) == (2.0, 6.0)
 
