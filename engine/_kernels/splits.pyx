@@ -80,16 +80,26 @@ cdef enum:
     ROOM = 7
 
 
-def expand_siblings(const int64_t[:, ::1] parents, const int64_t[::1] parent, const int64_t[:, ::1] small, const int64_t[::1] place,
-                    int64_t[:, ::1] out, int num_threads):
+def expand_siblings(const int64_t[:, :, ::1] parents, const int64_t[::1] parent, const int64_t[:, :, ::1] small,
+                    const int64_t[::1] place, const int64_t[::1] column_start, const uint8_t[::1] columns, int64_t[:, :, ::1] out,
+                    int num_threads):
     """Histograms of pairs of siblings from their parents' and the smaller ones': ``small[k]`` goes to ``out[place[k]]``, one of 2 k and
-    2 k + 1, and ``parents[parent[k]] - small[k]`` to the other. All [.., n], any values per node.
+    2 k + 1, and ``parents[parent[k]] - small[k]`` to the other. All [.., n_codes, 2]; column j's codes are ``column_start[j]`` to
+    ``column_start[j + 1]``, and of columns where ``columns`` is 0 ``out`` keeps what it has.
     """
-    cdef Py_ssize_t k, n = small.shape[1]
-    if n == 0:
+    cdef Py_ssize_t k, j, last, n_columns = columns.shape[0]
+    if out.shape[1] == 0:
         return
     for k in prange(small.shape[0], nogil=True, num_threads=num_threads, schedule="static"):
-        samesum_expand(n, &parents[parent[k], 0], &small[k, 0], &out[place[k], 0], &out[place[k] ^ 1, 0])
+        j = 0
+        while j < n_columns:
+            last = j
+            while last < n_columns and columns[last]:
+                last = last + 1
+            if last > j:
+                samesum_expand(2 * (column_start[last] - column_start[j]), &parents[parent[k], column_start[j], 0],
+                               &small[k, column_start[j], 0], &out[place[k], column_start[j], 0], &out[place[k] ^ 1, column_start[j], 0])
+            j = last + 1
 
 
 def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] kind,

@@ -326,15 +326,19 @@ def test_sums_of_the_largest_gradients_choose_the_right_split() -> None:
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_siblings_add_up_to_their_parents(num_threads: int) -> None:
+@pytest.mark.parametrize("columns", [[1, 1, 1, 1], [0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]])
+def test_siblings_add_up_to_their_parents(num_threads: int, columns: list[int]) -> None:
     rng = np.random.default_rng(2)
-    parents: NDArray[np.int64] = rng.integers(-(2**62), 2**62, (4, 10))
-    small = rng.integers(-(2**60), 2**60, (3, 10))
-    parent, place = np.array([3, 0, 2]), np.array([1, 2, 4])
-    for array in (parents, small, parent, place):
+    parents: NDArray[np.int64] = rng.integers(-(2**62), 2**62, (4, 10, 2))
+    small = rng.integers(-(2**60), 2**60, (3, 10, 2))
+    parent, place, start = np.array([3, 0, 2]), np.array([1, 2, 4]), np.array([0, 2, 5, 6, 10])
+    searched = np.array(columns, dtype=np.uint8)
+    for array in (parents, small, parent, place, start, searched):
         array.flags.writeable = False
-    out = np.empty((6, 10), dtype=np.int64)
-    expand_siblings(parents, parent, small, place, out, num_threads)
-    assert (out[place] == small).all()
-    assert (out[place ^ 1] == parents[parent] - small).all()
-    expand_siblings(parents, parent[:0], small[:0], place[:0], out[:0], num_threads)
+    out = np.full((6, 10, 2), 7)
+    expand_siblings(parents, parent, small, place, start, searched, out, num_threads)
+    codes = np.repeat(searched, np.diff(start)) == 1
+    assert (out[place][:, codes] == small[:, codes]).all()
+    assert (out[place ^ 1][:, codes] == (parents[parent] - small)[:, codes]).all()
+    assert (out[:, ~codes] == 7).all()
+    expand_siblings(parents, parent[:0], small[:0], place[:0], start, searched, out[:0], num_threads)

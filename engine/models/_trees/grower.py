@@ -25,7 +25,13 @@ from engine.models._trees.lanes import Fit, Gradients, Lanes, choose_lanes
 NO_DIRECTIONS = np.empty(0, dtype=np.int8)
 Leaves = NDArray[np.uint16] | NDArray[np.uint32]
 MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for none
-HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are built in batches, and not kept for subtraction
+HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are not kept for subtraction
+BATCH_BYTES = 1 << 22  # of histograms that a rank searches as soon as they are there, while a cache has them
+
+
+def pairs_at_once(pair_bytes: int, *, num_threads: int, n_ranks: int) -> int:
+    """Pairs of children whose histograms are reduced and searched together: two for every thread, and a batch for every rank."""
+    return max(1, min(HISTOGRAM_BYTES, max(n_ranks * BATCH_BYTES, 2 * num_threads * pair_bytes)) // pair_bytes)
 
 
 class TreeGrower:
@@ -75,7 +81,9 @@ class TreeGrower:
         level = Level.leaves(1, n_words=self._n_words)
         level.nodes["end"], level.nodes["n_rows"] = self._n_rows_local, n_rows
         hist = self.histograms.reduce_histograms(self._sample, level.nodes["begin"], level.nodes["end"])
-        self._choose_splits(level, hist, fit.lanes)
+        offer, subset = self._make_offers(1)
+        self._search(hist, level.nodes, fit.lanes, offer, subset)
+        self._agree_on_splits(level, offer, subset)
         kept: Ints | None = hist.copy()
         levels = [level]
         for depth in range(1, self.options.max_depth + 1):
@@ -105,25 +113,32 @@ class TreeGrower:
         return rows, begin, end
 
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
-        """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room."""
+        """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room or use.
+
+        Collective. Histograms are reduced and searched in batches of as many pairs of children as a cache of every rank holds.
+        """
         split = parents.is_split.nonzero()[0]
         children, smaller = self._split_rows(parents, split, depth)
-        rows = self._rows_at(depth)
-        per_batch = max(1, HISTOGRAM_BYTES // max(1, 2 * self.histograms.node_bytes))
-        fits = len(split) <= per_batch
-        hist: Ints | None = None
-        for first in range(0, len(split), per_batch):
-            pairs = slice(first, min(first + per_batch, len(split)))
+        rows, pair_bytes = self._rows_at(depth), max(1, 2 * self.histograms.node_bytes)
+        keep = len(split) * pair_bytes <= HISTOGRAM_BYTES and depth + 1 < self.options.max_depth
+        batch = pairs_at_once(pair_bytes, num_threads=self.num_threads, n_ranks=self.comm.size)
+        n_held = 2 * (len(split) if keep else min(batch, len(split)))
+        both = self.histograms.kept_nodes("odd" if depth % 2 else "even", n_held)
+        offer, subset = self._make_offers(len(children.nodes))
+        for first in range(0, len(split), batch):
+            pairs = slice(first, min(first + batch, len(split)))
             nodes = slice(2 * first, 2 * pairs.stop)
+            hist = both[nodes] if keep else both[: nodes.stop - nodes.start]
             build = np.arange(nodes.start, nodes.stop) if kept is None else smaller[pairs]
             built = children.nodes[build]
-            hist = self.histograms.reduce_histograms(rows, built["begin"], built["end"])
-            if kept is not None:
-                hist = self._expand_siblings(kept, split[pairs], hist, build - nodes.start, name="odd" if depth % 2 else "even")
-            elif fits:
-                hist = hist.copy()
-            self._choose_splits(Level(children.nodes[nodes], children.subset[nodes]), hist, lanes)
-        return children, hist if fits else None
+            reduced = self.histograms.reduce_histograms(rows, built["begin"], built["end"])
+            if kept is None:
+                hist[:] = reduced
+            else:
+                self._expand_siblings(kept, split[pairs], reduced, build - nodes.start, hist)
+            self._search(hist, children.nodes[nodes], lanes, offer[nodes], subset[nodes])
+        self._agree_on_splits(children, offer, subset)
+        return children, both if keep else None
 
     def _split_rows(self, parents: Level, split: Ints, depth: int) -> tuple[Level, Ints]:
         """Partition this rank's rows into nodes at ``depth``; children come in pairs, yes before no. Collective: counts all ranks' rows.
@@ -191,25 +206,27 @@ class TreeGrower:
         self.comm.allreduce_sum(sums, name="sum leaves")
         return sums
 
-    def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints, *, name: str) -> Ints:
-        """Histograms of pairs of children: the built ones at their places, their siblings by subtraction. ``name``: of the buffer."""
-        both = self.histograms.buffer(name, 2 * small.size).reshape(2 * len(small), *small.shape[1:])
-        flat = [hist.reshape(len(hist), hist[:1].size) for hist in (parents, small, both)]
-        expand_siblings(flat[0], parent, flat[1], place, flat[2], self.num_threads)
-        return both
+    def _expand_siblings(self, parents: Ints, parent: Ints, small: Ints, place: Ints, out: Ints) -> None:
+        """Histograms of pairs of children: the built ones at their places, their siblings by subtraction."""
+        expand_siblings(parents, parent, small, place, self.histograms.column_start, self._own_columns, out, self.num_threads)
 
-    def _choose_splits(self, level: Level, hist: Ints, lanes: Lanes) -> None:
-        """Set the best split of every node: each rank searches its own columns, then all compare. Collective."""
-        nodes, n = level.nodes, len(level.nodes)
-        offer, subset = np.empty(n, dtype=OFFER), np.zeros((n, self._n_words), np.uint64)
+    def _make_offers(self, n: int) -> tuple[NDArray[np.void], NDArray[np.uint64]]:
+        """Room for the splits that this rank offers for n nodes, and for the sets of categories that say yes."""
+        return np.empty(n, dtype=OFFER), np.zeros((n, self._n_words), np.uint64)
+
+    def _search(self, hist: Ints, nodes: NDArray[np.void], lanes: Lanes, offer: NDArray[np.void], subset: NDArray[np.uint64]) -> None:
+        """Find the best splits of nodes by this rank's own columns."""
         find_best_splits(
             hist, self.histograms.column_start, self._own_kind, self._own_has_missing, self._own_columns, self._own_monotone,
             nodes["lower"], nodes["upper"], lanes.g_unit, lanes.h_unit, self.options.reg_lambda, self.options.reg_alpha,
             self.options.min_child_weight, MIN_GAIN, self._own.start, offer, subset, self.num_threads,
         )  # fmt: skip
-        winner = np.empty(n, dtype=np.int64)
+
+    def _agree_on_splits(self, level: Level, offer: NDArray[np.void], subset: NDArray[np.uint64]) -> None:
+        """Set the best split of every node: each rank offers what it has found, and all compare. Collective."""
+        winner = np.empty(len(level.nodes), dtype=np.int64)
         # ranks own ascending columns, so the first of equal gains is the lowest column; no split counts as MIN_GAIN, below any split
-        take_best(self.comm.stack(offer, name="choose splits"), nodes, winner)
+        take_best(self.comm.stack(offer, name="choose splits"), level.nodes, winner)
         if self._n_words:
             subset[winner != self.comm.rank] = 0
             self.comm.allreduce_sum(subset, name="choose sets of categories")

@@ -88,6 +88,11 @@ class HistogramBuilder:
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
         return mine.reshape(n_nodes, self.share_codes[self.comm.rank], 2)
 
+    def kept_nodes(self, name: str, n_nodes: int) -> Ints:
+        """Room for histograms of nodes, of this rank's columns, that is kept from call to call: [n_nodes, n_codes owned, 2]."""
+        n_codes = self.share_codes[self.comm.rank]
+        return self.buffer(name, 2 * n_nodes * n_codes).reshape(n_nodes, n_codes, 2)
+
     def buffer(self, name: str, size: int) -> Ints:
         """A work array of ``size`` integers that is kept from call to call: fresh memory costs more than what is done with it."""
         kept = self._buffers.get(name)

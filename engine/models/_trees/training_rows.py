@@ -22,7 +22,7 @@ from engine.encode.labels import encode_classes, encode_numbers
 from engine.encode.panels import panel_bytes, plan_panels
 from engine.errors import DataError, warn
 from engine.memory import Memory
-from engine.models._trees.grower import HISTOGRAM_BYTES
+from engine.models._trees.grower import HISTOGRAM_BYTES, pairs_at_once
 from engine.models._trees.initial_model import InitialModel, join_encodings
 from engine.models._trees.weights import join_weights, read_weights, resolve_class_weights
 from engine.progress import ProgressTable
@@ -109,7 +109,14 @@ def encode_rows(
     specs = fit_bins(stream, encoding, max_bins=options["max_bins"], seed=options["random_seed"], comm=comm, num_threads=num_threads)
     warn_all_missing(encoding, specs, stream.n_rows, comm)
     n_classes = len(classes or [])
-    sizes = training_bytes(n, specs, n_outputs=n_classes if n_classes > 2 else 1, max_depth=options["max_depth"])
+    sizes = training_bytes(
+        n,
+        specs,
+        n_outputs=n_classes if n_classes > 2 else 1,
+        max_depth=options["max_depth"],
+        num_threads=num_threads,
+        n_ranks=comm.size,
+    )
     memory.plan(sizes, mappable=BIN_ARRAYS, n_rows=n, n_bins=sum(spec.n_codes for spec in specs), comm=comm)
     bins: BinMatrix | None = None
     scores: NDArray[np.float64] | None = None
@@ -123,11 +130,15 @@ def encode_rows(
     return Rows(encoding, bins, y, weights, classes, counts, class_weights, stream.first_row, stream.n_rows, scores)
 
 
-def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int) -> dict[str, int]:
+def training_bytes(
+    n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int, num_threads: int, n_ranks: int
+) -> dict[str, int]:
     """What the large arrays of training take on a rank with ``n_rows``, by name."""
     n_wide = int(place_columns([spec.n_codes for spec in specs])[0].sum())
     n_narrow = len(specs) - n_wide
-    n_nodes = min(2 ** (max_depth - 1), max(1, n_rows))
+    node_bytes = max(1, 16 * sum(spec.n_codes for spec in specs))
+    level_bytes = node_bytes * min(2 ** (max_depth - 1), max(1, n_rows))
+    batch_bytes = 2 * node_bytes * pairs_at_once(2 * node_bytes, num_threads=num_threads, n_ranks=n_ranks)
     return {
         "narrow bins": n_rows * n_narrow,
         "wide bins": 2 * n_rows * n_wide,
@@ -137,8 +148,8 @@ def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_dep
         "order of rows": 3 * 4 * n_rows,  # of the data, of nodes, and the next one
         "leaves of rows": 4 * n_rows,
         "scores": 8 * n_rows * n_outputs,
-        # of a level, of its parents, and what is sent: each at most what the grower builds at once
-        "histograms": 3 * min(HISTOGRAM_BYTES, 16 * n_nodes * sum(spec.n_codes for spec in specs)),
+        # those kept of the level before the last and of its parents, and a batch, before and after it is reduced
+        "histograms": 2 * min(HISTOGRAM_BYTES, level_bytes // 2) + 2 * min(level_bytes, batch_bytes),
     }
 
 
