@@ -24,6 +24,7 @@ cdef extern from "tree_kernels.h" nogil:
                             int h_shift, int h_bits, int64_t* words)
     void samesum_pack_pairs(const int64_t* gh, int hessian, int64_t begin, int64_t end, int g_shift, int h_shift, int64_t* words)
     void samesum_widen(int64_t n, const int64_t* packed, int h_bits, bint adds, int64_t* out)
+    void SAMESUM_PREFETCH(const void* address)
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
 
@@ -32,7 +33,9 @@ CHUNK_ROWS = 32768
 cdef enum:
     CHUNK = 32768
     # below this many rows it is cheaper to add to the result than to clear and widen a local histogram
-    FEW_ROWS = 512
+    FEW_ROWS = 256
+    # rows between the one that is added up and the one that is fetched
+    ROWS_AHEAD = 12
 
 
 def cut_chunks(const int64_t[:] begin, const int64_t[:] end, int num_threads):
@@ -204,6 +207,9 @@ cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes
             begun[0] = True
         for i in range(first, end):
             row = order[i] if order != NULL else i
+            if order != NULL and i + ROWS_AHEAD < end:
+                SAMESUM_PREFETCH(codes + order[i + ROWS_AHEAD] * row_stride)
+                SAMESUM_PREFETCH(words + order[i + ROWS_AHEAD] * per_row)
             for j in range(width):
                 add_word(out + 2 * (base[j] + node * stride[j] + codes[row * row_stride + j]), words, row, h_bits, h_mask)
         samesum_unlock(lock)

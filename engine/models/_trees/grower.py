@@ -27,6 +27,8 @@ Leaves = NDArray[np.uint16] | NDArray[np.uint32]
 MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for none
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are not kept for subtraction
 BATCH_BYTES = 1 << 22  # of histograms that a rank searches as soon as they are there, while a cache has them
+CACHED_BYTES = 1 << 23  # of a level's histograms that are worth keeping whatever it costs to build them anew
+FEW_ROWS = 4  # a code of a column and node: to add up fewer is faster than to keep the parent's histogram in memory and subtract from it
 
 
 def pairs_at_once(pair_bytes: int, *, num_threads: int, n_ranks: int) -> int:
@@ -120,7 +122,7 @@ class TreeGrower:
         split = parents.is_split.nonzero()[0]
         children, smaller = self._split_rows(parents, split, depth)
         rows, pair_bytes = self._rows_at(depth), max(1, 2 * self.histograms.node_bytes)
-        keep = len(split) * pair_bytes <= HISTOGRAM_BYTES and depth + 1 < self.options.max_depth
+        keep = depth + 1 < self.options.max_depth and self._subtracts(children, len(split) * pair_bytes)
         batch = pairs_at_once(pair_bytes, num_threads=self.num_threads, n_ranks=self.comm.size)
         n_held = 2 * (len(split) if keep else min(batch, len(split)))
         both = self.histograms.kept_nodes("odd" if depth % 2 else "even", n_held)
@@ -128,17 +130,26 @@ class TreeGrower:
         for first in range(0, len(split), batch):
             pairs = slice(first, min(first + batch, len(split)))
             nodes = slice(2 * first, 2 * pairs.stop)
-            hist = both[nodes] if keep else both[: nodes.stop - nodes.start]
             build = np.arange(nodes.start, nodes.stop) if kept is None else smaller[pairs]
             built = children.nodes[build]
-            reduced = self.histograms.reduce_histograms(rows, built["begin"], built["end"])
-            if kept is None:
-                hist[:] = reduced
-            else:
-                self._expand_siblings(kept, split[pairs], reduced, build - nodes.start, hist)
+            hist = self.histograms.reduce_histograms(rows, built["begin"], built["end"])
+            if kept is not None:
+                small, hist = hist, both[nodes] if keep else both[: nodes.stop - nodes.start]
+                self._expand_siblings(kept, split[pairs], small, build - nodes.start, hist)
+            elif keep:
+                both[nodes] = hist
             self._search(hist, children.nodes[nodes], lanes, offer[nodes], subset[nodes])
         self._agree_on_splits(children, offer, subset)
         return children, both if keep else None
+
+    def _subtracts(self, level: Level, level_bytes: int) -> bool:
+        """Whether children of a level's nodes are had by subtraction from its histograms, of ``level_bytes``; the same on all ranks."""
+        if level_bytes > HISTOGRAM_BYTES:
+            return False
+        if level_bytes <= CACHED_BYTES or self.comm.size > 1:  # ranks would have twice as much to tell each other
+            return True
+        codes, added = self.histograms.node_bytes // 16, int(level.nodes["n_rows"].sum()) * len(self.bins.specs)
+        return added > FEW_ROWS * 2 * len(level.nodes) * codes
 
     def _split_rows(self, parents: Level, split: Ints, depth: int) -> tuple[Level, Ints]:
         """Partition this rank's rows into nodes at ``depth``; children come in pairs, yes before no. Collective: counts all ranks' rows.
