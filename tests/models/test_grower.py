@@ -188,6 +188,16 @@ def naive_gradients(trained, matrix, target: pa.ChunkedArray, tree: int) -> tupl
 
 # --- the same tree, however it is grown ---
 
+# When histograms are kept, how many are searched at once, and when both children's are built.
+WAYS = {
+    "as it is": {},
+    "no room": {"HISTOGRAM_BYTES": 1},
+    "a pair at once": {"BATCH_BYTES": 1},
+    "always subtract": {"CACHED_BYTES": 0, "FEW_ROWS": 0},
+    "subtract from large nodes": {"CACHED_BYTES": 0, "FEW_ROWS": 0.5},
+    "always build": {"CACHED_BYTES": 0, "FEW_ROWS": 1_000_000_000, "BATCH_BYTES": 1},
+}
+
 
 def grow(
     table: pa.Table, gradients: Gradients, comm: Communicator, *, first_row: int, n_rows: int, num_threads: int = 1, **options: float
@@ -225,11 +235,11 @@ def tree_bytes(tree: GrownTree) -> dict[str, bytes]:
     cuts=st.lists(st.integers(0, 300), max_size=6),
     constant=st.booleans(),
     packed=st.booleans(),
-    few_bytes=st.booleans(),
+    way=st.sampled_from(sorted(WAYS)),
     num_threads=st.sampled_from([1, 2]),
 )
 def test_any_ranks_threads_and_batches_grow_the_same_tree(
-    seed: int, cuts: list[int], constant: bool, packed: bool, few_bytes: bool, num_threads: int
+    seed: int, cuts: list[int], constant: bool, packed: bool, way: str, num_threads: int
 ) -> None:
     n = 300
     rng = np.random.default_rng(seed)
@@ -249,13 +259,26 @@ def test_any_ranks_threads_and_batches_grow_the_same_tree(
             patch.setattr(lanes, "FEW_ROWS", 0)
             patch.setattr(lanes, "MEAN_UNITS", 0)
         alone, scores, _ = grow(table, make_gradients(g, h, slice(0, n)), SerialComm(), first_row=0, n_rows=n, min_child_weight=0.01)
-        if few_bytes:
-            patch.setattr(grower, "HISTOGRAM_BYTES", 1)
+        for name, value in WAYS[way].items():
+            patch.setattr(grower, name, value)
         results = run_ranks(len(bounds) - 1, run)
     for tree, _, _ in results:
         assert tree_bytes(tree) == tree_bytes(alone)
     assert np.concatenate([part for _, part, _ in results]).tobytes() == scores.tobytes()
     assert sum(len(part) for _, part, _ in results) == n
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("sample", [1.0, 0.6])
+def test_deep_trees_are_the_same_in_every_way(way: str, sample: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With some columns left out too, whose histograms nobody reads."""
+    table = with_target(mixed_table(7, 900), "sign")
+    options = {"task": "classifier", "max_iterations": 3, "max_depth": 9, "max_bins": 64, "column_subsample": sample, "row_subsample": sample}
+    expected = fingerprint(train(table, **options))
+    for name, value in WAYS[way].items():
+        monkeypatch.setattr(grower, name, value)
+    for num_threads in (1, 2):
+        assert fingerprint(train(table, num_threads=num_threads, **options)) == expected
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 5, 1000])
