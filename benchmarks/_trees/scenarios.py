@@ -76,7 +76,7 @@ SCENARIOS = {
                 Setting("2 ranks", 1, 2, DISTRIBUTED, quick=True),
             ),
             targets={"train": 2.5, "total": 3.0},
-            minutes=12,
+            minutes=7,
             once=("sklearn",),
         ),
         Scenario(
@@ -90,7 +90,7 @@ SCENARIOS = {
             depth=6,
             settings=(Setting("2 threads", 2, 1, STREAMING), Setting("2 ranks", 1, 2, STREAMING, quick=True)),
             targets={"total": 2.5, "peak_mb": 2.0},
-            minutes=13,
+            minutes=16,
             source="parquet",
         ),
         Scenario(
@@ -103,7 +103,7 @@ SCENARIOS = {
             depth=8,
             settings=(Setting("1 thread", 1, 1, BOOSTING, quick=True), Setting("2 threads", 2, 1, BOOSTING)),
             targets={"train": 1.5},
-            minutes=10,
+            minutes=14,
             once=("sklearn",),
         ),
         Scenario(
@@ -123,7 +123,7 @@ SCENARIOS = {
                 Setting("one-hot, 2 threads", 2, 1, ONE_HOT, "one-hot"),
             ),
             targets={"train": 3.0},
-            minutes=9,
+            minutes=7,
             table="strings",
         ),
         Scenario(
@@ -154,7 +154,7 @@ SCENARIOS = {
                 Setting("2 threads", 2, 1, PREDICTING),
             ),
             targets={"predict": 2.0},
-            minutes=4,
+            minutes=7,
             held_out=1_000_000,
         ),
     )
