@@ -273,7 +273,8 @@ def test_any_ranks_threads_and_batches_grow_the_same_tree(
 def test_deep_trees_are_the_same_in_every_way(way: str, sample: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """With some columns left out too, whose histograms nobody reads."""
     table = with_target(mixed_table(7, 900), "sign")
-    options = {"task": "classifier", "max_iterations": 3, "max_depth": 9, "max_bins": 64, "column_subsample": sample, "row_subsample": sample}
+    samples = {"column_subsample": sample, "row_subsample": sample}
+    options = {"task": "classifier", "max_iterations": 3, "max_depth": 9, "max_bins": 64, **samples}
     expected = fingerprint(train(table, **options))
     for name, value in WAYS[way].items():
         monkeypatch.setattr(grower, name, value)
