@@ -27,13 +27,17 @@ Leaves = NDArray[np.uint16] | NDArray[np.uint32]
 MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for none
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are not kept for subtraction
 BATCH_BYTES = 1 << 22  # of histograms that a rank searches as soon as they are there, while a cache has them
+FEWEST_PAIRS = 4  # of children in a batch, however many bytes they take
 CACHED_BYTES = 1 << 23  # of a level's histograms that are worth keeping whatever it costs to build them anew
 FEW_ROWS = 4  # a code of a column and node: to add up fewer is faster than to keep the parent's histogram in memory and subtract from it
 
 
-def pairs_at_once(pair_bytes: int, *, num_threads: int, n_ranks: int) -> int:
-    """Pairs of children whose histograms are reduced and searched together: two for every thread, and a batch for every rank."""
-    return max(1, min(HISTOGRAM_BYTES, max(n_ranks * BATCH_BYTES, 2 * num_threads * pair_bytes)) // pair_bytes)
+def pairs_at_once(pair_bytes: int, n_ranks: int) -> int:
+    """Pairs of children whose histograms are reduced and searched together: a batch for every rank, and enough pairs for threads to share.
+
+    The same on all ranks, whose threads may differ in number: they reduce as often.
+    """
+    return max(1, min(HISTOGRAM_BYTES, max(n_ranks * BATCH_BYTES, FEWEST_PAIRS * pair_bytes)) // pair_bytes)
 
 
 class TreeGrower:
@@ -123,7 +127,7 @@ class TreeGrower:
         children, smaller = self._split_rows(parents, split, depth)
         rows, pair_bytes = self._rows_at(depth), max(1, 2 * self.histograms.node_bytes)
         keep = depth + 1 < self.options.max_depth and self._subtracts(children, len(split) * pair_bytes)
-        batch = pairs_at_once(pair_bytes, num_threads=self.num_threads, n_ranks=self.comm.size)
+        batch = pairs_at_once(pair_bytes, self.comm.size)
         n_held = 2 * (len(split) if keep else min(batch, len(split)))
         both = self.histograms.kept_nodes("odd" if depth % 2 else "even", n_held)
         offer, subset = self._make_offers(len(children.nodes))

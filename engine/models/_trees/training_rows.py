@@ -109,14 +109,8 @@ def encode_rows(
     specs = fit_bins(stream, encoding, max_bins=options["max_bins"], seed=options["random_seed"], comm=comm, num_threads=num_threads)
     warn_all_missing(encoding, specs, stream.n_rows, comm)
     n_classes = len(classes or [])
-    sizes = training_bytes(
-        n,
-        specs,
-        n_outputs=n_classes if n_classes > 2 else 1,
-        max_depth=options["max_depth"],
-        num_threads=num_threads,
-        n_ranks=comm.size,
-    )
+    n_outputs = n_classes if n_classes > 2 else 1
+    sizes = training_bytes(n, specs, n_outputs=n_outputs, max_depth=options["max_depth"], n_ranks=comm.size)
     memory.plan(sizes, mappable=BIN_ARRAYS, n_rows=n, n_bins=sum(spec.n_codes for spec in specs), comm=comm)
     bins: BinMatrix | None = None
     scores: NDArray[np.float64] | None = None
@@ -130,15 +124,13 @@ def encode_rows(
     return Rows(encoding, bins, y, weights, classes, counts, class_weights, stream.first_row, stream.n_rows, scores)
 
 
-def training_bytes(
-    n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int, num_threads: int, n_ranks: int
-) -> dict[str, int]:
+def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_depth: int, n_ranks: int) -> dict[str, int]:
     """What the large arrays of training take on a rank with ``n_rows``, by name."""
     n_wide = int(place_columns([spec.n_codes for spec in specs])[0].sum())
     n_narrow = len(specs) - n_wide
     node_bytes = max(1, 16 * sum(spec.n_codes for spec in specs))
     level_bytes = node_bytes * min(2 ** (max_depth - 1), max(1, n_rows))
-    batch_bytes = 2 * node_bytes * pairs_at_once(2 * node_bytes, num_threads=num_threads, n_ranks=n_ranks)
+    batch_bytes = 2 * node_bytes * pairs_at_once(2 * node_bytes, n_ranks)
     return {
         "narrow bins": n_rows * n_narrow,
         "wide bins": 2 * n_rows * n_wide,
