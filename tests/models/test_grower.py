@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from engine.collectives import threads
 from engine.collectives.communicator import Communicator
 from engine.collectives.serial import SerialComm
+from engine.data.dataset import Dataset
 from engine.data.stream import table_stream
 from engine.encode.bins import encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
 from engine.models._trees import grower, grown, lanes
+from engine.models._trees.boosting import TrainedTrees
 from engine.models._trees.ensemble import LEAF, TreeEnsemble
 from engine.models._trees.grower import TreeGrower
 from engine.models._trees.grown import MIN_GAIN, GrownTree, GrowthOptions, assemble
@@ -280,6 +282,20 @@ def test_deep_trees_are_the_same_in_every_way(way: str, sample: float, monkeypat
         monkeypatch.setattr(grower, name, value)
     for num_threads in (1, 2):
         assert fingerprint(train(table, num_threads=num_threads, **options)) == expected
+
+
+def test_ranks_with_other_numbers_of_threads_reduce_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = with_target(mixed_table(7, 900), "sign")
+    options = {"task": "classifier", "max_iterations": 2, "max_depth": 7}
+    whole = fingerprint(train(table, **options))
+    monkeypatch.setattr(grower, "BATCH_BYTES", 1)
+    monkeypatch.setattr(threads, "WORK_PER_THREAD", 1)
+    parts = cut_rows(table, 3)
+
+    def run(comm: Communicator) -> TrainedTrees:
+        return train(Dataset(parts[comm.rank], sharded=True), comm=comm, num_threads=1 + 3 * comm.rank, **options)
+
+    assert [fingerprint(trained) for trained in run_ranks(3, run)] == [whole] * 3
 
 
 @pytest.mark.parametrize("n_batches", [1, 2, 5, 1000])
