@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine import storage
+from tests.cluster.daemons import wait_until
 from tests.cluster.hadoop import USER, Hadoop, Hdfs
 from tests.cluster.s3_server import S3Server
 from tests.cluster.slurm import Slurm
@@ -150,5 +151,6 @@ def leaving_none(yarn_server: Yarn) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in yarn_server.running() - before:
+        for name in (left := yarn_server.running() - before):
             yarn_server.end(name)
+        wait_until(lambda: not left & yarn_server.running(), yarn_server.daemons, "the end of applications")
