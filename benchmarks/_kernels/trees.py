@@ -24,10 +24,11 @@ from engine.encode.panels import align_panels, fill_panels, panel_bytes, plan_pa
 def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
     """Histograms of all rows and of the rows of many nodes, partition, splits, leaves."""
     narrow = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8)
-    panel = plan_panels(COLUMNS, n)
+    wide = np.empty((0, n), dtype=np.uint16)
+    panel = plan_panels(COLUMNS, 0, n)
     panels = align_panels(np.empty(panel_bytes(panel, n), dtype=np.uint8))
-    fill_panels(narrow, 0, n, panel, panels, num_threads=threads)
-    matrix = narrow, panels, panel, np.empty((0, n), dtype=np.uint16)
+    fill_panels(narrow, wide, panel, panels, first=0, last=n, num_threads=threads)
+    matrix = narrow, wide, panels, panel
     none = np.empty(0, dtype=np.int64)
     places = (
         np.arange(COLUMNS) * CODES,

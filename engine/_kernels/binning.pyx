@@ -4,6 +4,7 @@ from cython.parallel cimport prange
 from libc.float cimport DBL_MAX
 from libc.math cimport isnan
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.string cimport memcpy
 
 from engine._kernels.elementary cimport samesum_bits, samesum_mix
 
@@ -194,18 +195,24 @@ cdef inline void bin_block(const real_t* values, const real_t* edges, const uint
         out[k] = missing if isnan(v[k]) else <code_t> (at[k] + (edges[at[k]] <= v[k]))
 
 
-def interleave_codes(const uint8_t[:, ::1] columns, Py_ssize_t begin, Py_ssize_t end, uint8_t[:, ::1] out, int num_threads):
-    """``out[i, j] = columns[j, i]`` for the rows ``begin`` to ``end``: a panel's codes row by row.
+def interleave_codes(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, Py_ssize_t begin, Py_ssize_t end, uint8_t[:, ::1] out,
+                     int num_threads):
+    """A panel's codes row by row: for the rows ``begin`` to ``end``, ``out[i]`` is ``narrow[:, i]`` and then the bytes of ``wide[:, i]``.
 
-    ``columns``: [width, n]; ``out``: [n, ``width`` or more]. Eight rows of eight columns at a time are turned in registers; the
-    last eight columns may overlap those before.
+    ``narrow``, ``wide``: [width, n]; ``out``: [n, the bytes of a row or more]. Eight rows of eight narrow columns at a time are turned in
+    registers; the last eight columns may overlap those before.
     """
-    cdef Py_ssize_t block, width = columns.shape[0], n_blocks = (end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS
-    if width == 0:
-        return
+    cdef Py_ssize_t block, i, j, first, last, n_narrow = narrow.shape[0], n_blocks = (end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS
+    if n_narrow + 2 * wide.shape[0] > out.shape[1]:
+        raise ValueError(f"expected room for {n_narrow + 2 * wide.shape[0]} bytes a row, got {out.shape[1]}")
     for block in prange(n_blocks, nogil=True, num_threads=num_threads, schedule="static"):
-        interleave_block(&columns[0, 0], columns.shape[1], width, begin + block * BLOCK_ROWS, min(begin + (block + 1) * BLOCK_ROWS, end),
-                         &out[0, 0], out.shape[1])
+        first = begin + block * BLOCK_ROWS
+        last = min(first + BLOCK_ROWS, end)
+        if n_narrow:
+            interleave_block(&narrow[0, 0], narrow.shape[1], n_narrow, first, last, &out[0, 0], out.shape[1])
+        for j in range(wide.shape[0]):
+            for i in range(first, last):
+                memcpy(&out[i, n_narrow + 2 * j], &wide[j, i], sizeof(uint16_t))
 
 
 cdef void interleave_block(const uint8_t* columns, Py_ssize_t stride, Py_ssize_t width, Py_ssize_t begin, Py_ssize_t end,

@@ -16,8 +16,17 @@ from engine._kernels.leaves cimport check_gradients
 cdef extern from "tree_kernels.h" nogil:
     enum: SAMESUM_CODES
     enum: SAMESUM_MAX_PANEL
-    void samesum_add_panel(const uint8_t* codes, int64_t stride, int width, const uint32_t* rows, int64_t begin, int64_t end,
-                           const int64_t* words, int64_t* hist, int per_row)
+    enum: SAMESUM_MAX_WIDE
+    ctypedef struct shared_histogram "samesum_shared":
+        int64_t* hist
+        int64_t n_codes
+        int32_t* lock
+        uint8_t* begun
+    void samesum_begin_shared(const shared_histogram* to)
+    void samesum_add_ordered_wide(const uint16_t* columns, int64_t length, int n_wide, int64_t begin, int64_t end, const int64_t* words,
+                                  int h_bits, const shared_histogram* wide)
+    void samesum_add_panel(const uint8_t* codes, int64_t stride, int width, int n_wide, const uint32_t* rows, int64_t begin, int64_t end,
+                           const int64_t* words, int h_bits, int64_t* hist, const shared_histogram* wide)
     void samesum_add_ordered(const uint8_t* columns, int64_t length, int width, int64_t begin, int64_t end, const int64_t* words,
                              int64_t* hist, int per_row)
     void samesum_pack_words(const int64_t* gh, int hessian, int64_t begin, int64_t end, uint64_t first_row, uint64_t key, int g_shift,
@@ -33,7 +42,7 @@ CHUNK_ROWS = 32768
 cdef enum:
     CHUNK = 32768
     # below this many rows it is cheaper to add to the result than to clear and widen a local histogram
-    FEW_ROWS = 256
+    DIRECT_ROWS = 256
     # rows between the one that is added up and the one that is fetched
     ROWS_AHEAD = 12
 
@@ -112,30 +121,43 @@ cdef class Words:
                                &self.words[0])
 
 
-def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, const int64_t[:, ::1] panel, const uint16_t[:, ::1] wide,
+# A panel: its narrow and its wide columns, bytes from row to row, and where it begins (engine.encode.panels).
+cdef struct Panel:
+    int64_t first, end, first_wide, end_wide, stride, begin
+
+# Where the columns of a kind lie in the histograms: the first node's codes, codes from node to node, and their numbers.
+cdef struct Places:
+    const int64_t* base
+    const int64_t* stride
+    const int32_t* n_codes
+
+
+def build_histograms(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t[::1] panels, const int64_t[:, ::1] panel,
                      const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] tasks, Words words,
                      const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes,
                      const int64_t[::1] wide_base, const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes,
                      int64_t[:, ::1] out, int num_threads):
     """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 
-    ``narrow``, ``panels``, ``panel``, ``wide``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order,
+    ``narrow``, ``wide``, ``panels``, ``panel``: the codes (:class:`engine.encode.bins.BinMatrix`). ``rows``: row numbers in node order,
     or of length 0 for all rows in order. ``chunks``, ``tasks``: of nodes (:func:`cut_chunks`). ``words``: packed, unless ``rows`` are
     all in order. Code c of a column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything
     before. ``narrow_codes``, ``wide_codes``: codes of each column.
     """
-    cdef Py_ssize_t t, n_panels = panel.shape[0], n_wide = wide.shape[0]
-    cdef Py_ssize_t per_chunk = n_panels + n_wide
-    if n_nodes == 0 or per_chunk == 0:
+    cdef Py_ssize_t n_panels = panel.shape[0], n_wide = wide.shape[0], per_node = n_panels + n_wide
+    if n_nodes == 0 or n_panels == 0:
         return
     if not words.is_packed and rows.shape[0]:
         raise ValueError("expected packed words, or all rows in order")
+    if panel.shape[1] * sizeof(int64_t) != sizeof(Panel):
+        raise ValueError(f"expected {sizeof(Panel) // sizeof(int64_t)} numbers for each panel, got {panel.shape[1]}")
     cdef int h_bits = words.h_bits
     cdef const uint32_t* order = NULL if rows.shape[0] == 0 else &rows[0]
     cdef Py_ssize_t local_size = SAMESUM_MAX_PANEL * SAMESUM_CODES * (2 if h_bits == 0 else 1)
     cdef int64_t* local = <int64_t*> calloc(num_threads * local_size, sizeof(int64_t))
-    cdef int32_t* locks = <int32_t*> calloc(n_nodes * per_chunk, sizeof(int32_t))
-    cdef uint8_t* begun = <uint8_t*> calloc(n_nodes * per_chunk, sizeof(uint8_t))  # whether a histogram holds sums yet
+    # a node's histograms of a panel's narrow columns, then those of its wide columns: who adds to them, and whether they hold sums yet
+    cdef int32_t* locks = <int32_t*> calloc(n_nodes * per_node, sizeof(int32_t))
+    cdef uint8_t* begun = <uint8_t*> calloc(n_nodes * per_node, sizeof(uint8_t))
     if local == NULL or locks == NULL or begun == NULL:
         free(local)
         free(locks)
@@ -143,11 +165,18 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, co
         raise MemoryError(f"cannot hold local histograms of {num_threads} threads")
     cdef const int64_t* no_words = NULL
     cdef const int64_t* word = no_words if words.words.shape[0] == 0 else &words.words[0]
+    cdef const Panel* plan = <const Panel*> &panel[0, 0]
+    cdef Places narrow_places, wide_places
+    narrow_places.base = wide_places.base = NULL
+    if narrow.shape[0]:
+        narrow_places.base, narrow_places.stride, narrow_places.n_codes = &narrow_base[0], &narrow_stride[0], &narrow_codes[0]
+    if n_wide:
+        wide_places.base, wide_places.stride, wide_places.n_codes = &wide_base[0], &wide_stride[0], &wide_codes[0]
     cdef bint pack = not words.is_packed
-    # words that are packed on the way are added up by who packed them; else a thread takes one panel or wide column of a task's rows
-    cdef Py_ssize_t per_part = per_chunk if pack else 1, n_parts = per_chunk // per_part, n_tasks = tasks.shape[0] - 1
+    # words that are packed on the way are added up by who packed them; else a thread takes one panel of a task's rows
+    cdef Py_ssize_t per_part = n_panels if pack else 1, n_parts = n_panels // per_part, n_tasks = tasks.shape[0] - 1
+    cdef Py_ssize_t t, p, chunk
     cdef int64_t k, first, end
-    cdef Py_ssize_t p, c, chunk
     for t in prange(n_tasks * n_parts, nogil=True, num_threads=num_threads, schedule="dynamic"):
         for chunk in range(tasks[t // n_parts], tasks[t // n_parts + 1]):
             k = chunks[chunk, 0]
@@ -156,82 +185,100 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint8_t[::1] panels, co
             if pack:
                 words.pack_rows(first, end)
             for p in range(t % n_parts * per_part, (t % n_parts + 1) * per_part):
-                if p < n_panels:
-                    c = panel[p, 0]
-                    add_panel(&narrow[c, 0], narrow.shape[1], &panels[panel[p, 3]], panel[p, 2], <int> (panel[p, 1] - c), order, first, end,
-                              word, h_bits, local + threadid() * local_size, &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k,
-                              &out[0, 0], locks + k * per_chunk + p, begun + k * per_chunk + p)
-                else:
-                    c = p - n_panels
-                    samesum_lock(locks + k * per_chunk + p)
-                    if not begun[k * per_chunk + p]:
-                        memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
-                        begun[k * per_chunk + p] = True
-                    add_wide(&wide[c, 0], order, first, end, word, h_bits, &out[wide_base[c] + k * wide_stride[c], 0])
-                    samesum_unlock(locks + k * per_chunk + p)
+                add_panel(narrow, wide, &panels[plan[p].begin], &plan[p], order, first, end, word, h_bits, local + threadid() * local_size,
+                          narrow_places, wide_places, k, &out[0, 0], locks + k * per_node + p, begun + k * per_node + p,
+                          n_panels - p)
     words.is_packed = True
-    for t in range(n_nodes * per_chunk):
+    for t in range(n_nodes * per_node):
+        k = t // per_node
+        p = t % per_node
         if begun[t]:
             continue
-        k = t // per_chunk
-        p = t % per_chunk
         if p < n_panels:
-            c = panel[p, 0]
-            clear_panel(<int> (panel[p, 1] - c), &narrow_base[c], &narrow_stride[c], &narrow_codes[c], k, &out[0, 0])
+            clear_narrow(&plan[p], narrow_places, k, &out[0, 0])
         else:
-            c = p - n_panels
-            memset(&out[wide_base[c] + k * wide_stride[c], 0], 0, 2 * wide_codes[c] * sizeof(int64_t))
+            p = p - n_panels
+            memset(&out[wide_base[p] + k * wide_stride[p], 0], 0, 2 * wide_codes[p] * sizeof(int64_t))
     free(local)
     free(locks)
     free(begun)
 
 
-cdef void clear_panel(int width, const int64_t* base, const int64_t* stride, const int32_t* n_codes, int64_t node,
-                      int64_t* out) noexcept nogil:
-    cdef int j
-    for j in range(width):
-        memset(out + 2 * (base[j] + node * stride[j]), 0, 2 * n_codes[j] * sizeof(int64_t))
+cdef void clear_narrow(const Panel* panel, Places at, int64_t node, int64_t* out) noexcept nogil:
+    cdef int64_t j
+    for j in range(panel.first, panel.end):
+        memset(out + 2 * (at.base[j] + node * at.stride[j]), 0, 2 * at.n_codes[j] * sizeof(int64_t))
 
 
-cdef void add_panel(const uint8_t* columns, int64_t n_rows, const uint8_t* codes, int64_t row_stride, int width,
+cdef void add_panel(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t* codes, const Panel* panel,
                     const uint32_t* order, int64_t first, int64_t end, const int64_t* words, int h_bits, int64_t* local,
-                    const int64_t* base, const int64_t* stride, const int32_t* n_codes, int64_t node, int64_t* out, int32_t* lock,
-                    uint8_t* begun) noexcept nogil:
-    cdef int64_t i, row, h_mask = (<int64_t> 1 << h_bits) - 1
-    cdef int j, c, per_row = 2 if h_bits == 0 else 1
+                    Places narrow_at, Places wide_at, int64_t node, int64_t* out, int32_t* lock, uint8_t* begun,
+                    Py_ssize_t to_wide) noexcept nogil:
+    """Add a chunk of a node's rows to the histograms of a panel. ``lock``, ``begun``: of the narrow columns, and those of the first wide
+    column of all ``to_wide`` further on."""
+    cdef shared_histogram[SAMESUM_MAX_WIDE] shared
+    cdef int64_t j, c
+    cdef int n_narrow = <int> (panel.end - panel.first), n_wide = <int> (panel.end_wide - panel.first_wide)
     cdef int64_t* slot
-    if end - first <= FEW_ROWS:
-        samesum_lock(lock)
-        if not begun[0]:
-            clear_panel(width, base, stride, n_codes, node, out)
-            begun[0] = True
-        for i in range(first, end):
-            row = order[i] if order != NULL else i
-            if order != NULL and i + ROWS_AHEAD < end:
-                SAMESUM_PREFETCH(codes + order[i + ROWS_AHEAD] * row_stride)
-                SAMESUM_PREFETCH(words + order[i + ROWS_AHEAD] * per_row)
-            for j in range(width):
-                add_word(out + 2 * (base[j] + node * stride[j] + codes[row * row_stride + j]), words, row, h_bits, h_mask)
-        samesum_unlock(lock)
+    for j in range(n_wide):
+        c = panel.first_wide + j
+        shared[j].hist = out + 2 * (wide_at.base[c] + node * wide_at.stride[c])
+        shared[j].n_codes = wide_at.n_codes[c]
+        shared[j].lock = lock + to_wide + c
+        shared[j].begun = begun + to_wide + c
+    if end - first <= DIRECT_ROWS:
+        add_few(codes, panel, order, first, end, words, h_bits, narrow_at, node, out, lock, begun, shared)
         return
-    memset(local, 0, width * SAMESUM_CODES * sizeof(int64_t) * per_row)
+    memset(local, 0, n_narrow * SAMESUM_CODES * sizeof(int64_t) * (2 if h_bits == 0 else 1))
     if order == NULL:
-        samesum_add_ordered(columns, n_rows, width, first, end, words, local, per_row)
+        if n_narrow:
+            samesum_add_ordered(&narrow[panel.first, 0], narrow.shape[1], n_narrow, first, end, words, local, 2 if h_bits == 0 else 1)
+        if n_wide:
+            samesum_add_ordered_wide(&wide[panel.first_wide, 0], wide.shape[1], n_wide, first, end, words, h_bits, shared)
     else:
-        samesum_add_panel(codes, row_stride, width, order, first, end, words, local, per_row)
+        samesum_add_panel(codes, panel.stride, n_narrow, n_wide, order, first, end, words, h_bits, local, shared)
     samesum_lock(lock)
-    for j in range(width):
-        slot = out + 2 * (base[j] + node * stride[j])
-        if h_bits == 0:
-            if not begun[0]:
-                memcpy(slot, local + 2 * j * SAMESUM_CODES, 2 * n_codes[j] * sizeof(int64_t))
-            else:
-                for c in range(2 * n_codes[j]):
-                    slot[c] += local[2 * j * SAMESUM_CODES + c]
+    for j in range(n_narrow):
+        c = panel.first + j
+        slot = out + 2 * (narrow_at.base[c] + node * narrow_at.stride[c])
+        if h_bits:
+            samesum_widen(narrow_at.n_codes[c], local + j * SAMESUM_CODES, h_bits, begun[0], slot)
+        elif begun[0]:
+            for c in range(2 * narrow_at.n_codes[c]):
+                slot[c] += local[2 * j * SAMESUM_CODES + c]
         else:
-            samesum_widen(n_codes[j], local + j * SAMESUM_CODES, h_bits, begun[0], slot)
+            memcpy(slot, local + 2 * j * SAMESUM_CODES, 2 * narrow_at.n_codes[c] * sizeof(int64_t))
     begun[0] = True
     samesum_unlock(lock)
+
+
+cdef void add_few(const uint8_t* codes, const Panel* panel, const uint32_t* order, int64_t first, int64_t end, const int64_t* words,
+                  int h_bits, Places at, int64_t node, int64_t* out, int32_t* lock, uint8_t* begun,
+                  const shared_histogram* shared) noexcept nogil:
+    """The same of few rows, which go to the result one by one."""
+    cdef int64_t i, j, row, h_mask = (<int64_t> 1 << h_bits) - 1, n_narrow = panel.end - panel.first
+    cdef int per_row = 2 if h_bits == 0 else 1
+    cdef uint16_t code
+    samesum_lock(lock)
+    if not begun[0]:
+        clear_narrow(panel, at, node, out)
+        begun[0] = True
+    for i in range(first, end):
+        row = order[i] if order != NULL else i
+        if order != NULL and i + ROWS_AHEAD < end:
+            SAMESUM_PREFETCH(codes + order[i + ROWS_AHEAD] * panel.stride)
+            SAMESUM_PREFETCH(words + order[i + ROWS_AHEAD] * per_row)
+        for j in range(n_narrow):
+            add_word(out + 2 * (at.base[panel.first + j] + node * at.stride[panel.first + j] + codes[row * panel.stride + j]), words, row,
+                     h_bits, h_mask)
+    samesum_unlock(lock)
+    for j in range(panel.end_wide - panel.first_wide):
+        samesum_begin_shared(&shared[j])
+        for i in range(first, end):
+            row = order[i] if order != NULL else i
+            memcpy(&code, codes + row * panel.stride + n_narrow + 2 * j, sizeof(code))
+            add_word(shared[j].hist + 2 * code, words, row, h_bits, h_mask)
+        samesum_unlock(shared[j].lock)
 
 
 cdef inline void add_word(int64_t* slot, const int64_t* words, int64_t row, int h_bits, int64_t h_mask) noexcept nogil:
@@ -241,11 +288,3 @@ cdef inline void add_word(int64_t* slot, const int64_t* words, int64_t row, int 
     else:
         slot[0] += words[row] >> h_bits
         slot[1] += words[row] & h_mask
-
-
-cdef void add_wide(const uint16_t* codes, const uint32_t* order, int64_t first, int64_t end, const int64_t* words, int h_bits,
-                   int64_t* out) noexcept nogil:
-    cdef int64_t i, row, h_mask = (<int64_t> 1 << h_bits) - 1
-    for i in range(first, end):
-        row = order[i] if order != NULL else i
-        add_word(out + 2 * codes[row], words, row, h_bits, h_mask)

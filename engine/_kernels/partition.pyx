@@ -12,6 +12,10 @@ cdef extern from "tree_kernels.h" nogil:
     enum: SAMESUM_FAR_AHEAD
     int64_t samesum_answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, const uint8_t* answers, uint64_t* said)
     int64_t samesum_answer_range(const uint8_t* codes, int64_t n, int32_t low, int32_t high, int32_t missing, uint64_t* said)
+    enum: SAMESUM_ANSWER_WORDS
+    void samesum_fill_answers(int32_t low, int32_t high, int32_t missing, const uint64_t* subset, int64_t n_words, uint64_t* answers)
+    uint64_t samesum_answer(const uint64_t* answers, uint16_t code)
+    int64_t samesum_answer_wide(const uint16_t* codes, const uint32_t* rows, int64_t n, const uint64_t* answers, uint64_t* said)
     void samesum_place_rows(const uint32_t* rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t* said, uint32_t* yes,
                             uint32_t* no)
 
@@ -61,7 +65,7 @@ def partition_rows(const uint32_t[::1] rows, uint32_t[::1] out, const int64_t[:,
             part = NULL if order == NULL else order + begin
             q = questions[chunks[t, 0]]
             if q.is_wide:
-                counts[t] = answer_wide(&wide[q.position, 0], part, begin, n, q, subsets, &said[word[t]])
+                counts[t] = answer_wide(&wide[q.position, 0 if part != NULL else begin], part, n, q, subsets, &said[word[t]])
             else:
                 counts[t] = answer_narrow(&narrow[q.position, 0 if part != NULL else begin], part, n, q, subsets, &said[word[t]])
     cdef int64_t[:, ::1] place = place_chunks(chunks, counts, n_yes)
@@ -143,20 +147,11 @@ cdef int64_t answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n
     return samesum_answer_narrow(codes, rows, n, answers, said)
 
 
-cdef int64_t answer_wide(const uint16_t* codes, const uint32_t* rows, int64_t begin, int64_t n, Question q, const uint64_t[:, ::1] subsets,
+cdef int64_t answer_wide(const uint16_t* codes, const uint32_t* rows, int64_t n, Question q, const uint64_t[:, ::1] subsets,
                          uint64_t* said) noexcept nogil:
-    cdef const uint64_t* subset = NULL if q.subset < 0 else &subsets[q.subset, 0]
-    cdef int64_t i, n_yes = 0
-    cdef uint64_t answer
-    for i in range(n):
-        if i % 64 == 0:
-            said[i // 64] = 0
-        if rows != NULL:
-            SAMESUM_PREFETCH(codes + rows[min(i + SAMESUM_FAR_AHEAD, n - 1)])
-        answer = says_yes(codes[begin + i if rows == NULL else rows[i]], q, subset, subsets.shape[1])
-        said[i // 64] |= answer << (i % 64)
-        n_yes += answer
-    return n_yes
+    cdef uint64_t[SAMESUM_ANSWER_WORDS] answers
+    samesum_fill_answers(q.low, q.high, q.missing, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
+    return samesum_answer_wide(codes, rows, n, answers, said)
 
 
 cdef inline int64_t row_at(const uint32_t* rows, int64_t i) noexcept nogil:
@@ -182,11 +177,13 @@ cdef void number_narrow(const uint8_t* codes, const uint32_t* rows, int64_t begi
 
 cdef void number_wide(const uint16_t* codes, const uint32_t* rows, int64_t begin, int64_t end, Question q, const uint64_t* subset,
                       Py_ssize_t n_words, leaf_t first, leaf_t* leaf) noexcept nogil:
+    cdef uint64_t[SAMESUM_ANSWER_WORDS] answers
     cdef int64_t i, row
+    samesum_fill_answers(q.low, q.high, q.missing, subset, n_words, answers)
     for i in range(begin, end):
         SAMESUM_PREFETCH(codes + row_at(rows, min(i + SAMESUM_FAR_AHEAD, end - 1)))
         row = row_at(rows, i)
-        leaf[row] = <leaf_t> (first + 1 - says_yes(codes[row], q, subset, n_words))
+        leaf[row] = <leaf_t> (first + 1 - samesum_answer(answers, codes[row]))
 
 
 cdef int64_t[::1] first_words(const int64_t[:, ::1] chunks):

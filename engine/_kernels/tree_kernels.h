@@ -15,6 +15,8 @@
 #define SAMESUM_CODES 256     /* codes of a narrow column, and the stride of its local histogram */
 #define SAMESUM_MAX_GROUP 10  /* columns of a group; their packed local histograms fill 20 KiB, beside which codes and words find room */
 #define SAMESUM_MAX_PANEL 64  /* columns of a panel; a row's codes in it fill a cache line at most */
+#define SAMESUM_WIDE_ROWS 4096 /* rows in order whose words are taken apart at once, for all wide columns */
+#define SAMESUM_MAX_WIDE 32   /* wide columns of a panel, of two bytes each */
 #define SAMESUM_BLOCK_BYTES 32768  /* of gathered codes, which one group after the other adds up */
 #define SAMESUM_BLOCK_ROWS 1024  /* rows that are gathered at most */
 #define SAMESUM_AHEAD 32      /* rows between a prefetch and its use where rows are gathered */
@@ -117,12 +119,79 @@ SAMESUM_INLINE void samesum_add_ordered_words(const uint8_t *columns, int64_t le
     }
 }
 
-/* Add a chunk of rows to the local histograms of a panel of `width` columns: a block of rows is gathered, and one group of columns after
-   the other adds it up, whose histograms stay in the first-level cache, while memory brings the next block. */
-SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
-                                            const int64_t *words, int64_t *hist, const int per_row) {
+typedef int64_t samesum_pair __attribute__((vector_size(16), aligned(16)));
+
+/* A histogram that all threads add to: that of a wide column, which would leave no room in a cache for one of each thread's own. */
+typedef struct {
+    int64_t *hist;  /* pairs, by code */
+    int64_t n_codes;
+    int32_t *lock;
+    uint8_t *begun; /* whether it holds sums yet */
+} samesum_shared;
+
+/* A lock for one histogram: integer additions commute, so who comes first does not matter. */
+static inline void samesum_lock(int32_t *lock) {
+    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {
+        while (__atomic_load_n(lock, __ATOMIC_RELAXED)) {}
+    }
+}
+
+static inline void samesum_unlock(int32_t *lock) {
+    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+static inline void samesum_begin_shared(const samesum_shared *to) {
+    samesum_lock(to->lock);
+    if (!*to->begun) memset(to->hist, 0, 2 * (size_t)to->n_codes * sizeof(int64_t));
+    *to->begun = 1;
+}
+
+/* The words of n rows as pairs: theirs, or taken apart into `room`. */
+SAMESUM_CLONES static const int64_t *samesum_take_apart(const int64_t *restrict words, int64_t n, int h_bits, int64_t *restrict room) {
+    if (h_bits == 0) return words;
+    const int64_t h_mask = ((int64_t)1 << h_bits) - 1;
+    for (int64_t i = 0; i < n; i++) {
+        room[2 * i] = words[i] >> h_bits;
+        room[2 * i + 1] = words[i] & h_mask;
+    }
+    return room;
+}
+
+/* Add n rows' pairs to the histogram of a wide column, whose codes lie `stride` bytes apart. */
+static inline void samesum_add_shared(const uint8_t *codes, int64_t stride, int64_t n, const int64_t *pairs, const samesum_shared *to) {
+    samesum_begin_shared(to);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t code;
+        samesum_pair sum, pair;
+        memcpy(&code, codes + i * stride, sizeof code);
+        memcpy(&sum, to->hist + 2 * code, sizeof sum);
+        memcpy(&pair, pairs + 2 * i, sizeof pair);
+        sum += pair;
+        memcpy(to->hist + 2 * code, &sum, sizeof sum);
+    }
+    samesum_unlock(to->lock);
+}
+
+/* Add all rows from `begin` to `end` in order to the histograms of `n_wide` wide columns, `length` codes each. */
+static inline void samesum_add_ordered_wide(const uint16_t *columns, int64_t length, int n_wide, int64_t begin, int64_t end,
+                                            const int64_t *words, int h_bits, const samesum_shared *wide) {
+    int64_t room[2 * SAMESUM_WIDE_ROWS];
+    for (int64_t first = begin; first < end; first += SAMESUM_WIDE_ROWS) {
+        const int64_t n = end - first < SAMESUM_WIDE_ROWS ? end - first : SAMESUM_WIDE_ROWS;
+        const int64_t *pairs = samesum_take_apart(words + first * (h_bits == 0 ? 2 : 1), n, h_bits, room);
+        for (int j = 0; j < n_wide; j++)
+            samesum_add_shared((const uint8_t *)(columns + j * length + first), sizeof *columns, n, pairs, wide + j);
+    }
+}
+
+/* Add a chunk of rows to the histograms of a panel: `width` narrow columns, whose local histograms are in `hist`, then `n_wide` wide ones. A
+   block of rows is gathered, and one group of columns after the other adds it up, whose histograms stay in the first-level cache, while
+   memory brings the next block. */
+SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int stride, int width, int n_wide, const uint32_t *rows, int64_t begin,
+                                            int64_t end, const int64_t *words, int h_bits, int64_t *hist, const samesum_shared *wide,
+                                            const int per_row) {
     uint8_t near_codes[SAMESUM_BLOCK_BYTES] __attribute__((aligned(64)));
-    int64_t near_words[SAMESUM_BLOCK_ROWS * 2];
+    int64_t near_words[SAMESUM_BLOCK_ROWS * 2], near_pairs[SAMESUM_BLOCK_ROWS * 2];
     const int most = SAMESUM_MAX_GROUP / per_row, n_groups = (width + most - 1) / most;
     const int64_t room = SAMESUM_BLOCK_BYTES / stride, block = room < SAMESUM_BLOCK_ROWS ? room : SAMESUM_BLOCK_ROWS;
     for (int64_t first = begin; first < end; first += block) {
@@ -145,13 +214,15 @@ SAMESUM_INLINE void samesum_add_panel_words(const uint8_t *codes, int stride, in
 #undef SAMESUM_CASE
             }
         }
+        const int64_t *pairs = n_wide ? samesum_take_apart(near_words, n, h_bits, near_pairs) : NULL;
+        for (int j = 0; j < n_wide; j++) samesum_add_shared(near_codes + width + 2 * j, stride, n, pairs, wide + j);
     }
 }
 
-static inline void samesum_add_panel(const uint8_t *codes, int64_t stride, int width, const uint32_t *rows, int64_t begin, int64_t end,
-                                     const int64_t *words, int64_t *hist, int per_row) {
-    if (per_row == 1) samesum_add_panel_words(codes, (int)stride, width, rows, begin, end, words, hist, 1);
-    else samesum_add_panel_words(codes, (int)stride, width, rows, begin, end, words, hist, 2);
+static inline void samesum_add_panel(const uint8_t *codes, int64_t stride, int width, int n_wide, const uint32_t *rows, int64_t begin,
+                                     int64_t end, const int64_t *words, int h_bits, int64_t *hist, const samesum_shared *wide) {
+    if (h_bits) samesum_add_panel_words(codes, (int)stride, width, n_wide, rows, begin, end, words, h_bits, hist, wide, 1);
+    else samesum_add_panel_words(codes, (int)stride, width, n_wide, rows, begin, end, words, h_bits, hist, wide, 2);
 }
 
 static inline void samesum_add_ordered(const uint8_t *columns, int64_t length, int width, int64_t begin, int64_t end, const int64_t *words,
@@ -215,8 +286,6 @@ SAMESUM_CLONES static void samesum_pack_pairs(const int64_t *restrict gh, int he
 #define SAMESUM_SUM_ROWS 4096 /* sums of 2^12 integers of 50 bits fit in 64 */
 #define SAMESUM_PAIR_ROWS 512 /* whose pairs lie in the first-level cache */
 #define SAMESUM_SUM_PARTS 4   /* sums of every leaf that rows take turns with: an addition seldom waits for the one before */
-
-typedef int64_t samesum_pair __attribute__((vector_size(16), aligned(16)));
 
 /* Gradients and hessians side by side, in vector code. */
 SAMESUM_CLONES static void samesum_fill_pairs(const int64_t *restrict gh, int hessian, int64_t n, int64_t *restrict pairs) {
@@ -300,6 +369,45 @@ SAMESUM_INLINE int64_t samesum_answer_words(const uint8_t *restrict codes, const
     }
     if (n % 64) said[n / 64] = word;
     return n_yes;
+}
+
+#define SAMESUM_ANSWER_WORDS 1024 /* a bit for every wide code */
+
+/* The answers of all wide codes: yes from `low` to `high`, at `missing` if it is one, and where `subset` has its bit. */
+static inline void samesum_fill_answers(int32_t low, int32_t high, int32_t missing, const uint64_t *subset, int64_t n_words, uint64_t *answers) {
+    const int64_t first = low < 0 ? 0 : low, last = high > 64 * SAMESUM_ANSWER_WORDS - 1 ? 64 * SAMESUM_ANSWER_WORDS - 1 : high;
+    memset(answers, 0, SAMESUM_ANSWER_WORDS * sizeof *answers);
+    if (subset) memcpy(answers, subset, (size_t)(n_words < SAMESUM_ANSWER_WORDS ? n_words : SAMESUM_ANSWER_WORDS) * sizeof *answers);
+    for (int64_t word = first / 64; word <= last / 64 && first <= last; word++) {
+        const int from = word == first / 64 ? (int)(first % 64) : 0, to = word == last / 64 ? (int)(last % 64) : 63;
+        answers[word] |= ~(uint64_t)0 << from & ~(uint64_t)0 >> (63 - to);
+    }
+    if (missing >= 0) answers[missing / 64] |= (uint64_t)1 << (missing % 64);
+}
+
+SAMESUM_INLINE uint64_t samesum_answer(const uint64_t *answers, uint16_t code) {
+    return answers[code / 64] >> (code % 64) & 1;
+}
+
+/* One bit a row: its code's answer; sixty-four rows a word. Returns how many say yes. rows == NULL stands for rows 0 to n - 1 of `codes`. */
+SAMESUM_INLINE int64_t samesum_answer_wide_words(const uint16_t *restrict codes, const uint32_t *restrict rows, int64_t n,
+                                                 const uint64_t *restrict answers, uint64_t *restrict said) {
+    int64_t n_yes = 0;
+    for (int64_t begin = 0; begin < n; begin += 64) {
+        const int64_t end = n - begin < 64 ? n : begin + 64;
+        uint64_t word = 0;
+        for (int64_t i = begin; i < end; i++) {
+            if (rows) SAMESUM_PREFETCH(codes + rows[i + SAMESUM_FAR_AHEAD < n ? i + SAMESUM_FAR_AHEAD : n - 1]);
+            word |= samesum_answer(answers, codes[rows ? (int64_t)rows[i] : i]) << (i - begin);
+        }
+        said[begin / 64] = word;
+        n_yes += __builtin_popcountll(word);
+    }
+    return n_yes;
+}
+
+static inline int64_t samesum_answer_wide(const uint16_t *codes, const uint32_t *rows, int64_t n, const uint64_t *answers, uint64_t *said) {
+    return rows ? samesum_answer_wide_words(codes, rows, n, answers, said) : samesum_answer_wide_words(codes, NULL, n, answers, said);
 }
 
 static inline int64_t samesum_answer_narrow(const uint8_t *codes, const uint32_t *rows, int64_t n, const uint8_t *answers, uint64_t *said) {
@@ -402,17 +510,6 @@ SAMESUM_CLONES static void samesum_widen(int64_t n, const int64_t *restrict pack
         out[2 * c] = packed[c] >> h_bits;
         out[2 * c + 1] = packed[c] & h_mask;
     }
-}
-
-/* A lock for one histogram's flush: integer additions commute, so who comes first does not matter. */
-static inline void samesum_lock(int32_t *lock) {
-    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {
-        while (__atomic_load_n(lock, __ATOMIC_RELAXED)) {}
-    }
-}
-
-static inline void samesum_unlock(int32_t *lock) {
-    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }
 
 #endif

@@ -69,7 +69,7 @@ class BinMatrix:
     is_wide: NDArray[np.uint8]  # [n_columns]
     narrow: NDArray[np.uint8]  # [n_narrow, n_rows_local]
     wide: NDArray[np.uint16]  # [n_wide, n_rows_local]
-    panel: NDArray[np.int64]  # where the panels of narrow columns lie (engine.encode.panels)
+    panel: NDArray[np.int64]  # which columns are in which panel, and where (engine.encode.panels)
     panels: NDArray[np.uint8]
 
 
@@ -317,7 +317,7 @@ def encode_bins(rows: Stream, encoding: Encoding, specs: list[BinSpec], *, num_t
     n = rows.n_rows_local
     is_wide, position = place_columns([spec.n_codes for spec in specs])
     narrow, wide = allocate("narrow bins", (int((~is_wide).sum()), n), np.uint8), allocate("wide bins", (int(is_wide.sum()), n), np.uint16)
-    panel = plan_panels(len(narrow), n)
+    panel = plan_panels(len(narrow), len(wide), n)
     panels = align_panels(allocate("panels of bins", (panel_bytes(panel, n),), np.uint8))
     finder = CodeFinder(specs, num_threads)
     chosen = {name: ALL for name, columns in encoding.by_source.items() if columns}
@@ -326,7 +326,7 @@ def encode_bins(rows: Stream, encoding: Encoding, specs: list[BinSpec], *, num_t
         end = begin + batch.num_rows
         for j, values in enumerate(encoding.expand(batch, chosen)):
             finder.find(j, values, (wide if is_wide[j] else narrow)[position[j], begin:end])
-        fill_panels(narrow, begin, end, panel, panels, num_threads=num_threads)
+        fill_panels(narrow, wide, panel, panels, first=begin, last=end, num_threads=num_threads)
         begin = end
     return BinMatrix(
         specs=specs,

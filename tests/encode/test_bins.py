@@ -17,6 +17,7 @@ from engine.encode import bins
 from engine.encode.bins import BinMatrix, BinSpec, encode_bins, fit_bins
 from engine.encode.categories import fit_encoding
 from engine.encode.encoding import Encoding
+from tests.encode.test_panels import codes_of_panel
 from tests.oracles import naive_bins
 from tests.threads_comm import run_ranks
 
@@ -212,9 +213,14 @@ def test_codes_and_panels_hold_the_same() -> None:
     assert matrix.is_wide.tolist() == [int(j % 7 == 0) for j in range(40)]
     for j, spec in enumerate(specs):
         assert codes(matrix, j) == naive_bins(table.column(j).to_numpy().astype(float), spec.thresholds.tolist(), spec.n_codes - 1)
-    for begin, end, stride, offset in matrix.panel.tolist():
-        rows = matrix.panels[offset : offset + n * stride].reshape(n, stride)
-        assert (matrix.narrow[begin:end] == rows[:, : end - begin].T).all()
+    assert_panels_hold_the_codes(matrix)
+
+
+def assert_panels_hold_the_codes(matrix: BinMatrix) -> None:
+    for panel in matrix.panel.tolist():
+        narrow, wide = codes_of_panel(panel, matrix.panels, matrix.n_rows_local)
+        assert (matrix.narrow[panel[0] : panel[1]] == narrow.T).all()
+        assert (matrix.wide[panel[2] : panel[3]] == wide.T).all()
 
 
 def test_no_rows_and_no_columns() -> None:
@@ -263,9 +269,7 @@ def test_batches_and_threads_change_nothing(quantile_rows: int, monkeypatch: pyt
     assert sorted(made) == ["narrow bins", "panels of bins", "wide bins"]
     for name in ("narrow", "wide", "panel"):
         assert getattr(parts, name).tobytes() == getattr(matrix, name).tobytes(), name
-    for begin, end, stride, offset in matrix.panel.tolist():
-        rows = parts.panels[offset : offset + n * stride].reshape(n, stride)
-        assert (parts.narrow[begin:end] == rows[:, : end - begin].T).all()
+    assert_panels_hold_the_codes(parts)
 
 
 def test_single_precision_gives_the_bins_of_its_values() -> None:

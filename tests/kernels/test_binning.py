@@ -210,14 +210,26 @@ def test_the_widest_codes() -> None:
     assert codes_of([-1, 0, 65532, 65533, 1e300, np.nan], thresholds, 65534, np.uint16) == [0, 0, 65532, 65533, 65533, 65534]
 
 
+@pytest.mark.parametrize("n_wide", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(0, 0), (3, 0), (1, 1), (3, 5), (7, 100), (8, 31), (9, 16), (14, 9000), (16, 4097)])
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_interleaved_codes(shape: tuple[int, int], num_threads: int) -> None:
-    columns = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
-    columns.flags.writeable = False
-    out = np.full(shape[::-1], 7, dtype=np.uint8)
-    begin, end = shape[1] // 3, shape[1] - shape[1] // 5
-    interleave_codes(columns, begin, end, out, num_threads)
-    assert (out[begin:end] == columns.T[begin:end]).all()
+def test_interleaved_codes(shape: tuple[int, int], n_wide: int, num_threads: int) -> None:
+    random = np.random.default_rng(5)
+    (n_narrow, n_rows) = shape
+    narrow = random.integers(0, 256, shape, dtype=np.uint8)
+    wide = random.integers(0, 65_536, (n_wide, n_rows), dtype=np.uint16)
+    narrow.flags.writeable = wide.flags.writeable = False
+    out = np.full((n_rows, n_narrow + 2 * n_wide + 1), 7, dtype=np.uint8)
+    begin, end = n_rows // 3, n_rows - n_rows // 5
+    interleave_codes(narrow, wide, begin, end, out, num_threads)
+    assert (out[begin:end, :n_narrow] == narrow.T[begin:end]).all()
+    assert (out[begin:end, n_narrow:-1].copy().view(np.uint16) == wide.T[begin:end]).all()
+    assert (out[:, -1] == 7).all()
     assert (out[:begin] == 7).all()
     assert (out[end:] == 7).all()
+
+
+def test_a_row_needs_room_for_its_codes() -> None:
+    narrow, wide = np.zeros((2, 3), dtype=np.uint8), np.zeros((1, 3), dtype=np.uint16)
+    with pytest.raises(ValueError, match="expected room for 4 bytes a row, got 3"):
+        interleave_codes(narrow, wide, 0, 3, np.zeros((3, 3), dtype=np.uint8), 1)

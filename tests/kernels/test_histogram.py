@@ -102,12 +102,12 @@ def build(table: Table, words: Words, rows: NDArray[np.uint32], bounds: list[int
     n_nodes, n_narrow = len(bounds) - 1, len(table.narrow)
     starts = np.concatenate([[0], np.cumsum(table.n_codes)]).astype(np.int64)
     base, stride = starts[:-1], np.full(len(table.n_codes), starts[-1], dtype=np.int64)
-    panel = plan_panels(n_narrow, table.narrow.shape[1])
+    panel = plan_panels(n_narrow, len(table.wide), table.narrow.shape[1])
     out = np.full((n_nodes * int(starts[-1]), 2), -99)  # what was there before does not matter
-    panels = make_panels(table.narrow, panel)
+    panels = make_panels(table.narrow, table.wide, panel)
     panels.flags.writeable = False
     build_histograms(
-        frozen(table.narrow), panels, frozen(panel), frozen(table.wide), frozen(rows), *chunks_of(bounds, num_threads), words,
+        frozen(table.narrow), frozen(table.wide), panels, frozen(panel), frozen(rows), *chunks_of(bounds, num_threads), words,
         base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
         np.array(table.n_codes[n_narrow:], dtype=np.int32), n_nodes, out, num_threads,
     )  # fmt: skip
@@ -301,17 +301,23 @@ def test_no_rows_and_no_columns(lane: str) -> None:
     assert histograms(bare, gh, lane, np.arange(3, dtype=np.uint32), [0, 1, 3], num_threads=2) == [[], []]
 
 
-@pytest.mark.parametrize("n_columns", [1, 3, 14, 15, 28, 29, 64, 65, 100])
+@pytest.mark.parametrize(
+    ("n_narrow", "n_wide"), [(1, 0), (3, 0), (14, 1), (15, 5), (28, 0), (29, 3), (64, 0), (63, 2), (65, 0), (100, 0), (0, 1), (0, 40)]
+)
 @pytest.mark.parametrize("density", [1.0, 0.5, 0.02])
-def test_panels_of_any_width_and_rows_of_any_density(n_columns: int, density: float) -> None:
-    """Rows far apart go in smaller blocks; wide panels in several groups."""
-    rng = np.random.default_rng(n_columns)
-    table = Table.random(n_columns, 60_000, [200] * n_columns, [])
+@pytest.mark.parametrize(("lane", "num_threads"), [("packed", 1), ("packed", 3), ("pairs", 3)])
+def test_panels_of_any_width_and_rows_of_any_density(n_narrow: int, n_wide: int, density: float, lane: str, num_threads: int) -> None:
+    """Rows far apart go in smaller blocks; panels of many columns in several groups; threads add to the same wide columns."""
+    rng = np.random.default_rng(n_narrow)
+    n_columns = n_narrow + n_wide
+    table = Table.random(n_columns, 60_000, [200] * n_narrow, [300] * n_wide)
     gh = random_gradients(3, 60_000)
     rows = np.flatnonzero(rng.random(60_000) < density).astype(np.uint32)
-    hist = np.array(histograms(table, gh, "packed", rows, [0, len(rows)])[0]).reshape(n_columns, 200, 2)
-    words = np.array(unpack(pack(gh, "packed"), "packed"))[rows]
-    for column in {0, n_columns // 2, n_columns - 1}:
-        expected = np.zeros((200, 2), dtype=np.int64)
-        np.add.at(expected, table.narrow[column][rows], words)
-        assert hist[column].tolist() == expected.tolist()
+    ends = np.cumsum([0, *table.n_codes])
+    hist = np.array(histograms(table, gh, lane, rows, [0, len(rows)], num_threads=num_threads)[0])
+    words = np.array(unpack(pack(gh, lane), lane))[rows]
+    codes = [*table.narrow, *table.wide]
+    for column in {0, n_columns // 2, max(n_narrow - 1, 0), n_columns - 1}:
+        expected = np.zeros((table.n_codes[column], 2), dtype=np.int64)
+        np.add.at(expected, codes[column][rows], words)
+        assert hist[ends[column] : ends[column + 1]].tolist() == expected.tolist()

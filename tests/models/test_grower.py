@@ -195,9 +195,9 @@ WAYS = {
     "as it is": {},
     "no room": {"HISTOGRAM_BYTES": 1},
     "a pair at once": {"BATCH_BYTES": 1},
-    "always subtract": {"CACHED_BYTES": 0, "FEW_ROWS": 0},
-    "subtract from large nodes": {"CACHED_BYTES": 0, "FEW_ROWS": 0.5},
-    "always build": {"CACHED_BYTES": 0, "FEW_ROWS": 1_000_000_000, "BATCH_BYTES": 1},
+    "always subtract": {"CACHED_BYTES": 0, "ROWS_A_CODE": 0},
+    "subtract from large nodes": {"CACHED_BYTES": 0, "ROWS_A_CODE": 0.5},
+    "always build": {"CACHED_BYTES": 0, "ROWS_A_CODE": 1_000_000_000, "BATCH_BYTES": 1},
 }
 
 

@@ -29,7 +29,7 @@ HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are not kept for s
 BATCH_BYTES = 1 << 22  # of histograms that a rank searches as soon as they are there, while a cache has them
 FEWEST_PAIRS = 4  # of children in a batch, however many bytes they take
 CACHED_BYTES = 1 << 23  # of a level's histograms that are worth keeping whatever it costs to build them anew
-FEW_ROWS = 4  # a code of a column and node: to add up fewer is faster than to keep the parent's histogram in memory and subtract from it
+ROWS_A_CODE = 4  # a code of a column and node: to add up fewer is faster than to keep the parent's histogram in memory and subtract from it
 
 
 def pairs_at_once(pair_bytes: int, n_ranks: int) -> int:
@@ -153,7 +153,7 @@ class TreeGrower:
         if level_bytes <= CACHED_BYTES or self.comm.size > 1:  # ranks would have twice as much to tell each other
             return True
         codes, added = self.histograms.node_bytes // 16, int(level.nodes["n_rows"].sum()) * len(self.bins.specs)
-        return added > FEW_ROWS * 2 * len(level.nodes) * codes
+        return added > ROWS_A_CODE * 2 * len(level.nodes) * codes
 
     def _split_rows(self, parents: Level, split: Ints, depth: int) -> tuple[Level, Ints]:
         """Partition this rank's rows into nodes at ``depth``; children come in pairs, yes before no. Collective: counts all ranks' rows.

@@ -81,7 +81,7 @@ class HistogramBuilder:
         local = self.comm.work_array(sum(counts)).reshape(-1, 2)
         narrow, wide, (narrow_base, wide_base) = self._narrow, self._wide, self._bases(n_nodes)
         build_histograms(
-            self.bins.narrow, self.bins.panels, self.bins.panel, self.bins.wide, rows, chunks, tasks, self._words,
+            self.bins.narrow, self.bins.wide, self.bins.panels, self.bins.panel, rows, chunks, tasks, self._words,
             narrow_base, narrow.stride, narrow.n_codes, wide_base, wide.stride, wide.n_codes, n_nodes, local,
             self.num_threads,
         )  # fmt: skip

@@ -134,7 +134,7 @@ def training_bytes(n_rows: int, specs: list[BinSpec], *, n_outputs: int, max_dep
     return {
         "narrow bins": n_rows * n_narrow,
         "wide bins": 2 * n_rows * n_wide,
-        "panels of bins": panel_bytes(plan_panels(n_narrow, n_rows), n_rows),
+        "panels of bins": panel_bytes(plan_panels(n_narrow, n_wide, n_rows), n_rows),
         "gradients": 16 * n_rows,
         "packed gradients": 8 * n_rows,
         "order of rows": 3 * 4 * n_rows,  # of the data, of nodes, and the next one
