@@ -13,7 +13,7 @@ PYTHON3 ?= $(shell for python in python3 python3.13 python3.12 python3.11 python
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && command -v $$python && break; done)
 RANKS ?= 1 2 3 4
 BENCH ?=
-# Tests of kernels and models: a file after the other in as many processes as there are cores, at most four.
+# Tests that do not wait for processes: a file after the other in as many processes as there are cores, at most four.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile
 BASE_EXTRAS := '.[mpich]'
 TEST_EXTRAS := '.[test,lint,docs]'
@@ -94,9 +94,12 @@ lint: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# make test-core     everything that runs in one process
+# make test-core     everything that needs no MPI launcher and no server
 test-core: setup
-	$(PYTHON) -m pytest tests
+	@status=0; \
+	$(PYTHON) -m pytest $(SPREAD) --ignore=tests/launch tests || status=$$?; \
+	$(PYTHON) -m pytest tests/launch || status=$$?; \
+	exit $$status
 
 # make test-mpi      tests/mpi on 1, 2, 3 and 4 ranks; RANKS="2" for one of them. Rank 0 is shown, the others when one fails.
 test-mpi: setup
