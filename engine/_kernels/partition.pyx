@@ -170,7 +170,6 @@ cdef void number_narrow(const uint8_t* codes, const uint32_t* rows, int64_t begi
     cdef int64_t i, row
     fill_answers(q, subset, n_words, answers)
     for i in range(begin, end):
-        SAMESUM_PREFETCH(codes + row_at(rows, min(i + SAMESUM_FAR_AHEAD, end - 1)))
         row = row_at(rows, i)
         leaf[row] = first + 1 - answers[codes[row]]
 

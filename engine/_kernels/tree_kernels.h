@@ -356,18 +356,17 @@ SAMESUM_INLINE int64_t samesum_answer_words(const uint8_t *restrict codes, const
         SAMESUM_UNROLL
         for (int k = 0; k < 16; k++) sixteen |= (uint32_t)answers[codes[rows ? (int64_t)rows[i + k] : i + k]] << k;
         word |= (uint64_t)sixteen << (i % 64);
-        n_yes += __builtin_popcount(sixteen);
         if (i % 64 == 48) {
             said[i / 64] = word;
+            n_yes += __builtin_popcountll(word);
             word = 0;
         }
     }
-    for (; i < n; i++) {
-        const uint64_t answer = answers[codes[rows ? (int64_t)rows[i] : i]];
-        word |= answer << (i % 64);
-        n_yes += answer;
+    for (; i < n; i++) word |= (uint64_t)answers[codes[rows ? (int64_t)rows[i] : i]] << (i % 64);
+    if (n % 64) {
+        said[n / 64] = word;
+        n_yes += __builtin_popcountll(word);
     }
-    if (n % 64) said[n / 64] = word;
     return n_yes;
 }
 
