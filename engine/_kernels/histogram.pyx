@@ -6,7 +6,7 @@ stays in the first-level cache, and widens it every 32,768 rows, before it can o
 
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -37,10 +37,8 @@ cdef extern from "tree_kernels.h" nogil:
     void samesum_lock(int32_t* lock)
     void samesum_unlock(int32_t* lock)
 
-# Rows that one packed histogram can take: 2**15 gradients of 15 bits and hessians of 16 bits fit in 32 bits each.
-CHUNK_ROWS = 32768
+CHUNK_ROWS = CHUNK
 cdef enum:
-    CHUNK = 32768
     # below this many rows it is cheaper to add to the result than to clear and widen a local histogram
     DIRECT_ROWS = 256
     # rows between the one that is added up and the one that is fetched
@@ -88,12 +86,6 @@ cdef class Words:
     hessian stays positive.
     """
 
-    cdef const int64_t[:, ::1] gh
-    cdef readonly int64_t[::1] words
-    cdef uint64_t first_row, key
-    cdef int hessian, g_shift, h_shift, h_bits
-    cdef bint is_packed
-
     def __init__(self, const int64_t[:, ::1] gh, int hessian, uint64_t first_row, uint64_t key, int g_shift, int h_shift, int h_bits,
                  int64_t[::1] words):
         check_gradients(gh, hessian)
@@ -121,15 +113,33 @@ cdef class Words:
                                &self.words[0])
 
 
-# A panel: its narrow and its wide columns, bytes from row to row, and where it begins (engine.encode.panels).
-cdef struct Panel:
-    int64_t first, end, first_wide, end_wide, stride, begin
+cdef int take_source(Source* source, const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t[::1] panels,
+                     const int64_t[:, ::1] panel, Words words, const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride,
+                     const int32_t[::1] narrow_codes, const int64_t[::1] wide_base, const int64_t[::1] wide_stride,
+                     const int32_t[::1] wide_codes) except -1:
+    """Note where everything lies; the arrays must stay."""
+    if panel.shape[1] * sizeof(int64_t) != sizeof(Panel):
+        raise ValueError(f"expected {sizeof(Panel) // sizeof(int64_t)} numbers for each panel, got {panel.shape[1]}")
+    memset(source, 0, sizeof(Source))
+    source.n_rows, source.n_panels, source.n_wide, source.h_bits = narrow.shape[1], panel.shape[0], wide.shape[0], words.h_bits
+    if panel.shape[0]:
+        source.panel = <const Panel*> &panel[0, 0]
+    if panels.shape[0]:
+        source.panels = &panels[0]
+    if words.words.shape[0]:
+        source.words = &words.words[0]
+    if narrow.shape[0]:
+        source.narrow = <const uint8_t*> &narrow[0, 0] if source.n_rows else NULL
+        source.narrow_at.base, source.narrow_at.stride, source.narrow_at.n_codes = &narrow_base[0], &narrow_stride[0], &narrow_codes[0]
+    if wide.shape[0]:
+        source.wide = <const uint16_t*> &wide[0, 0] if source.n_rows else NULL
+        source.wide_at.base, source.wide_at.stride, source.wide_at.n_codes = &wide_base[0], &wide_stride[0], &wide_codes[0]
+    return 0
 
-# Where the columns of a kind lie in the histograms: the first node's codes, codes from node to node, and their numbers.
-cdef struct Places:
-    const int64_t* base
-    const int64_t* stride
-    const int32_t* n_codes
+
+cdef Py_ssize_t local_size(const Source* source) noexcept nogil:
+    """Words of the local histograms of a panel."""
+    return SAMESUM_MAX_PANEL * SAMESUM_CODES * (2 if source.h_bits == 0 else 1)
 
 
 def build_histograms(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t[::1] panels, const int64_t[:, ::1] panel,
@@ -144,17 +154,15 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, 
     all in order. Code c of a column for node k is at ``out[base + k * stride + c]``, a gradient and a hessian; ``out`` may hold anything
     before. ``narrow_codes``, ``wide_codes``: codes of each column.
     """
-    cdef Py_ssize_t n_panels = panel.shape[0], n_wide = wide.shape[0], per_node = n_panels + n_wide
+    cdef Py_ssize_t n_panels = panel.shape[0], per_node = n_panels + wide.shape[0]
     if n_nodes == 0 or n_panels == 0:
         return
     if not words.is_packed and rows.shape[0]:
         raise ValueError("expected packed words, or all rows in order")
-    if panel.shape[1] * sizeof(int64_t) != sizeof(Panel):
-        raise ValueError(f"expected {sizeof(Panel) // sizeof(int64_t)} numbers for each panel, got {panel.shape[1]}")
-    cdef int h_bits = words.h_bits
+    cdef Source source
+    take_source(&source, narrow, wide, panels, panel, words, narrow_base, narrow_stride, narrow_codes, wide_base, wide_stride, wide_codes)
     cdef const uint32_t* order = NULL if rows.shape[0] == 0 else &rows[0]
-    cdef Py_ssize_t local_size = SAMESUM_MAX_PANEL * SAMESUM_CODES * (2 if h_bits == 0 else 1)
-    cdef int64_t* local = <int64_t*> calloc(num_threads * local_size, sizeof(int64_t))
+    cdef int64_t* local = <int64_t*> malloc(num_threads * local_size(&source) * sizeof(int64_t))
     # a node's histograms of a panel's narrow columns, then those of its wide columns: who adds to them, and whether they hold sums yet
     cdef int32_t* locks = <int32_t*> calloc(n_nodes * per_node, sizeof(int32_t))
     cdef uint8_t* begun = <uint8_t*> calloc(n_nodes * per_node, sizeof(uint8_t))
@@ -163,15 +171,6 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, 
         free(locks)
         free(begun)
         raise MemoryError(f"cannot hold local histograms of {num_threads} threads")
-    cdef const int64_t* no_words = NULL
-    cdef const int64_t* word = no_words if words.words.shape[0] == 0 else &words.words[0]
-    cdef const Panel* plan = <const Panel*> &panel[0, 0]
-    cdef Places narrow_places, wide_places
-    narrow_places.base = wide_places.base = NULL
-    if narrow.shape[0]:
-        narrow_places.base, narrow_places.stride, narrow_places.n_codes = &narrow_base[0], &narrow_stride[0], &narrow_codes[0]
-    if n_wide:
-        wide_places.base, wide_places.stride, wide_places.n_codes = &wide_base[0], &wide_stride[0], &wide_codes[0]
     cdef bint pack = not words.is_packed
     # words that are packed on the way are added up by who packed them; else a thread takes one panel of a task's rows
     cdef Py_ssize_t per_part = n_panels if pack else 1, n_parts = n_panels // per_part, n_tasks = tasks.shape[0] - 1
@@ -185,23 +184,26 @@ def build_histograms(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, 
             if pack:
                 words.pack_rows(first, end)
             for p in range(t % n_parts * per_part, (t % n_parts + 1) * per_part):
-                add_panel(narrow, wide, &panels[plan[p].begin], &plan[p], order, first, end, word, h_bits, local + threadid() * local_size,
-                          narrow_places, wide_places, k, &out[0, 0], locks + k * per_node + p, begun + k * per_node + p,
-                          n_panels - p)
+                add_panel(&source, p, order, first, end, local + threadid() * local_size(&source), k, &out[0, 0], locks + k * per_node,
+                          begun + k * per_node)
     words.is_packed = True
-    for t in range(n_nodes * per_node):
-        k = t // per_node
-        p = t % per_node
-        if begun[t]:
-            continue
-        if p < n_panels:
-            clear_narrow(&plan[p], narrow_places, k, &out[0, 0])
-        else:
-            p = p - n_panels
-            memset(&out[wide_base[p] + k * wide_stride[p], 0], 0, 2 * wide_codes[p] * sizeof(int64_t))
+    for k in range(n_nodes):
+        clear_untouched(&source, k, begun + k * per_node, &out[0, 0])
     free(local)
     free(locks)
     free(begun)
+
+
+cdef void clear_untouched(const Source* source, int64_t node, const uint8_t* begun, int64_t* out) noexcept nogil:
+    """Zeros where a node's histograms hold no sums: it has no rows here."""
+    cdef Py_ssize_t p
+    for p in range(source.n_panels):
+        if not begun[p]:
+            clear_narrow(&source.panel[p], source.narrow_at, node, out)
+    for p in range(source.n_wide):
+        if not begun[source.n_panels + p]:
+            memset(out + 2 * (source.wide_at.base[p] + node * source.wide_at.stride[p]), 0,
+                   2 * source.wide_at.n_codes[p] * sizeof(int64_t))
 
 
 cdef void clear_narrow(const Panel* panel, Places at, int64_t node, int64_t* out) noexcept nogil:
@@ -210,46 +212,50 @@ cdef void clear_narrow(const Panel* panel, Places at, int64_t node, int64_t* out
         memset(out + 2 * (at.base[j] + node * at.stride[j]), 0, 2 * at.n_codes[j] * sizeof(int64_t))
 
 
-cdef void add_panel(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t* codes, const Panel* panel,
-                    const uint32_t* order, int64_t first, int64_t end, const int64_t* words, int h_bits, int64_t* local,
-                    Places narrow_at, Places wide_at, int64_t node, int64_t* out, int32_t* lock, uint8_t* begun,
-                    Py_ssize_t to_wide) noexcept nogil:
-    """Add a chunk of a node's rows to the histograms of a panel. ``lock``, ``begun``: of the narrow columns, and those of the first wide
-    column of all ``to_wide`` further on."""
+cdef void add_panel(const Source* source, Py_ssize_t p, const uint32_t* order, int64_t first, int64_t end, int64_t* local, int64_t node,
+                    int64_t* out, int32_t* locks, uint8_t* begun) noexcept nogil:
+    """Add a chunk of a node's rows to the histograms of panel p. ``locks``, ``begun``: of the node, a panel's narrow columns together, then
+    the wide columns."""
     cdef shared_histogram[SAMESUM_MAX_WIDE] shared
+    cdef const Panel* panel = &source.panel[p]
+    cdef const uint8_t* codes = source.panels + panel.begin
+    cdef Places narrow_at = source.narrow_at, wide_at = source.wide_at
+    cdef const int64_t* words = source.words
     cdef int64_t j, c
-    cdef int n_narrow = <int> (panel.end - panel.first), n_wide = <int> (panel.end_wide - panel.first_wide)
+    cdef int h_bits = source.h_bits, n_narrow = <int> (panel.end - panel.first), n_wide = <int> (panel.end_wide - panel.first_wide)
     cdef int64_t* slot
     for j in range(n_wide):
         c = panel.first_wide + j
         shared[j].hist = out + 2 * (wide_at.base[c] + node * wide_at.stride[c])
         shared[j].n_codes = wide_at.n_codes[c]
-        shared[j].lock = lock + to_wide + c
-        shared[j].begun = begun + to_wide + c
+        shared[j].lock = locks + source.n_panels + c
+        shared[j].begun = begun + source.n_panels + c
     if end - first <= DIRECT_ROWS:
-        add_few(codes, panel, order, first, end, words, h_bits, narrow_at, node, out, lock, begun, shared)
+        add_few(codes, panel, order, first, end, words, h_bits, narrow_at, node, out, locks + p, begun + p, shared)
         return
     memset(local, 0, n_narrow * SAMESUM_CODES * sizeof(int64_t) * (2 if h_bits == 0 else 1))
     if order == NULL:
         if n_narrow:
-            samesum_add_ordered(&narrow[panel.first, 0], narrow.shape[1], n_narrow, first, end, words, local, 2 if h_bits == 0 else 1)
+            samesum_add_ordered(source.narrow + panel.first * source.n_rows, source.n_rows, n_narrow, first, end, words, local,
+                                2 if h_bits == 0 else 1)
         if n_wide:
-            samesum_add_ordered_wide(&wide[panel.first_wide, 0], wide.shape[1], n_wide, first, end, words, h_bits, shared)
+            samesum_add_ordered_wide(source.wide + panel.first_wide * source.n_rows, source.n_rows, n_wide, first, end, words, h_bits,
+                                     shared)
     else:
         samesum_add_panel(codes, panel.stride, n_narrow, n_wide, order, first, end, words, h_bits, local, shared)
-    samesum_lock(lock)
+    samesum_lock(locks + p)
     for j in range(n_narrow):
         c = panel.first + j
         slot = out + 2 * (narrow_at.base[c] + node * narrow_at.stride[c])
         if h_bits:
-            samesum_widen(narrow_at.n_codes[c], local + j * SAMESUM_CODES, h_bits, begun[0], slot)
-        elif begun[0]:
+            samesum_widen(narrow_at.n_codes[c], local + j * SAMESUM_CODES, h_bits, begun[p], slot)
+        elif begun[p]:
             for c in range(2 * narrow_at.n_codes[c]):
                 slot[c] += local[2 * j * SAMESUM_CODES + c]
         else:
             memcpy(slot, local + 2 * j * SAMESUM_CODES, 2 * narrow_at.n_codes[c] * sizeof(int64_t))
-    begun[0] = True
-    samesum_unlock(lock)
+    begun[p] = True
+    samesum_unlock(locks + p)
 
 
 cdef void add_few(const uint8_t* codes, const Panel* panel, const uint32_t* order, int64_t first, int64_t end, const int64_t* words,

@@ -11,6 +11,7 @@ with the limits on noise that ``split_search.h`` gives reasons for.
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from engine._kernels.nodes cimport Offer
 
@@ -23,15 +24,6 @@ cdef extern from "split_search.h" nogil:
     double SAMESUM_SMOOTHING
     double SAMESUM_PARTITION_LAMBDA
     double SAMESUM_MIN_LEVEL_WEIGHT
-    ctypedef struct samesum_scoring:
-        double g_unit
-        double h_unit
-        double reg_lambda "lambda"
-        double alpha
-        double min_weight
-        double lower
-        double upper
-        bint bounded
     ctypedef struct samesum_candidates:
         int64_t* g
         int64_t* h
@@ -39,12 +31,6 @@ cdef extern from "split_search.h" nogil:
         int64_t h_total
         int64_t g_missing
         int64_t h_missing
-    ctypedef struct samesum_split:
-        double gain
-        double middle
-        int32_t column
-        int32_t code
-        uint8_t missing_yes
     void samesum_list_codes(const int64_t* hist, int64_t n, bint cumulate, samesum_candidates* candidates)
     const uint64_t* samesum_order_levels(const int64_t* hist, int64_t n, const samesum_scoring* scoring, uint64_t* keys,
                                          int64_t* n_levels)
@@ -54,16 +40,6 @@ cdef extern from "split_search.h" nogil:
     samesum_hurdle samesum_make_hurdle(const samesum_scoring* scoring)
     bint samesum_search_candidates(const samesum_candidates* candidates, const samesum_scoring* scoring, const samesum_hurdle* start,
                                    int direction, bint both, samesum_split* best)
-
-# The columns of a search.
-cdef struct Columns:
-    Py_ssize_t n, n_codes  # columns, and codes of the largest one
-    const int64_t* start
-    const uint8_t* kind
-    const uint8_t* has_missing
-    const uint8_t* searched
-    const int8_t* monotone
-    bint bounded
 
 # Kinds of columns.
 NUMBER, CATEGORY, PARTITION = 0, 1, 2
@@ -123,93 +99,114 @@ def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_st
     ``column`` is -1 where there is no split. ``missing_yes``: 1 or 0, and 2 where the node has no missing value in that column, so that
     nothing was learned.
     """
-    cdef Py_ssize_t n_columns = column_start.shape[0] - 1, n_nodes = hist.shape[0], n_codes = 0, n_shares = 1, share, k, t, j
-    cdef int64_t all_codes = column_start[n_columns]
-    for j in range(n_columns):
-        n_codes = max(n_codes, column_start[j + 1] - column_start[j])
+    cdef Py_ssize_t n_nodes = hist.shape[0], n_shares = 1, share, k, t
+    cdef Rules rules
+    take_rules(&rules, column_start, kind, has_missing, columns, monotone, g_unit, h_unit, reg_lambda, reg_alpha, min_child_weight,
+               min_gain, first_column)
     if num_threads > 1 and n_nodes > 0:
         # of a node's columns; threads would wait for the first levels' few nodes
-        n_shares = max(1, min(num_threads * TASKS // n_nodes, all_codes // TASK_CODES))
-    cdef Py_ssize_t room_size = ROOM * (n_codes + SAMESUM_BLOCK)
-    cdef int64_t* rooms = <int64_t*> malloc(room_size * num_threads * sizeof(int64_t))
+        n_shares = max(1, min(num_threads * TASKS // n_nodes, rules.all_codes // TASK_CODES))
+    cdef int64_t* rooms = <int64_t*> malloc(rules.room * num_threads * sizeof(int64_t))
     cdef samesum_split* found = <samesum_split*> malloc(max(1, n_nodes * n_shares) * sizeof(samesum_split))
     if rooms == NULL or found == NULL:
         free(rooms)
         free(found)
-        raise MemoryError(f"cannot hold the candidates of {n_codes} codes for {num_threads} threads")
-    cdef Columns shared
-    shared.n, shared.n_codes, shared.bounded = n_columns, n_codes, monotone.shape[0] > 0
-    if n_columns:
-        shared.start, shared.kind, shared.has_missing, shared.searched = &column_start[0], &kind[0], &has_missing[0], &columns[0]
-    if shared.bounded:
-        shared.monotone = &monotone[0]
-    cdef samesum_scoring scoring
-    scoring.g_unit, scoring.h_unit, scoring.reg_lambda, scoring.alpha = g_unit, h_unit, reg_lambda, reg_alpha
-    scoring.min_weight, scoring.lower, scoring.upper, scoring.bounded = min_child_weight, 0.0, 0.0, shared.bounded
+        raise MemoryError(f"cannot hold the candidates of {rules.n_codes} codes for {num_threads} threads")
     for t in prange(n_nodes * n_shares, nogil=True, num_threads=num_threads, schedule="dynamic"):
         k = t // n_shares
         share = t % n_shares
-        found[t].gain = min_gain
-        found[t].middle = 0.0
-        found[t].column = -1
-        found[t].code = 0
-        found[t].missing_yes = 0
-        if n_columns:
-            search_columns(&hist[k, 0, 0], &shared, all_codes * share // n_shares, all_codes * (share + 1) // n_shares, scoring,
-                           lower[k] if shared.bounded else 0.0, upper[k] if shared.bounded else 0.0, rooms + room_size * threadid(),
-                           &found[t])
-    for k in range(n_nodes):
+        search_columns(hist_of(hist, k), &rules, rules.all_codes * share // n_shares, rules.all_codes * (share + 1) // n_shares,
+                       lower[k] if rules.scoring.bounded else 0.0, upper[k] if rules.scoring.bounded else 0.0,
+                       rooms + rules.room * threadid(), &found[t])
+    for k in prange(n_nodes, nogil=True, num_threads=num_threads if subset.shape[1] else 1, schedule="dynamic"):
         t = k * n_shares
         for share in range(1, n_shares):
             if found[k * n_shares + share].gain > found[t].gain:
                 t = k * n_shares + share
-        best[k].gain, best[k].middle, best[k].code = found[t].gain, found[t].middle, found[t].code
-        best[k].column = found[t].column if found[t].column < 0 else first_column + found[t].column
-        best[k].missing_yes, best[k].unused = found[t].missing_yes, 0
+        write_offer(&found[t], hist_of(hist, k), &rules, rooms + rules.room * threadid(), &best[k], subset_of(subset, k))
     free(found)
-    subset[:] = 0
-    for k in prange(n_nodes if subset.shape[1] else 0, nogil=True, num_threads=num_threads, schedule="dynamic"):
-        j = best[k].column - first_column
-        if j >= 0 and kind[j] == AS_PARTITION:
-            best[k].code = fill_subset(&hist[k, column_start[j], 0], column_start[j + 1] - column_start[j], &scoring, best[k].code,
-                                       rooms + room_size * threadid(), &subset[k, 0])
     free(rooms)
 
 
-cdef void search_columns(const int64_t* hist, const Columns* columns, int64_t first_code, int64_t end_code, samesum_scoring scoring,
-                         double lower, double upper, int64_t* room, samesum_split* best) noexcept nogil:
+cdef inline const int64_t* hist_of(const int64_t[:, :, ::1] hist, Py_ssize_t k) noexcept nogil:
+    return &hist[k, 0, 0] if hist.shape[1] else NULL
+
+
+cdef inline uint64_t* subset_of(uint64_t[:, ::1] subset, Py_ssize_t k) noexcept nogil:
+    """A node's set, cleared; NULL where columns have none."""
+    if subset.shape[1] == 0:
+        return NULL
+    memset(&subset[k, 0], 0, subset.shape[1] * sizeof(uint64_t))
+    return &subset[k, 0]
+
+
+cdef int take_rules(Rules* rules, const int64_t[::1] column_start, const uint8_t[::1] kind, const uint8_t[::1] has_missing,
+                    const uint8_t[::1] columns, const int8_t[::1] monotone, double g_unit, double h_unit, double reg_lambda,
+                    double reg_alpha, double min_child_weight, double min_gain, int32_t first_column) except -1:
+    """Note how to search; the arrays must stay."""
+    cdef Py_ssize_t j
+    memset(rules, 0, sizeof(Rules))
+    rules.n = column_start.shape[0] - 1
+    rules.all_codes = column_start[rules.n]
+    for j in range(rules.n):
+        rules.n_codes = max(rules.n_codes, column_start[j + 1] - column_start[j])
+    rules.room = ROOM * (rules.n_codes + SAMESUM_BLOCK)
+    if rules.n:
+        rules.start, rules.kind, rules.has_missing, rules.searched = &column_start[0], &kind[0], &has_missing[0], &columns[0]
+    if monotone.shape[0]:
+        rules.monotone = &monotone[0]
+    rules.scoring.g_unit, rules.scoring.h_unit, rules.scoring.reg_lambda, rules.scoring.alpha = g_unit, h_unit, reg_lambda, reg_alpha
+    rules.scoring.min_weight, rules.scoring.bounded = min_child_weight, monotone.shape[0] > 0
+    rules.min_gain, rules.first_column = min_gain, first_column
+    return 0
+
+
+cdef void search_columns(const int64_t* hist, const Rules* rules, int64_t first_code, int64_t end_code, double lower, double upper,
+                         int64_t* room, samesum_split* best) noexcept nogil:
     """Find a node's best split by the columns that begin at ``first_code`` or later and before ``end_code``."""
+    best.gain, best.middle, best.column, best.code, best.missing_yes = rules.min_gain, 0.0, -1, 0, 0
+    cdef samesum_scoring scoring = rules.scoring
     scoring.lower, scoring.upper = lower, upper
     cdef samesum_scoring of_sets = scoring
     of_sets.reg_lambda += SAMESUM_PARTITION_LAMBDA
     cdef samesum_hurdle hurdle = samesum_make_hurdle(&scoring), hurdle_of_sets = samesum_make_hurdle(&of_sets)
     cdef samesum_candidates candidates
-    cdef Py_ssize_t j, stride = columns.n_codes + SAMESUM_BLOCK
+    cdef Py_ssize_t j, stride = rules.n_codes + SAMESUM_BLOCK
     candidates.g, candidates.h, candidates.first_code = room, room + 2 * stride, room + 6 * stride
     cdef const int64_t* own
     cdef const uint64_t* order
     cdef int64_t n, n_levels
     cdef bint both, is_set
-    for j in range(columns.n):
-        if columns.start[j] < first_code or columns.start[j] >= end_code or not columns.searched[j]:
+    for j in range(rules.n):
+        if rules.start[j] < first_code or rules.start[j] >= end_code or not rules.searched[j]:
             continue
-        own = hist + 2 * columns.start[j]
-        n = columns.start[j + 1] - columns.start[j]
-        is_set = columns.kind[j] == AS_PARTITION
+        own = hist + 2 * rules.start[j]
+        n = rules.start[j + 1] - rules.start[j]
+        is_set = rules.kind[j] == AS_PARTITION
         if is_set:
             order = samesum_order_levels(own, n, &scoring, <uint64_t*> room + 4 * stride, &n_levels)
             samesum_list_levels(own, n, order, n_levels, &candidates)
         else:
-            samesum_list_codes(own, n, columns.kind[j] == AS_NUMBER, &candidates)
+            samesum_list_codes(own, n, rules.kind[j] == AS_NUMBER, &candidates)
         if candidates.h_total == 0:
             continue
         candidates.g_missing, candidates.h_missing = own[2 * n - 2], own[2 * n - 1]
-        both = columns.kind[j] == AS_NUMBER and columns.has_missing[j] and candidates.h_missing > 0
+        both = rules.kind[j] == AS_NUMBER and rules.has_missing[j] and candidates.h_missing > 0
         if samesum_search_candidates(&candidates, &of_sets if is_set else &scoring, &hurdle_of_sets if is_set else &hurdle,
-                                     columns.monotone[j] if columns.bounded else 0, both, best):
+                                     rules.monotone[j] if scoring.bounded else 0, both, best):
             best.column = <int32_t> j
-            if columns.kind[j] == AS_NUMBER and not both:
+            if rules.kind[j] == AS_NUMBER and not both:
                 best.missing_yes = 2
+
+
+cdef void write_offer(const samesum_split* found, const int64_t* hist, const Rules* rules, int64_t* room, Offer* offer,
+                      uint64_t* subset) noexcept nogil:
+    """Offer the split that was found; of a set of categories the levels that say yes go to ``subset``, which is clear."""
+    cdef int64_t j = found.column
+    offer.gain, offer.middle, offer.code, offer.missing_yes, offer.unused = found.gain, found.middle, found.code, found.missing_yes, 0
+    offer.column = found.column if found.column < 0 else rules.first_column + found.column
+    if subset != NULL and j >= 0 and rules.kind[j] == AS_PARTITION:
+        offer.code = fill_subset(hist + 2 * rules.start[j], rules.start[j + 1] - rules.start[j], &rules.scoring, found.code, room, subset)
 
 
 cdef int32_t fill_subset(const int64_t* hist, int64_t n, const samesum_scoring* scoring, int32_t place, int64_t* room,

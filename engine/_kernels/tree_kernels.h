@@ -498,6 +498,11 @@ SAMESUM_CLONES static void samesum_expand(int64_t n, const int64_t *restrict par
     }
 }
 
+/* other[j] = parent[j] - built[j]. */
+SAMESUM_CLONES static void samesum_subtract(int64_t n, const int64_t *restrict parent, const int64_t *restrict built, int64_t *restrict other) {
+    for (int64_t j = 0; j < n; j++) other[j] = parent[j] - built[j];
+}
+
 /* Take a packed histogram of n codes apart: its gradients and hessians to `out`, or to what is there if `adds`. */
 SAMESUM_CLONES static void samesum_widen(int64_t n, const int64_t *restrict packed, int h_bits, int adds, int64_t *restrict out) {
     const int64_t h_mask = ((int64_t)1 << h_bits) - 1;

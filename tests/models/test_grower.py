@@ -190,10 +190,12 @@ def naive_gradients(trained, matrix, target: pa.ChunkedArray, tree: int) -> tupl
 
 # --- the same tree, however it is grown ---
 
-# When histograms are kept, how many are searched at once, and when both children's are built.
+# When histograms are kept, how many are searched at once, by whom, and when both children's are built.
 WAYS = {
     "as it is": {},
     "no room": {"HISTOGRAM_BYTES": 1},
+    "a pair a thread": {"PAIRS_A_THREAD": 0, "HISTOGRAM_BYTES": 1 << 20},
+    "threads share nodes": {"PAIR_BYTES": 0},
     "a pair at once": {"BATCH_BYTES": 1},
     "always subtract": {"CACHED_BYTES": 0, "ROWS_A_CODE": 0},
     "subtract from large nodes": {"CACHED_BYTES": 0, "ROWS_A_CODE": 0.5},

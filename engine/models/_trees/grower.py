@@ -7,12 +7,15 @@ they add up the leaves' full sums, from which the other nodes' follow.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from engine._kernels.histogram import cut_chunks
 from engine._kernels.leaves import sum_leaves
 from engine._kernels.nodes import OFFER, make_children, take_best
+from engine._kernels.pairs import search_pairs
 from engine._kernels.partition import QUESTION, ask_questions, assign_leaves, partition_rows
 from engine._kernels.splits import CATEGORY, NUMBER, PARTITION, expand_siblings, find_best_splits
 from engine.collectives.communicator import Communicator
@@ -28,6 +31,8 @@ MOST_SHORT = 65_535  # leaves that 16 bits number, one number more standing for 
 HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are not kept for subtraction
 BATCH_BYTES = 1 << 22  # of histograms that a rank searches as soon as they are there, while a cache has them
 FEWEST_PAIRS = 4  # of children in a batch, however many bytes they take
+PAIR_BYTES = 1 << 20  # of a pair's histograms that a thread builds and searches alone, while its cache has them
+PAIRS_A_THREAD = 4  # that a level has at least where threads take whole pairs: fewer, and they would wait for each other
 CACHED_BYTES = 1 << 23  # of a level's histograms that are worth keeping whatever it costs to build them anew
 ROWS_A_CODE = 4  # a code of a column and node: to add up fewer is faster than to keep the parent's histogram in memory and subtract from it
 
@@ -38,6 +43,18 @@ def pairs_at_once(pair_bytes: int, n_ranks: int) -> int:
     The same on all ranks, whose threads may differ in number: they reduce as often.
     """
     return max(1, min(HISTOGRAM_BYTES, max(n_ranks * BATCH_BYTES, FEWEST_PAIRS * pair_bytes)) // pair_bytes)
+
+
+class Pairs(NamedTuple):
+    """Pairs of children whose splits are to be found, and room for what this rank offers."""
+
+    rows: NDArray[np.uint32]  # this rank's, in the order of nodes
+    nodes: NDArray[np.void]  # [2 n_pairs]
+    smaller: Ints  # [n_pairs], the child with fewer rows
+    kept: Ints | None  # histograms of the level above, unless both children are built
+    parent: Ints  # [n_pairs], each pair's among those
+    offer: NDArray[np.void]
+    subset: NDArray[np.uint64]
 
 
 class TreeGrower:
@@ -121,30 +138,48 @@ class TreeGrower:
     def _grow_level(self, parents: Level, kept: Ints | None, lanes: Lanes, depth: int) -> tuple[Level, Ints | None]:
         """Split the parents' rows, choose the children's splits, and return them with their histograms, None if there is no room or use.
 
-        Collective. Histograms are reduced and searched in batches of as many pairs of children as a cache of every rank holds.
+        Collective.
         """
         split = parents.is_split.nonzero()[0]
         children, smaller = self._split_rows(parents, split, depth)
-        rows, pair_bytes = self._rows_at(depth), max(1, 2 * self.histograms.node_bytes)
+        pairs = Pairs(self._rows_at(depth), children.nodes, smaller, kept, split, *self._make_offers(len(children.nodes)))
+        pair_bytes = max(1, 2 * self.histograms.node_bytes)
         keep = depth + 1 < self.options.max_depth and self._subtracts(children, len(split) * pair_bytes)
-        batch = pairs_at_once(pair_bytes, self.comm.size)
-        n_held = 2 * (len(split) if keep else min(batch, len(split)))
-        both = self.histograms.kept_nodes("odd" if depth % 2 else "even", n_held)
-        offer, subset = self._make_offers(len(children.nodes))
-        for first in range(0, len(split), batch):
-            pairs = slice(first, min(first + batch, len(split)))
-            nodes = slice(2 * first, 2 * pairs.stop)
-            build = np.arange(nodes.start, nodes.stop) if kept is None else smaller[pairs]
-            built = children.nodes[build]
-            hist = self.histograms.reduce_histograms(rows, built["begin"], built["end"])
-            if kept is not None:
+        room = "odd" if depth % 2 else "even"
+        if self.comm.size == 1 and pair_bytes <= PAIR_BYTES and len(split) >= PAIRS_A_THREAD * self.num_threads:
+            hist = self.histograms.kept_nodes(room, 2 * len(split) if keep else 0)
+            self._search_pairs(pairs, lanes, hist)
+        else:
+            batch = pairs_at_once(pair_bytes, self.comm.size)
+            hist = self.histograms.kept_nodes(room, 2 * (len(split) if keep else min(batch, len(split))))
+            self._search_batches(pairs, lanes, batch, keep, hist)
+        self._agree_on_splits(children, pairs.offer, pairs.subset)
+        return children, hist if keep else None
+
+    def _search_pairs(self, pairs: Pairs, lanes: Lanes, hist: Ints) -> None:
+        """Find the best splits of many pairs, one pair a thread; their histograms go to ``hist`` unless it is empty. On one rank alone."""
+        nodes, kept = pairs.nodes, hist[:0] if pairs.kept is None else pairs.kept
+        search_pairs(
+            *self.histograms.pack_words(), pairs.rows, nodes["begin"], nodes["end"], pairs.smaller, kept, pairs.parent, hist,
+            *self._rules(nodes, lanes), pairs.offer, pairs.subset, self.num_threads,
+        )  # fmt: skip
+
+    def _search_batches(self, pairs: Pairs, lanes: Lanes, batch: int, keep: bool, both: Ints) -> None:
+        """Reduce the histograms of ``batch`` pairs at a time, while a cache of every rank has them, and find their best splits; collective.
+
+        They stay in ``both`` if it is to ``keep`` them; it has room for a batch at least.
+        """
+        for first in range(0, len(pairs.smaller), batch):
+            part = slice(first, min(first + batch, len(pairs.smaller)))
+            nodes = slice(2 * first, 2 * part.stop)
+            build = np.arange(nodes.start, nodes.stop) if pairs.kept is None else pairs.smaller[part]
+            hist = self.histograms.reduce_histograms(pairs.rows, pairs.nodes["begin"][build], pairs.nodes["end"][build])
+            if pairs.kept is not None:
                 small, hist = hist, both[nodes] if keep else both[: nodes.stop - nodes.start]
-                self._expand_siblings(kept, split[pairs], small, build - nodes.start, hist)
+                self._expand_siblings(pairs.kept, pairs.parent[part], small, build - nodes.start, hist)
             elif keep:
                 both[nodes] = hist
-            self._search(hist, children.nodes[nodes], lanes, offer[nodes], subset[nodes])
-        self._agree_on_splits(children, offer, subset)
-        return children, both if keep else None
+            self._search(hist, pairs.nodes[nodes], lanes, pairs.offer[nodes], pairs.subset[nodes])
 
     def _subtracts(self, level: Level, level_bytes: int) -> bool:
         """Whether children of a level's nodes are had by subtraction from its histograms, of ``level_bytes``; the same on all ranks."""
@@ -229,13 +264,17 @@ class TreeGrower:
         """Room for the splits that this rank offers for n nodes, and for the sets of categories that say yes."""
         return np.empty(n, dtype=OFFER), np.zeros((n, self._n_words), np.uint64)
 
-    def _search(self, hist: Ints, nodes: NDArray[np.void], lanes: Lanes, offer: NDArray[np.void], subset: NDArray[np.uint64]) -> None:
-        """Find the best splits of nodes by this rank's own columns."""
-        find_best_splits(
-            hist, self.histograms.column_start, self._own_kind, self._own_has_missing, self._own_columns, self._own_monotone,
+    def _rules(self, nodes: NDArray[np.void], lanes: Lanes) -> tuple[Any, ...]:
+        """How the best splits of nodes are found by this rank's own columns, for the kernels."""
+        return (
+            self.histograms.column_start, self._own_kind, self._own_has_missing, self._own_columns, self._own_monotone,
             nodes["lower"], nodes["upper"], lanes.g_unit, lanes.h_unit, self.options.reg_lambda, self.options.reg_alpha,
-            self.options.min_child_weight, MIN_GAIN, self._own.start, offer, subset, self.num_threads,
+            self.options.min_child_weight, MIN_GAIN, self._own.start,
         )  # fmt: skip
+
+    def _search(self, hist: Ints, nodes: NDArray[np.void], lanes: Lanes, offer: NDArray[np.void], subset: NDArray[np.uint64]) -> None:
+        """Find the best splits of nodes from their histograms."""
+        find_best_splits(hist, *self._rules(nodes, lanes), offer, subset, self.num_threads)
 
     def _agree_on_splits(self, level: Level, offer: NDArray[np.void], subset: NDArray[np.uint64]) -> None:
         """Set the best split of every node: each rank offers what it has found, and all compare. Collective."""

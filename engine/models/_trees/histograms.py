@@ -6,7 +6,7 @@ Columns are dealt to ranks in contiguous shares balanced on codes, and a reduce-
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,15 @@ class HistogramBuilder:
         )  # fmt: skip
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
         return mine.reshape(n_nodes, self.share_codes[self.comm.rank], 2)
+
+    def pack_words(self) -> tuple[Any, ...]:
+        """What histograms of a node are built from, for the kernels: codes, packed gradients, and where a column's codes lie."""
+        self._words.pack(self.num_threads)
+        narrow, wide, (narrow_base, wide_base) = self._narrow, self._wide, self._bases(1)
+        return (
+            self.bins.narrow, self.bins.wide, self.bins.panels, self.bins.panel, self._words,
+            narrow_base, narrow.stride, narrow.n_codes, wide_base, wide.stride, wide.n_codes,
+        )  # fmt: skip
 
     def kept_nodes(self, name: str, n_nodes: int) -> Ints:
         """Room for histograms of nodes, of this rank's columns, that is kept from call to call: [n_nodes, n_codes owned, 2]."""
