@@ -29,12 +29,12 @@ cdef struct Room:
 def search_pairs(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t[::1] panels, const int64_t[:, ::1] panel,
                  Words words, const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes,
                  const int64_t[::1] wide_base, const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, const uint32_t[::1] rows,
-                 const int64_t[:] begin, const int64_t[:] end, const int64_t[::1] smaller, const int64_t[:, :, ::1] parents,
+                 const int64_t[::1] order, const int64_t[:] begin, const int64_t[:] end, const int64_t[::1] smaller, const int64_t[:, :, ::1] parents,
                  const int64_t[::1] parent, int64_t[:, :, ::1] out, const int64_t[::1] column_start, const uint8_t[::1] kind,
                  const uint8_t[::1] has_missing, const uint8_t[::1] columns, const int8_t[::1] monotone, const double[:] lower,
                  const double[:] upper, double g_unit, double h_unit, double reg_lambda, double reg_alpha, double min_child_weight,
                  double min_gain, int32_t first_column, Offer[::1] best, uint64_t[:, ::1] subset, int num_threads):
-    """Find the best splits of the nodes 2 k and 2 k + 1 for every k of [n_pairs].
+    """Find the best splits of the nodes 2 k and 2 k + 1 for every k of ``order`` [n_pairs], of which threads take the next in turn.
 
     ``narrow`` to ``wide_codes``: as of :func:`build_histograms`, for one node. ``words``: packed. Node j has
     ``rows[begin[j]:end[j]]``. ``parents`` [n_parents, n_codes, 2]: only the histogram of ``smaller[k]``, one of 2 k and 2 k + 1, is built,
@@ -42,12 +42,13 @@ def search_pairs(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, cons
     columns that are not searched, or of length 0 if nobody needs the histograms. ``column_start`` to ``subset``: as of
     :func:`find_best_splits`.
     """
-    cdef Py_ssize_t k, t, n_pairs = smaller.shape[0], per_node = panel.shape[0] + wide.shape[0]
+    cdef Py_ssize_t k, t, n_pairs = order.shape[0], per_node = panel.shape[0] + wide.shape[0]
     cdef Source source
     cdef Rules rules
     if not words.is_packed or rows.shape[0] == 0:
         raise ValueError("expected packed words, and rows in the order of nodes")
-    if begin.shape[0] != 2 * n_pairs or end.shape[0] != 2 * n_pairs or best.shape[0] != 2 * n_pairs or subset.shape[0] != 2 * n_pairs:
+    if begin.shape[0] != 2 * n_pairs or end.shape[0] != 2 * n_pairs or best.shape[0] != 2 * n_pairs or subset.shape[0] != 2 * n_pairs \
+            or smaller.shape[0] != n_pairs or parent.shape[0] != n_pairs:
         raise ValueError(f"expected two nodes for each of {n_pairs} pairs, got {begin.shape[0]}")
     take_source(&source, narrow, wide, panels, panel, words, narrow_base, narrow_stride, narrow_codes, wide_base, wide_stride, wide_codes)
     take_rules(&rules, column_start, kind, has_missing, columns, monotone, g_unit, h_unit, reg_lambda, reg_alpha, min_child_weight,
@@ -74,7 +75,8 @@ def search_pairs(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, cons
         memset(room[t].locks, 0, per_node * sizeof(int32_t))
     cdef int64_t* pair
     cdef int64_t j, node_size = 2 * rules.all_codes
-    for k in prange(n_pairs, nogil=True, num_threads=num_threads, schedule="dynamic"):
+    for t in prange(n_pairs, nogil=True, num_threads=num_threads, schedule="dynamic"):
+        k = order[t]
         pair = kept + 2 * k * node_size if keeps else room[threadid()].hist
         for j in range(2):
             if not subtracts or 2 * k + j == smaller[k]:

@@ -30,6 +30,7 @@ class Case(NamedTuple):
     words: Words
     rows: NDArray[np.uint32]
     bounds: list[int]
+    order: NDArray[np.int64]
     smaller: NDArray[np.int64]
     parent: NDArray[np.int64]
     rules: tuple
@@ -78,8 +79,8 @@ def make_case(lane: str, *, bounded: bool, searched: list[int], empty: bool) -> 
         2.0**-14, 2.0**-15, 1.0, 0.1, 0.01, 1e-6, 3,
     )  # fmt: skip
     codes = frozen(table.narrow), frozen(table.wide), panels, frozen(panel)
-    return Case(codes, places, pack(gh, lane), frozen(random.permutation(N_ROWS).astype(np.uint32)), bounds.tolist(), smaller,
-                random.permutation(N_PAIRS), rules)  # fmt: skip
+    rows, order, parent = (random.permutation(n) for n in (N_ROWS, N_PAIRS, N_PAIRS))
+    return Case(codes, places, pack(gh, lane), frozen(rows.astype(np.uint32)), bounds.tolist(), order, smaller, parent, rules)
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
@@ -116,8 +117,8 @@ def test_the_splits_of_the_separate_steps(
     out = np.full((2 * N_PAIRS if keeps else 0, sum(N_CODES), 2), -77)
     begin, end = (np.array(part) for part in (case.bounds[:-1], case.bounds[1:]))
     search_pairs(
-        *case.codes, case.words, *case.kinds, case.rows, begin, end, case.smaller, parents if subtracts else parents[:0], case.parent, out,
-        *case.rules, best, subset, num_threads,
+        *case.codes, case.words, *case.kinds, case.rows, case.order, begin, end, case.smaller, parents if subtracts else parents[:0],
+        case.parent, out, *case.rules, best, subset, num_threads,
     )  # fmt: skip
     assert best.tobytes() == expected.tobytes()
     assert subset.tolist() == expected_set.tolist()
@@ -134,8 +135,9 @@ def test_arguments_that_do_not_fit() -> None:
 
     def search(rows=case.rows, begin=begin, out=none):
         search_pairs(
-            *case.codes, case.words, *case.kinds, rows, begin, end, case.smaller, none, case.parent, out, *case.rules, best, subset, 1
-        )
+            *case.codes, case.words, *case.kinds, rows, case.order, begin, end, case.smaller, none, case.parent, out,
+            *case.rules, best, subset, 1,
+        )  # fmt: skip
 
     with pytest.raises(ValueError, match="rows in the order of nodes"):
         search(rows=case.rows[:0])

@@ -194,7 +194,7 @@ def naive_gradients(trained, matrix, target: pa.ChunkedArray, tree: int) -> tupl
 WAYS = {
     "as it is": {},
     "no room": {"HISTOGRAM_BYTES": 1},
-    "a pair a thread": {"PAIRS_A_THREAD": 0, "HISTOGRAM_BYTES": 1 << 20},
+    "a pair a thread": {"SHARE_PAIRS": 0, "HISTOGRAM_BYTES": 1 << 20},
     "threads share nodes": {"PAIR_BYTES": 0},
     "a pair at once": {"BATCH_BYTES": 1},
     "always subtract": {"CACHED_BYTES": 0, "ROWS_A_CODE": 0},

@@ -32,7 +32,8 @@ HISTOGRAM_BYTES = 1 << 30  # histograms of a level above this are not kept for s
 BATCH_BYTES = 1 << 22  # of histograms that a rank searches as soon as they are there, while a cache has them
 FEWEST_PAIRS = 4  # of children in a batch, however many bytes they take
 PAIR_BYTES = 1 << 20  # of a pair's histograms that a thread builds and searches alone, while its cache has them
-PAIRS_A_THREAD = 4  # that a level has at least where threads take whole pairs: fewer, and they would wait for each other
+SHARE_PAIRS = 2  # largest pairs that a thread's share of the work has room for where threads take whole pairs: else they would wait
+SEARCHED_CODE = 3  # rows of a column that are added up while a code of a pair is searched
 CACHED_BYTES = 1 << 23  # of a level's histograms that are worth keeping whatever it costs to build them anew
 ROWS_A_CODE = 4  # a code of a column and node: to add up fewer is faster than to keep the parent's histogram in memory and subtract from it
 
@@ -146,9 +147,10 @@ class TreeGrower:
         pair_bytes = max(1, 2 * self.histograms.node_bytes)
         keep = depth + 1 < self.options.max_depth and self._subtracts(children, len(split) * pair_bytes)
         room = "odd" if depth % 2 else "even"
-        if self.comm.size == 1 and pair_bytes <= PAIR_BYTES and len(split) >= PAIRS_A_THREAD * self.num_threads:
+        work = self._work_of(pairs) if self.comm.size == 1 and pair_bytes <= PAIR_BYTES and len(split) else np.zeros(0)
+        if len(work) and SHARE_PAIRS * self.num_threads * work.max() <= work.sum():
             hist = self.histograms.kept_nodes(room, 2 * len(split) if keep else 0)
-            self._search_pairs(pairs, lanes, hist)
+            self._search_pairs(pairs, np.argsort(-work, kind="stable"), lanes, hist)
         else:
             batch = pairs_at_once(pair_bytes, self.comm.size)
             hist = self.histograms.kept_nodes(room, 2 * (len(split) if keep else min(batch, len(split))))
@@ -156,11 +158,17 @@ class TreeGrower:
         self._agree_on_splits(children, pairs.offer, pairs.subset)
         return children, hist if keep else None
 
-    def _search_pairs(self, pairs: Pairs, lanes: Lanes, hist: Ints) -> None:
+    def _work_of(self, pairs: Pairs) -> Ints:
+        """What it takes to build and search the histograms of each pair, in additions to a code."""
+        n_rows = pairs.nodes["n_rows"]
+        built = n_rows[0::2] + n_rows[1::2] if pairs.kept is None else n_rows[pairs.smaller]
+        return built * len(self.bins.specs) + SEARCHED_CODE * (self.histograms.node_bytes // 16)
+
+    def _search_pairs(self, pairs: Pairs, order: Ints, lanes: Lanes, hist: Ints) -> None:
         """Find the best splits of many pairs, one pair a thread; their histograms go to ``hist`` unless it is empty. On one rank alone."""
         nodes, kept = pairs.nodes, hist[:0] if pairs.kept is None else pairs.kept
         search_pairs(
-            *self.histograms.pack_words(), pairs.rows, nodes["begin"], nodes["end"], pairs.smaller, kept, pairs.parent, hist,
+            *self.histograms.pack_words(), pairs.rows, order, nodes["begin"], nodes["end"], pairs.smaller, kept, pairs.parent, hist,
             *self._rules(nodes, lanes), pairs.offer, pairs.subset, self.num_threads,
         )  # fmt: skip
 
