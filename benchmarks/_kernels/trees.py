@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,15 @@ from engine._kernels import (
     histogram,
     leaves,
     nodes,
+    pairs,
     partition,
     prediction,
     routing,
     splits,
 )
 from engine.encode.panels import align_panels, fill_panels, panel_bytes, plan_panels
+
+UNBOUNDED = np.empty(0, dtype=np.int8), np.empty(0), np.empty(0)  # columns without directions, nodes without bounds
 
 
 def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
@@ -67,6 +71,9 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
             words.pack(threads)
             build = partial(histogram.build_histograms, *matrix, rows, *chunks, words, *places, len(begin), out, threads)
             yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
+            if lane == "packed" and len(rows):
+                source, of_nodes = (*matrix, words, *places), (rows, begin, end)
+                yield pair_case(source, of_nodes, out, partial(bincounts, *of_nodes), threads)
     leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
     leaf[order] = node
     sums = np.zeros((NODES, 4), dtype=np.int64)
@@ -81,6 +88,25 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
     yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaves.STORED, leaf, sums, threads), sum_by_leaf, n)
     yield Case("leaf values", lambda: leaves.add_leaf_values(leaf, values, scores, threads), add, n)
     yield from split_cases(random, narrow, order, bounds, threads)
+
+
+def pair_case(
+    source: tuple[Any, ...], of_nodes: tuple[NDArray[Any], ...], hist: NDArray[np.int64], bincounts: Callable[[], None], threads: int
+) -> Case:
+    """The splits of pairs of nodes from their rows; ``source``: codes, words and places, ``of_nodes``: rows, begin, end."""
+    every, pair, no_hist = np.ones(COLUMNS, dtype=np.uint8), np.arange(NODES // 2), np.empty((0, COLUMNS * CODES, 2), dtype=np.int64)
+    rows, begin, end = of_nodes
+    search = partial(
+        pairs.search_pairs, *source, rows, pair, begin, end, 2 * pair, no_hist, pair, no_hist,
+        CODES * np.arange(COLUMNS + 1), splits.NUMBER * every, 0 * every, every, *UNBOUNDED, 1.0, 1.0, 1.0, 0.0, 0.1, 1e-6, 0,
+        np.empty(NODES, nodes.OFFER), np.empty((NODES, 0), dtype=np.uint64), threads,
+    )  # fmt: skip
+
+    def in_numpy() -> None:
+        bincounts()
+        best_gains(hist.reshape(NODES, COLUMNS * CODES, 2))
+
+    return Case(f"pairs from rows to splits, {NODES} nodes", search, in_numpy, COLUMNS * len(rows))
 
 
 def split_cases(
@@ -130,25 +156,25 @@ def split_cases(
     yield Case("siblings", expand, subtract, out.size)
 
 
+def best_gains(hist: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The best candidate of every node, NumPy's way."""
+    g, h = np.cumsum(hist.reshape(len(hist), COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
+    gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
+    return gains.reshape(len(hist), -1).argmax(axis=1)
+
+
 def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:
     """The best split of every node: numbers, under directions, of categories, and of sets of as many levels as there are codes."""
     n, every = len(hist), np.ones(COLUMNS, dtype=np.uint8)
-    unbounded = np.empty(0, dtype=np.int8), np.empty(0), np.empty(0)
     rising = np.ones(COLUMNS, dtype=np.int8), np.full(n, -np.inf), np.full(n, np.inf)
     cases = {
-        "best splits": (splits.NUMBER, CODES, unbounded),
+        "best splits": (splits.NUMBER, CODES, UNBOUNDED),
         "best splits, rising": (splits.NUMBER, CODES, rising),
-        "best categories": (splits.CATEGORY, CODES, unbounded),
-        "best sets": (splits.PARTITION, CODES, unbounded),
-        f"best sets of {COLUMNS * CODES}": (splits.PARTITION, COLUMNS * CODES, unbounded),
+        "best categories": (splits.CATEGORY, CODES, UNBOUNDED),
+        "best sets": (splits.PARTITION, CODES, UNBOUNDED),
+        f"best sets of {COLUMNS * CODES}": (splits.PARTITION, COLUMNS * CODES, UNBOUNDED),
     }
     best = np.empty(n, nodes.OFFER)
-
-    def cumulate() -> object:
-        g, h = np.cumsum(hist.reshape(n, COLUMNS, CODES, 2), axis=2, dtype=float).transpose(3, 0, 1, 2)
-        gains = g * g / (h + 1) + (g[..., -1:] - g) ** 2 / (h[..., -1:] - h + 1)
-        return gains.reshape(n, -1).argmax(axis=1)
-
     for name, (kind, n_codes, limits) in cases.items():
         starts = np.arange(0, COLUMNS * CODES + 1, n_codes)
         subset = np.empty((n, -(-n_codes // 64)), dtype=np.uint64)
@@ -156,7 +182,7 @@ def search_cases(hist: NDArray[np.int64], threads: int) -> Iterator[Case]:
             splits.find_best_splits, hist, starts, kind * every, 0 * every, every, *limits, 1.0, 1.0, 1.0, 0.0, 0.1, 1e-6, 0, best, subset,
             threads,
         )  # fmt: skip
-        yield Case(name, search, cumulate, n * COLUMNS * CODES)
+        yield Case(name, search, partial(best_gains, hist), n * COLUMNS * CODES)
 
 
 def prediction_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:

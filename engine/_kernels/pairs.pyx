@@ -29,11 +29,12 @@ cdef struct Room:
 def search_pairs(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t[::1] panels, const int64_t[:, ::1] panel,
                  Words words, const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes,
                  const int64_t[::1] wide_base, const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, const uint32_t[::1] rows,
-                 const int64_t[::1] order, const int64_t[:] begin, const int64_t[:] end, const int64_t[::1] smaller, const int64_t[:, :, ::1] parents,
-                 const int64_t[::1] parent, int64_t[:, :, ::1] out, const int64_t[::1] column_start, const uint8_t[::1] kind,
-                 const uint8_t[::1] has_missing, const uint8_t[::1] columns, const int8_t[::1] monotone, const double[:] lower,
-                 const double[:] upper, double g_unit, double h_unit, double reg_lambda, double reg_alpha, double min_child_weight,
-                 double min_gain, int32_t first_column, Offer[::1] best, uint64_t[:, ::1] subset, int num_threads):
+                 const int64_t[::1] order, const int64_t[:] begin, const int64_t[:] end, const int64_t[::1] smaller,
+                 const int64_t[:, :, ::1] parents, const int64_t[::1] parent, int64_t[:, :, ::1] out, const int64_t[::1] column_start,
+                 const uint8_t[::1] kind, const uint8_t[::1] has_missing, const uint8_t[::1] columns, const int8_t[::1] monotone,
+                 const double[:] lower, const double[:] upper, double g_unit, double h_unit, double reg_lambda, double reg_alpha,
+                 double min_child_weight, double min_gain, int32_t first_column, Offer[::1] best, uint64_t[:, ::1] subset,
+                 int num_threads):
     """Find the best splits of the nodes 2 k and 2 k + 1 for every k of ``order`` [n_pairs], of which threads take the next in turn.
 
     ``narrow`` to ``wide_codes``: as of :func:`build_histograms`, for one node. ``words``: packed. Node j has
