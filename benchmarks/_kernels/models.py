@@ -54,10 +54,12 @@ def binning_cases(x: NDArray[np.float64], threads: int) -> Iterator[Case]:
     starts = np.empty(2048, dtype=np.uint16)
     yield Case("index of edges", lambda: binning.index_edges(cuts, starts), lambda: np.searchsorted(cuts, cuts), len(cuts))
     columns = np.random.default_rng(SEED).integers(0, CODES, (14, n), dtype=np.uint8)
-    rows = np.empty((n, 14), dtype=np.uint8)
-    yield Case(
-        "interleaved codes", lambda: binning.interleave_codes(columns, 0, n, rows, threads), lambda: np.copyto(rows, columns.T), 14 * n
-    )
+    wide, rows = np.empty((0, n), dtype=np.uint16), np.empty((n, 14), dtype=np.uint8)
+
+    def interleave() -> None:
+        binning.interleave_codes(columns, wide, 0, n, rows, threads)
+
+    yield Case("interleaved codes", interleave, lambda: np.copyto(rows, columns.T), 14 * n)
 
 
 def gradient_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
