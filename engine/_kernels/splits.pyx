@@ -118,7 +118,9 @@ def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_st
         search_columns(hist_of(hist, k), &rules, rules.all_codes * share // n_shares, rules.all_codes * (share + 1) // n_shares,
                        lower[k] if rules.scoring.bounded else 0.0, upper[k] if rules.scoring.bounded else 0.0,
                        rooms + rules.room * threadid(), &found[t])
-    for k in prange(n_nodes, nogil=True, num_threads=num_threads if subset.shape[1] else 1, schedule="dynamic"):
+    if subset.shape[1] == 0:
+        num_threads = 1  # what is left is little
+    for k in prange(n_nodes, nogil=True, num_threads=num_threads, schedule="dynamic"):
         t = k * n_shares
         for share in range(1, n_shares):
             if found[k * n_shares + share].gain > found[t].gain:
