@@ -26,8 +26,34 @@ UNBOUNDED = np.empty(0, dtype=np.int8), np.empty(0), np.empty(0)  # columns with
 
 
 def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Case]:
-    """Histograms of all rows and of the rows of many nodes, partition, splits, leaves."""
+    """Histograms of all rows and of the rows of many nodes, leaves, partition, splits."""
     narrow = random.integers(0, CODES, (COLUMNS, n), dtype=np.uint8)
+    gh = np.stack([random.integers(-(2**50), 2**50, n), random.integers(1, 2**50, n)], axis=1)
+    order = random.permutation(n).astype(np.uint32)
+    node = np.sort(random.integers(0, NODES, n))
+    bounds = np.searchsorted(node, np.arange(NODES + 1))
+    yield from histogram_cases(narrow, gh, order, bounds, threads)
+    leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
+    leaf[order] = node
+    sums = np.zeros((NODES, 4), dtype=np.int64)
+
+    def sum_by_leaf() -> None:
+        for column in gh.T:
+            np.bincount(leaf, weights=column, minlength=NODES)
+
+    def add() -> None:
+        np.add(scores, values[leaf], out=scores)
+
+    yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaves.STORED, leaf, sums, threads), sum_by_leaf, n)
+    yield Case("leaf values", lambda: leaves.add_leaf_values(leaf, values, scores, threads), add, n)
+    yield from split_cases(random, narrow, order, bounds, threads)
+
+
+def histogram_cases(
+    narrow: NDArray[np.uint8], gh: NDArray[np.int64], order: NDArray[np.uint32], bounds: NDArray[np.int64], threads: int
+) -> Iterator[Case]:
+    """Histograms of all rows, and of those of nodes, of which pairs are searched too."""
+    n = len(order)
     wide = np.empty((0, n), dtype=np.uint16)
     panel = plan_panels(COLUMNS, 0, n)
     panels = align_panels(np.empty(panel_bytes(panel, n), dtype=np.uint8))
@@ -43,11 +69,7 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
         np.empty(0, dtype=np.int32),
     )
     packed = np.empty(2 * n, dtype=np.int64)
-    gh = np.stack([random.integers(-(2**50), 2**50, n), random.integers(1, 2**50, n)], axis=1)
     g, h = gh[:, 0].astype(float), gh[:, 1].astype(float)
-    order = random.permutation(n).astype(np.uint32)
-    node = np.sort(random.integers(0, NODES, n))
-    bounds = np.searchsorted(node, np.arange(NODES + 1))
     layouts = {"all rows": (order[:0], np.array([0]), np.array([n])), f"{NODES} nodes": (order, bounds[:-1].copy(), bounds[1:].copy())}
 
     def bincounts(rows: NDArray[np.uint32], begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
@@ -57,37 +79,22 @@ def tree_cases(random: np.random.Generator, n: int, threads: int) -> Iterator[Ca
                 np.bincount(column[part], weights=g[part], minlength=CODES)
                 np.bincount(column[part], weights=h[part], minlength=CODES)
 
+    def pack(*numbers: int) -> histogram.Words:
+        words = histogram.Words(gh, leaves.STORED, 0, 7, *numbers, packed[: n * (1 if numbers[2] else 2)])
+        words.pack(threads)
+        return words
+
     for label, (rows, begin, end) in layouts.items():
         chunks = histogram.cut_chunks(begin, end, threads)
         out = np.zeros((len(begin) * COLUMNS * CODES, 2), dtype=np.int64)
         for lane, shifts in {"packed": (36, 35, 32), "pairs": (20, 20, 0)}.items():
-            words = histogram.Words(gh, leaves.STORED, 0, 7, *shifts, packed[: n * (1 if shifts[2] else 2)])
-
-            def pack(*numbers: int, room: NDArray[np.int64] = packed) -> None:
-                histogram.Words(gh, leaves.STORED, 0, 7, *numbers, room[: n * (1 if numbers[2] else 2)]).pack(threads)
-
             if not len(rows):
                 yield Case(f"pack {lane}", partial(pack, *shifts), gh.copy, n)
-            words.pack(threads)
-            build = partial(histogram.build_histograms, *matrix, rows, *chunks, words, *places, len(begin), out, threads)
-            yield Case(f"histogram {lane}, {label}", build, partial(bincounts, rows, begin, end), COLUMNS * n)
+            source, of_nodes = (*matrix, pack(*shifts), *places), (rows, begin, end)
+            build = partial(histogram.build_histograms, *source, rows, *chunks, len(begin), out, threads)
+            yield Case(f"histogram {lane}, {label}", build, partial(bincounts, *of_nodes), COLUMNS * n)
             if lane == "packed" and len(rows):
-                source, of_nodes = (*matrix, words, *places), (rows, begin, end)
                 yield pair_case(source, of_nodes, out, partial(bincounts, *of_nodes), threads)
-    leaf, values, scores = np.empty(n, dtype=np.uint16), random.normal(size=NODES), np.zeros(n)
-    leaf[order] = node
-    sums = np.zeros((NODES, 4), dtype=np.int64)
-
-    def sum_by_leaf() -> None:
-        for column in gh.T:
-            np.bincount(leaf, weights=column, minlength=NODES)
-
-    def add() -> None:
-        np.add(scores, values[leaf], out=scores)
-
-    yield Case("sums of leaves", lambda: leaves.sum_leaves(gh, leaves.STORED, leaf, sums, threads), sum_by_leaf, n)
-    yield Case("leaf values", lambda: leaves.add_leaf_values(leaf, values, scores, threads), add, n)
-    yield from split_cases(random, narrow, order, bounds, threads)
 
 
 def pair_case(

@@ -143,9 +143,9 @@ cdef Py_ssize_t local_size(const Source* source) noexcept nogil:
 
 
 def build_histograms(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, const uint8_t[::1] panels, const int64_t[:, ::1] panel,
-                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] tasks, Words words,
-                     const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes,
-                     const int64_t[::1] wide_base, const int64_t[::1] wide_stride, const int32_t[::1] wide_codes, Py_ssize_t n_nodes,
+                     Words words, const int64_t[::1] narrow_base, const int64_t[::1] narrow_stride, const int32_t[::1] narrow_codes,
+                     const int64_t[::1] wide_base, const int64_t[::1] wide_stride, const int32_t[::1] wide_codes,
+                     const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const int64_t[::1] tasks, Py_ssize_t n_nodes,
                      int64_t[:, ::1] out, int num_threads):
     """Add up gradients by code for each of ``n_nodes`` nodes and every column.
 

@@ -12,10 +12,7 @@ from libc.string cimport memset
 
 from engine._kernels.histogram cimport CHUNK, Source, Words, add_panel, clear_untouched, local_size, take_source
 from engine._kernels.nodes cimport Offer
-from engine._kernels.splits cimport Rules, samesum_split, search_columns, take_rules, write_offer
-
-cdef extern from "tree_kernels.h" nogil:
-    void samesum_subtract(int64_t n, const int64_t* parent, const int64_t* built, int64_t* other)
+from engine._kernels.splits cimport Rules, expand, samesum_split, search_columns, subset_of, take_rules, write_offer
 
 # A thread's room: of one panel's local histograms, both nodes' histograms unless they are kept, candidates, and a node's locks and marks.
 cdef struct Room:
@@ -84,10 +81,12 @@ def search_pairs(const uint8_t[:, ::1] narrow, const uint16_t[:, ::1] wide, cons
                 build(&source, &rows[0], begin[2 * k + j], end[2 * k + j], &room[threadid()], pair + j * node_size)
         if subtracts:
             j = smaller[k] - 2 * k
-            subtract(&rules, above + parent[k] * node_size, pair + j * node_size, pair + (1 - j) * node_size)
+            expand(rules.n, rules.start, rules.searched, above + parent[k] * node_size, pair + j * node_size, NULL,
+                   pair + (1 - j) * node_size)
         for j in range(2):
             search(pair + j * node_size, &rules, lower[2 * k + j] if rules.scoring.bounded else 0.0,
-                   upper[2 * k + j] if rules.scoring.bounded else 0.0, room[threadid()].candidates, &best[2 * k + j], subset, 2 * k + j)
+                   upper[2 * k + j] if rules.scoring.bounded else 0.0, room[threadid()].candidates, &best[2 * k + j],
+                   subset_of(subset, 2 * k + j))
     free(rooms)
     free(room)
 
@@ -103,25 +102,8 @@ cdef void build(const Source* source, const uint32_t* rows, int64_t begin, int64
     clear_untouched(source, 0, room.begun, hist)
 
 
-cdef void subtract(const Rules* rules, const int64_t* parent, const int64_t* built, int64_t* other) noexcept nogil:
-    """``other`` = ``parent`` - ``built``, of the columns that are searched."""
-    cdef Py_ssize_t j = 0, last
-    while j < rules.n:
-        last = j
-        while last < rules.n and rules.searched[last]:
-            last += 1
-        if last > j:
-            samesum_subtract(2 * (rules.start[last] - rules.start[j]), parent + 2 * rules.start[j], built + 2 * rules.start[j],
-                             other + 2 * rules.start[j])
-        j = last + 1
-
-
-cdef void search(const int64_t* hist, const Rules* rules, double lower, double upper, int64_t* room, Offer* offer, uint64_t[:, ::1] subset,
-                 Py_ssize_t node) noexcept nogil:
+cdef void search(const int64_t* hist, const Rules* rules, double lower, double upper, int64_t* room, Offer* offer,
+                 uint64_t* subset) noexcept nogil:
     cdef samesum_split found
-    cdef uint64_t* own = NULL
-    if subset.shape[1]:
-        own = &subset[node, 0]
-        memset(own, 0, subset.shape[1] * sizeof(uint64_t))
     search_columns(hist, rules, 0, rules.all_codes, lower, upper, room, &found)
-    write_offer(&found, hist, rules, room, offer, own)
+    write_offer(&found, hist, rules, room, offer, subset)

@@ -13,7 +13,8 @@ cdef extern from "tree_kernels.h" nogil:
     int64_t samesum_answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, const uint8_t* answers, uint64_t* said)
     int64_t samesum_answer_range(const uint8_t* codes, int64_t n, int32_t low, int32_t high, int32_t missing, uint64_t* said)
     enum: SAMESUM_ANSWER_WORDS
-    void samesum_fill_answers(int32_t low, int32_t high, int32_t missing, const uint64_t* subset, int64_t n_words, uint64_t* answers)
+    void samesum_fill_answers(int32_t low, int32_t high, int32_t missing, const uint64_t* subset, int64_t n_words, int64_t size,
+                              uint64_t* answers)
     uint64_t samesum_answer(const uint64_t* answers, uint16_t code)
     int64_t samesum_answer_wide(const uint16_t* codes, const uint32_t* rows, int64_t n, const uint64_t* answers, uint64_t* said)
     void samesum_place_rows(const uint32_t* rows, uint32_t first, int64_t n, int64_t n_yes, const uint64_t* said, uint32_t* yes,
@@ -126,16 +127,18 @@ def assign_leaves(const uint32_t[::1] rows, const int64_t[:, ::1] chunks, const 
                 number_narrow(&narrow[q.position, 0], order, chunks[t, 1], chunks[t, 2], q, subset, subsets.shape[1], first, &leaf[0])
 
 
-cdef inline bint says_yes(int32_t code, Question q, const uint64_t* subset, Py_ssize_t n_words) noexcept nogil:
-    cdef bint chosen = subset != NULL and (code >> 6) < n_words and (subset[code >> 6] >> (code & 63)) & 1
-    return ((code >= q.low) & (code <= q.high)) | (code == q.missing) | chosen
+cdef inline void fill_wide(Question q, const uint64_t* subset, Py_ssize_t n_words, uint64_t* answers) noexcept nogil:
+    """The answers of all wide codes, a bit each."""
+    samesum_fill_answers(q.low, q.high, q.missing, subset, n_words, SAMESUM_ANSWER_WORDS, answers)
 
 
-cdef inline void fill_answers(Question q, const uint64_t* subset, Py_ssize_t n_words, uint8_t* answers) noexcept nogil:
-    """The answers of all 256 narrow codes."""
-    cdef int32_t code
+cdef inline void fill_narrow(Question q, const uint64_t* subset, Py_ssize_t n_words, uint8_t* answers) noexcept nogil:
+    """The answers of all 256 narrow codes, a byte each."""
+    cdef uint64_t[4] bits
+    cdef int code
+    samesum_fill_answers(q.low, q.high, q.missing, subset, n_words, 4, bits)
     for code in range(256):
-        answers[code] = says_yes(code, q, subset, n_words)
+        answers[code] = <uint8_t> samesum_answer(bits, <uint16_t> code)
 
 
 cdef int64_t answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n, Question q, const uint64_t[:, ::1] subsets,
@@ -143,14 +146,14 @@ cdef int64_t answer_narrow(const uint8_t* codes, const uint32_t* rows, int64_t n
     cdef uint8_t[256] answers
     if rows == NULL and q.subset < 0:
         return samesum_answer_range(codes, n, q.low, q.high, q.missing, said)
-    fill_answers(q, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
+    fill_narrow(q, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
     return samesum_answer_narrow(codes, rows, n, answers, said)
 
 
 cdef int64_t answer_wide(const uint16_t* codes, const uint32_t* rows, int64_t n, Question q, const uint64_t[:, ::1] subsets,
                          uint64_t* said) noexcept nogil:
     cdef uint64_t[SAMESUM_ANSWER_WORDS] answers
-    samesum_fill_answers(q.low, q.high, q.missing, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
+    fill_wide(q, NULL if q.subset < 0 else &subsets[q.subset, 0], subsets.shape[1], answers)
     return samesum_answer_wide(codes, rows, n, answers, said)
 
 
@@ -168,7 +171,7 @@ cdef void number_narrow(const uint8_t* codes, const uint32_t* rows, int64_t begi
                         Py_ssize_t n_words, leaf_t first, leaf_t* leaf) noexcept nogil:
     cdef uint8_t[256] answers
     cdef int64_t i, row
-    fill_answers(q, subset, n_words, answers)
+    fill_narrow(q, subset, n_words, answers)
     for i in range(begin, end):
         row = row_at(rows, i)
         leaf[row] = first + 1 - answers[codes[row]]
@@ -178,7 +181,7 @@ cdef void number_wide(const uint16_t* codes, const uint32_t* rows, int64_t begin
                       Py_ssize_t n_words, leaf_t first, leaf_t* leaf) noexcept nogil:
     cdef uint64_t[SAMESUM_ANSWER_WORDS] answers
     cdef int64_t i, row
-    samesum_fill_answers(q.low, q.high, q.missing, subset, n_words, answers)
+    fill_wide(q, subset, n_words, answers)
     for i in range(begin, end):
         SAMESUM_PREFETCH(codes + row_at(rows, min(i + SAMESUM_FAR_AHEAD, end - 1)))
         row = row_at(rows, i)

@@ -39,3 +39,6 @@ cdef void search_columns(const int64_t* hist, const Rules* rules, int64_t first_
                          int64_t* room, samesum_split* best) noexcept nogil
 cdef void write_offer(const samesum_split* found, const int64_t* hist, const Rules* rules, int64_t* room, Offer* offer,
                       uint64_t* subset) noexcept nogil
+cdef uint64_t* subset_of(uint64_t[:, ::1] subset, Py_ssize_t k) noexcept nogil
+cdef void expand(Py_ssize_t n_columns, const int64_t* start, const uint8_t* searched, const int64_t* parent, const int64_t* built,
+                 int64_t* small, int64_t* large) noexcept nogil

@@ -17,6 +17,7 @@ from engine._kernels.nodes cimport Offer
 
 cdef extern from "tree_kernels.h" nogil:
     void samesum_expand(int64_t n, const int64_t* parent, const int64_t* built, int64_t* small, int64_t* large)
+    void samesum_subtract(int64_t n, const int64_t* parent, const int64_t* built, int64_t* other)
 
 cdef extern from "split_search.h" nogil:
     enum: SAMESUM_BLOCK
@@ -63,19 +64,29 @@ def expand_siblings(const int64_t[:, :, ::1] parents, const int64_t[::1] parent,
     2 k + 1, and ``parents[parent[k]] - small[k]`` to the other. All [.., n_codes, 2]; column j's codes are ``column_start[j]`` to
     ``column_start[j + 1]``, and of columns where ``columns`` is 0 ``out`` keeps what it has.
     """
-    cdef Py_ssize_t k, j, last, n_columns = columns.shape[0]
+    cdef Py_ssize_t k
     if out.shape[1] == 0:
         return
     for k in prange(small.shape[0], nogil=True, num_threads=num_threads, schedule="static"):
-        j = 0
-        while j < n_columns:
-            last = j
-            while last < n_columns and columns[last]:
-                last = last + 1
-            if last > j:
-                samesum_expand(2 * (column_start[last] - column_start[j]), &parents[parent[k], column_start[j], 0],
-                               &small[k, column_start[j], 0], &out[place[k], column_start[j], 0], &out[place[k] ^ 1, column_start[j], 0])
-            j = last + 1
+        expand(columns.shape[0], &column_start[0], &columns[0], &parents[parent[k], 0, 0], &small[k, 0, 0], &out[place[k], 0, 0],
+               &out[place[k] ^ 1, 0, 0])
+
+
+cdef void expand(Py_ssize_t n_columns, const int64_t* start, const uint8_t* searched, const int64_t* parent, const int64_t* built,
+                 int64_t* small, int64_t* large) noexcept nogil:
+    """``small`` = ``built``, unless it is NULL, and ``large`` = ``parent`` - ``built``, of the columns that are searched."""
+    cdef Py_ssize_t j = 0, last
+    cdef int64_t at, size
+    while j < n_columns:
+        last = j
+        while last < n_columns and searched[last]:
+            last += 1
+        at, size = 2 * start[j], 2 * (start[last] - start[j])
+        if small == NULL:
+            samesum_subtract(size, parent + at, built + at, large + at)
+        else:
+            samesum_expand(size, parent + at, built + at, small + at, large + at)
+        j = last + 1
 
 
 def find_best_splits(const int64_t[:, :, ::1] hist, const int64_t[::1] column_start, const uint8_t[::1] kind,
@@ -134,7 +145,7 @@ cdef inline const int64_t* hist_of(const int64_t[:, :, ::1] hist, Py_ssize_t k) 
     return &hist[k, 0, 0] if hist.shape[1] else NULL
 
 
-cdef inline uint64_t* subset_of(uint64_t[:, ::1] subset, Py_ssize_t k) noexcept nogil:
+cdef uint64_t* subset_of(uint64_t[:, ::1] subset, Py_ssize_t k) noexcept nogil:
     """A node's set, cleared; NULL where columns have none."""
     if subset.shape[1] == 0:
         return NULL

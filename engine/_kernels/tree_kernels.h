@@ -372,16 +372,17 @@ SAMESUM_INLINE int64_t samesum_answer_words(const uint8_t *restrict codes, const
 
 #define SAMESUM_ANSWER_WORDS 1024 /* a bit for every wide code */
 
-/* The answers of all wide codes: yes from `low` to `high`, at `missing` if it is one, and where `subset` has its bit. */
-static inline void samesum_fill_answers(int32_t low, int32_t high, int32_t missing, const uint64_t *subset, int64_t n_words, uint64_t *answers) {
-    const int64_t first = low < 0 ? 0 : low, last = high > 64 * SAMESUM_ANSWER_WORDS - 1 ? 64 * SAMESUM_ANSWER_WORDS - 1 : high;
-    memset(answers, 0, SAMESUM_ANSWER_WORDS * sizeof *answers);
-    if (subset) memcpy(answers, subset, (size_t)(n_words < SAMESUM_ANSWER_WORDS ? n_words : SAMESUM_ANSWER_WORDS) * sizeof *answers);
+/* The answers of codes, 64 in each of `size` words: yes from `low` to `high`, at `missing` if it is one, and where `subset` has its bit. */
+static inline void samesum_fill_answers(int32_t low, int32_t high, int32_t missing, const uint64_t *subset, int64_t n_words, int64_t size,
+                                        uint64_t *answers) {
+    const int64_t first = low < 0 ? 0 : low, last = high > 64 * size - 1 ? 64 * size - 1 : high;
+    memset(answers, 0, (size_t)size * sizeof *answers);
+    if (subset) memcpy(answers, subset, (size_t)(n_words < size ? n_words : size) * sizeof *answers);
     for (int64_t word = first / 64; word <= last / 64 && first <= last; word++) {
         const int from = word == first / 64 ? (int)(first % 64) : 0, to = word == last / 64 ? (int)(last % 64) : 63;
         answers[word] |= ~(uint64_t)0 << from & ~(uint64_t)0 >> (63 - to);
     }
-    if (missing >= 0) answers[missing / 64] |= (uint64_t)1 << (missing % 64);
+    if (missing >= 0 && missing < 64 * size) answers[missing / 64] |= (uint64_t)1 << (missing % 64);
 }
 
 SAMESUM_INLINE uint64_t samesum_answer(const uint64_t *answers, uint16_t code) {

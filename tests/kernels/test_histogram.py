@@ -107,9 +107,9 @@ def build(table: Table, words: Words, rows: NDArray[np.uint32], bounds: list[int
     panels = make_panels(table.narrow, table.wide, panel)
     panels.flags.writeable = False
     build_histograms(
-        frozen(table.narrow), frozen(table.wide), panels, frozen(panel), frozen(rows), *chunks_of(bounds, num_threads), words,
+        frozen(table.narrow), frozen(table.wide), panels, frozen(panel), words,
         base[:n_narrow], stride[:n_narrow], np.array(table.n_codes[:n_narrow], dtype=np.int32), base[n_narrow:], stride[n_narrow:],
-        np.array(table.n_codes[n_narrow:], dtype=np.int32), n_nodes, out, num_threads,
+        np.array(table.n_codes[n_narrow:], dtype=np.int32), frozen(rows), *chunks_of(bounds, num_threads), n_nodes, out, num_threads,
     )  # fmt: skip
     return out.reshape(n_nodes, int(starts[-1]), 2).tolist()
 

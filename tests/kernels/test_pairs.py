@@ -40,7 +40,7 @@ class Case(NamedTuple):
         rows = np.concatenate([self.rows[begin:end] for begin, end in nodes])
         ends = np.cumsum([0, *(end - begin for begin, end in nodes)]).tolist()
         out = np.full((len(nodes) * sum(N_CODES), 2), -99)
-        build_histograms(*self.codes, rows, *chunks_of(ends, num_threads), self.words, *self.kinds, len(nodes), out, num_threads)
+        build_histograms(*self.codes, self.words, *self.kinds, rows, *chunks_of(ends, num_threads), len(nodes), out, num_threads)
         return out.reshape(len(nodes), sum(N_CODES), 2)
 
     @property

@@ -147,8 +147,8 @@ class TreeGrower:
         pair_bytes = max(1, 2 * self.histograms.node_bytes)
         keep = depth + 1 < self.options.max_depth and self._subtracts(children, len(split) * pair_bytes)
         room = "odd" if depth % 2 else "even"
-        work = self._work_of(pairs) if self.comm.size == 1 and pair_bytes <= PAIR_BYTES and len(split) else np.zeros(0)
-        if len(work) and SHARE_PAIRS * self.num_threads * work.max() <= work.sum():
+        work = self._work_of(pairs)
+        if self.comm.size == 1 and pair_bytes <= PAIR_BYTES and SHARE_PAIRS * self.num_threads * work.max() <= work.sum():
             hist = self.histograms.kept_nodes(room, 2 * len(split) if keep else 0)
             self._search_pairs(pairs, np.argsort(-work, kind="stable"), lanes, hist)
         else:
@@ -168,7 +168,7 @@ class TreeGrower:
         """Find the best splits of many pairs, one pair a thread; their histograms go to ``hist`` unless it is empty. On one rank alone."""
         nodes, kept = pairs.nodes, hist[:0] if pairs.kept is None else pairs.kept
         search_pairs(
-            *self.histograms.pack_words(), pairs.rows, order, nodes["begin"], nodes["end"], pairs.smaller, kept, pairs.parent, hist,
+            *self.histograms.pack_source(), pairs.rows, order, nodes["begin"], nodes["end"], pairs.smaller, kept, pairs.parent, hist,
             *self._rules(nodes, lanes), pairs.offer, pairs.subset, self.num_threads,
         )  # fmt: skip
 

@@ -79,19 +79,18 @@ class HistogramBuilder:
         chunks, tasks = cut_chunks(begin, end, self.num_threads)
         counts = [2 * n_nodes * n_codes for n_codes in self.share_codes]
         local = self.comm.work_array(sum(counts)).reshape(-1, 2)
-        narrow, wide, (narrow_base, wide_base) = self._narrow, self._wide, self._bases(n_nodes)
-        build_histograms(
-            self.bins.narrow, self.bins.wide, self.bins.panels, self.bins.panel, rows, chunks, tasks, self._words,
-            narrow_base, narrow.stride, narrow.n_codes, wide_base, wide.stride, wide.n_codes, n_nodes, local,
-            self.num_threads,
-        )  # fmt: skip
+        build_histograms(*self._source(n_nodes), rows, chunks, tasks, n_nodes, local, self.num_threads)
         mine = self.comm.reduce_scatter_sum(local.reshape(-1), counts, name="reduce histograms")
         return mine.reshape(n_nodes, self.share_codes[self.comm.rank], 2)
 
-    def pack_words(self) -> tuple[Any, ...]:
-        """What histograms of a node are built from, for the kernels: codes, packed gradients, and where a column's codes lie."""
+    def pack_source(self) -> tuple[Any, ...]:
+        """What histograms of a node are built from, for the kernels; gradients are packed."""
         self._words.pack(self.num_threads)
-        narrow, wide, (narrow_base, wide_base) = self._narrow, self._wide, self._bases(1)
+        return self._source(1)
+
+    def _source(self, n_nodes: int) -> tuple[Any, ...]:
+        """Codes, gradients, and where a column's codes lie in histograms of n nodes, for the kernels."""
+        narrow, wide, (narrow_base, wide_base) = self._narrow, self._wide, self._bases(n_nodes)
         return (
             self.bins.narrow, self.bins.wide, self.bins.panels, self.bins.panel, self._words,
             narrow_base, narrow.stride, narrow.n_codes, wide_base, wide.stride, wide.n_codes,
